@@ -1,0 +1,55 @@
+import { crc32c } from '@node-rs/crc32'
+import { MillraceError } from '../../record/error.js'
+
+/**
+ * Layout of a record batch, magic 2 (KIP-98). All of it is big-endian; the CRC covers what follows it.
+ *
+ *   baseOffset int64 · batchLength int32 · leaderEpoch int32 · magic int8 · crc uint32 · attributes int16 ·
+ *   lastOffsetDelta int32 · baseTimestamp int64 · maxTimestamp int64 · producerId int64 · producerEpoch int16 ·
+ *   baseSequence int32 · recordCount int32 · records
+ */
+export const AT = {
+  baseOffset: 0,
+  batchLength: 8,
+  leaderEpoch: 12,
+  magic: 16,
+  crc: 17,
+  attributes: 21,
+  lastOffsetDelta: 23,
+  baseTimestamp: 27,
+  maxTimestamp: 35,
+  producerId: 43,
+  producerEpoch: 51,
+  baseSequence: 53,
+  recordCount: 57,
+  records: 61,
+} as const
+
+/** Bytes before the part that `batchLength` counts. */
+export const LENGTH_OVERHEAD = 12
+
+export const COMPRESSION_MASK = 0x07
+export const LOG_APPEND_TIME = 0x08
+export const TRANSACTIONAL = 0x10
+export const CONTROL = 0x20
+
+export const NO_PRODUCER = -1n
+
+/** An int64 as a number; offsets and timestamps beyond 2^53 are refused, not rounded. */
+export function readInt64(bytes: Buffer, at: number): number {
+  const value = bytes.readInt32BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 4)
+  if (!Number.isSafeInteger(value)) {
+    throw new MillraceError('UNSAFE_INTEGER', `a 64-bit number of the log (${bytes.readBigInt64BE(at)}) is larger than 2^53 - 1, which a number cannot hold exactly`)
+  }
+  return value
+}
+
+export function writeInt64(bytes: Buffer, at: number, value: number): void {
+  const high = Math.floor(value / 0x1_0000_0000)
+  bytes.writeInt32BE(high, at)
+  bytes.writeUInt32BE(value - high * 0x1_0000_0000, at + 4)
+}
+
+export function batchCrc(batch: Uint8Array): number {
+  return crc32c(batch.subarray(AT.attributes))
+}

@@ -1,0 +1,118 @@
+import { MillraceError } from '../../record/error.js'
+import { LogRecord, RAW_ALL, type RawRecord, type RecordSource } from '../../record/record.js'
+import { cursor, readVarint, readVarlong } from '../../record/varint.js'
+import { AT, COMPRESSION_MASK, CONTROL, LENGTH_OVERHEAD, LOG_APPEND_TIME, TRANSACTIONAL, batchCrc, readInt64 } from './header.js'
+
+/** What the header of one batch says. The records stay bytes until `BatchReader` walks them. */
+export interface BatchView {
+  /** The whole batch, header included; `records` is where its uncompressed records start. */
+  readonly bytes: Buffer
+  readonly records: number
+  readonly baseOffset: number
+  readonly lastOffset: number
+  readonly count: number
+  readonly baseTimestamp: number
+  readonly maxTimestamp: number
+  readonly logAppendTime: boolean
+  readonly compression: number
+  readonly transactional: boolean
+  readonly control: boolean
+  readonly producerId: bigint
+  readonly producerEpoch: number
+}
+
+/**
+ * Reads the header of the batch at `at` and checks its CRC.
+ *
+ * Returns undefined where the rest of the batch is missing: a broker cuts the last one of a fetch wherever the size limit falls.
+ *
+ * @throws MillraceError CORRUPT_BATCH, UNSUPPORTED_FORMAT (magic 0 and 1), UNSAFE_INTEGER
+ */
+export function viewBatch(source: Buffer, at: number, where: string): BatchView | undefined {
+  if (source.length - at < AT.records) return undefined
+  const magic = source.readInt8(at + AT.magic)
+  if (magic !== 2) {
+    throw new MillraceError('UNSUPPORTED_FORMAT', `${where}: record format ${magic} is older than Kafka 0.11; only format 2 is read. Rewrite the topic with a current message format`)
+  }
+  const length = source.readInt32BE(at + AT.batchLength) + LENGTH_OVERHEAD
+  if (source.length - at < length) return undefined
+  const bytes = source.subarray(at, at + length)
+  const baseOffset = readInt64(bytes, AT.baseOffset)
+  if (batchCrc(bytes) !== bytes.readUInt32BE(AT.crc)) {
+    throw new MillraceError('CORRUPT_BATCH', `${where}: the batch at offset ${baseOffset} fails its CRC: it was damaged on disk or on the way`, { retryable: true })
+  }
+  const attributes = bytes.readInt16BE(AT.attributes)
+  return {
+    bytes,
+    records: AT.records,
+    baseOffset,
+    lastOffset: baseOffset + bytes.readInt32BE(AT.lastOffsetDelta),
+    count: bytes.readInt32BE(AT.recordCount),
+    baseTimestamp: readInt64(bytes, AT.baseTimestamp),
+    maxTimestamp: readInt64(bytes, AT.maxTimestamp),
+    logAppendTime: (attributes & LOG_APPEND_TIME) !== 0,
+    compression: attributes & COMPRESSION_MASK,
+    transactional: (attributes & TRANSACTIONAL) !== 0,
+    control: (attributes & CONTROL) !== 0,
+    producerId: bytes.readBigInt64BE(AT.producerId),
+    producerEpoch: bytes.readInt16BE(AT.producerEpoch),
+  }
+}
+
+/** The batch over its uncompressed records, which stand alone in `records` without a header. */
+export function withUncompressed(view: BatchView, records: Buffer): BatchView {
+  return { ...view, bytes: records, records: 0, compression: 0 }
+}
+
+/** Of a control batch: whether it aborts or commits the transaction of its producer. */
+export function controlType(view: BatchView): 'abort' | 'commit' | 'other' {
+  // The record's key is version int16, type int16.
+  let pos = view.records
+  readVarint(view.bytes, pos)
+  pos = cursor.pos + 1
+  readVarlong(view.bytes, pos)
+  readVarint(view.bytes, cursor.pos)
+  readVarint(view.bytes, cursor.pos)
+  const type = view.bytes.readInt16BE(cursor.pos + 2)
+  return type === 0 ? 'abort' : type === 1 ? 'commit' : 'other'
+}
+
+/**
+ * Walks the records of one batch in order.
+ *
+ * A batch may start before the wanted offset (brokers return whole batches) and may have gaps (compaction).
+ */
+export class BatchReader {
+  private pos: number
+  private left: number
+
+  constructor(
+    private readonly view: BatchView,
+    private readonly source: RecordSource,
+    private readonly fromOffset: number,
+  ) {
+    this.pos = view.records
+    this.left = view.count
+  }
+
+  /** The next record at or after the wanted offset, or undefined at the end. `seq` is the number it gets. */
+  next(seq: number): RawRecord | undefined {
+    const { bytes, baseOffset, baseTimestamp, logAppendTime } = this.view
+    while (this.left > 0) {
+      this.left--
+      const length = readVarint(bytes, this.pos)
+      const body = cursor.pos
+      const end = body + length
+      if (length < 0 || end > bytes.length) {
+        throw new MillraceError('CORRUPT_BATCH', `${this.source.topic}/${this.source.partition}: a record of the batch at offset ${baseOffset} runs past its end`)
+      }
+      this.pos = end
+      const timestampDelta = readVarlong(bytes, body + 1)
+      const offset = baseOffset + readVarint(bytes, cursor.pos)
+      if (offset < this.fromOffset) continue
+      const timestamp = logAppendTime ? this.view.maxTimestamp : baseTimestamp + timestampDelta
+      return new LogRecord<Buffer | null, Buffer | null>(this.source, offset, timestamp, seq, cursor.pos, end, RAW_ALL, undefined, undefined, undefined)
+    }
+    return undefined
+  }
+}

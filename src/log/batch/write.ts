@@ -1,0 +1,219 @@
+import { NO_HEADERS, encodeHeaders, type HeadersInput } from '../../record/headers.js'
+import { LogRecord, RAW_ALL, RAW_HEADERS } from '../../record/record.js'
+import { varintSize, varlongSize, writeVarint, writeVarlong } from '../../record/varint.js'
+import { AT, LENGTH_OVERHEAD, TRANSACTIONAL, batchCrc, writeInt64 } from './header.js'
+
+/** One finished batch, its header still without producer, sequence and CRC: `stampBatch` writes those. */
+export interface OutputBatch {
+  readonly topic: string
+  readonly partition: number
+  /** Header space and records, uncompressed. */
+  readonly bytes: Buffer
+  readonly count: number
+}
+
+/** What a key or value may be when it reaches a batch. */
+export type Encoded = Uint8Array | string | null
+
+const NO_BUFFER = Buffer.alloc(0)
+const FIRST_CAPACITY = 8 * 1024
+/** Most a record can take beyond key, value and headers: six varints, one of them a long, and the attributes. */
+const RECORD_OVERHEAD = 40
+/** Small enough that a byte loop beats a call into native code. */
+const LOOP_COPY_MAX = 48
+
+/**
+ * Encodes records of one output partition into batches, in one growing buffer a batch.
+ *
+ * Order: as appended. Memory: the batch under way plus the finished ones until `take`.
+ */
+export class BatchWriter {
+  private buffer = NO_BUFFER
+  /** What the next buffer starts with: as much as the last batch took. */
+  private capacity = FIRST_CAPACITY
+  private pos: number = AT.records
+  private count = 0
+  private baseTimestamp = 0
+  private maxTimestamp = 0
+  private finished: OutputBatch[] = []
+  /** Bytes in finished and unfinished batches. */
+  bytes = 0
+
+  constructor(
+    readonly topic: string,
+    readonly partition: number,
+    /** A batch is finished when it holds this many bytes; a single larger record gets a batch of its own. */
+    private readonly batchBytes: number,
+  ) {}
+
+  /** Copies a record nobody changed: key, value and headers go over as one run of bytes. */
+  appendRaw(record: LogRecord<unknown, unknown>): void {
+    const { timestamp, start, end } = record
+    const size = end - start
+    this.begin(size, timestamp)
+    const delta = timestamp - this.baseTimestamp
+    const length = 1 + varlongSize(delta) + varintSize(this.count) + size
+    const buffer = this.buffer
+    let pos = writeVarint(buffer, this.pos, length)
+    buffer[pos++] = 0
+    pos = writeVarlong(buffer, pos, delta)
+    pos = writeVarint(buffer, pos, this.count)
+    this.finish(copyInto(buffer, pos, record.source.bytes, start, end))
+  }
+
+  /** `headers` is either a map or the record whose untouched header bytes are copied. */
+  append(key: Encoded, value: Encoded, headers: HeadersInput | LogRecord<unknown, unknown>, timestamp: number): void {
+    const headerBytes = headerSection(headers)
+    const keyBound = boundOf(key)
+    const valueBound = boundOf(value)
+    this.begin(keyBound + valueBound + headerBytes.length, timestamp)
+    const delta = timestamp - this.baseTimestamp
+    const buffer = this.buffer
+    const lengthAt = this.pos
+    // The length comes first and depends on how long the text gets as UTF-8. Mostly text is ASCII: guess so, move if wrong.
+    const guess = 1 + varlongSize(delta) + varintSize(this.count) + guessSection(key) + guessSection(value) + headerBytes.length
+    const bodyAt = lengthAt + varintSize(guess)
+    let pos = bodyAt
+    buffer[pos++] = 0
+    pos = writeVarlong(buffer, pos, delta)
+    pos = writeVarint(buffer, pos, this.count)
+    pos = writeSection(buffer, pos, key)
+    pos = writeSection(buffer, pos, value)
+    pos = copyInto(buffer, pos, headerBytes, 0, headerBytes.length)
+    const length = pos - bodyAt
+    const shift = varintSize(length) - varintSize(guess)
+    if (shift !== 0) {
+      buffer.copyWithin(bodyAt + shift, bodyAt, pos)
+      pos += shift
+    }
+    writeVarint(buffer, lengthAt, length)
+    this.finish(pos)
+  }
+
+  /** Takes the finished batches; with `all`, the one under way too. */
+  take(all: boolean): OutputBatch[] {
+    if (all) this.close()
+    const taken = this.finished
+    this.finished = []
+    for (const batch of taken) this.bytes -= batch.bytes.length
+    return taken
+  }
+
+  get finishedCount(): number {
+    return this.finished.length
+  }
+
+  private begin(size: number, timestamp: number): void {
+    const needed = size + RECORD_OVERHEAD
+    if (this.count > 0 && this.pos + needed > this.batchBytes) this.close()
+    if (this.pos + needed > this.buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.max(this.buffer.length * 2, this.capacity, this.pos + needed))
+      this.buffer.copy(larger, 0, 0, this.pos)
+      this.buffer = larger
+    }
+    if (this.count === 0) {
+      this.baseTimestamp = timestamp
+      this.maxTimestamp = timestamp
+      this.bytes += this.pos
+    } else if (timestamp > this.maxTimestamp) {
+      this.maxTimestamp = timestamp
+    }
+  }
+
+  private finish(pos: number): void {
+    this.bytes += pos - this.pos
+    this.pos = pos
+    this.count++
+  }
+
+  private close(): void {
+    if (this.count === 0) return
+    const bytes = this.buffer.subarray(0, this.pos)
+    writeInt64(bytes, AT.baseOffset, 0)
+    bytes.writeInt32BE(this.pos - LENGTH_OVERHEAD, AT.batchLength)
+    bytes.writeInt32BE(-1, AT.leaderEpoch)
+    bytes.writeInt8(2, AT.magic)
+    bytes.writeInt32BE(this.count - 1, AT.lastOffsetDelta)
+    writeInt64(bytes, AT.baseTimestamp, this.baseTimestamp)
+    writeInt64(bytes, AT.maxTimestamp, this.maxTimestamp)
+    bytes.writeInt32BE(this.count, AT.recordCount)
+    this.finished.push({ topic: this.topic, partition: this.partition, bytes, count: this.count })
+    this.capacity = this.pos
+    this.buffer = NO_BUFFER
+    this.pos = AT.records
+    this.count = 0
+  }
+}
+
+export interface BatchStamp {
+  readonly producerId: bigint
+  readonly producerEpoch: number
+  readonly baseSequence: number
+  readonly transactional: boolean
+  /** Codec number of `compressed`; 0 for none. */
+  readonly compression: number
+  /** The compressed records that replace the plain ones. */
+  readonly compressed?: Uint8Array
+}
+
+/** Completes the header and returns the bytes to send; they must be sent unchanged on every retry. */
+export function stampBatch(batch: OutputBatch, stamp: BatchStamp): Buffer {
+  let bytes = batch.bytes
+  if (stamp.compressed !== undefined) {
+    bytes = Buffer.allocUnsafe(AT.records + stamp.compressed.length)
+    batch.bytes.copy(bytes, 0, 0, AT.records)
+    bytes.set(stamp.compressed, AT.records)
+    bytes.writeInt32BE(bytes.length - LENGTH_OVERHEAD, AT.batchLength)
+  }
+  bytes.writeInt16BE(stamp.compression | (stamp.transactional ? TRANSACTIONAL : 0), AT.attributes)
+  bytes.writeBigInt64BE(stamp.producerId, AT.producerId)
+  bytes.writeInt16BE(stamp.producerEpoch, AT.producerEpoch)
+  bytes.writeInt32BE(stamp.baseSequence, AT.baseSequence)
+  bytes.writeUInt32BE(batchCrc(bytes), AT.crc)
+  return bytes
+}
+
+const EMPTY_HEADERS = Buffer.from([0])
+
+function headerSection(headers: HeadersInput | LogRecord<unknown, unknown>): Buffer {
+  if (headers === NO_HEADERS) return EMPTY_HEADERS
+  if (headers instanceof LogRecord) {
+    if (headers.raw & RAW_HEADERS) return headers.source.bytes.subarray(headers.headersStart(), headers.end)
+    return headers.headers === NO_HEADERS ? EMPTY_HEADERS : encodeHeaders(headers.headers)
+  }
+  return encodeHeaders(headers)
+}
+
+/** True where the record can go over as it is. */
+export function isUntouched(record: LogRecord<unknown, unknown>): boolean {
+  return record.raw === RAW_ALL
+}
+
+/** No UTF-16 code unit takes more than three bytes of UTF-8. */
+function boundOf(part: Encoded): number {
+  return part === null ? 0 : typeof part === 'string' ? part.length * 3 : part.length
+}
+
+function guessSection(part: Encoded): number {
+  return part === null ? 1 : varintSize(part.length) + part.length
+}
+
+function writeSection(buffer: Buffer, start: number, part: Encoded): number {
+  if (part === null) return writeVarint(buffer, start, -1)
+  if (typeof part !== 'string') return copyInto(buffer, writeVarint(buffer, start, part.length), part, 0, part.length)
+  const guessed = varintSize(part.length)
+  const size = buffer.write(part, start + guessed, 'utf8')
+  const shift = varintSize(size) - guessed
+  if (shift !== 0) buffer.copyWithin(start + guessed + shift, start + guessed, start + guessed + size)
+  return writeVarint(buffer, start, size) + size
+}
+
+function copyInto(target: Buffer, at: number, source: Uint8Array, start: number, end: number): number {
+  const size = end - start
+  if (size <= LOOP_COPY_MAX) {
+    for (let i = 0; i < size; i++) target[at + i] = source[start + i] as number
+  } else {
+    target.set(source.subarray(start, end), at)
+  }
+  return at + size
+}

@@ -1,0 +1,211 @@
+import type { MillraceError } from '../record/error.js'
+import type { BatchView } from './batch/read.js'
+import type { CompressionName } from './batch/compression.js'
+import type { OutputBatch } from './batch/write.js'
+
+/**
+ * THE PORT: what millrace needs of a partitioned, transactional log. `src/kafka` is it on real Kafka, `src/embedded` in this
+ * process; test/contract holds the cases both pass.
+ *
+ * Failures are LogErrors; their `reaction` is all the runtime decides by. What can be cured by trying again (leader and
+ * coordinator changes, throttling, load) is tried again inside, until the request's time is up.
+ */
+export type Reaction =
+  /** The request's time ran out while trying again; trying later can succeed. */
+  | 'retry'
+  /** The open transaction must be aborted; the producer stays usable. */
+  | 'abort'
+  /** This producer was replaced or timed out: init() again before anything else. */
+  | 'reinit'
+  /** The coordinator wants all members to join again. The assignment is valid until then. */
+  | 'rejoin'
+  /** This member is no longer in the group: its assignment belongs to others already. */
+  | 'lost'
+  /** EndTxn was sent and no answer came: committed or not, only the stored offsets tell. */
+  | 'indeterminate'
+  /** Nothing the runtime can do. */
+  | 'fatal'
+
+export interface LogError extends MillraceError {
+  readonly reaction: Reaction
+}
+
+export interface TopicPartition {
+  readonly topic: string
+  readonly partition: number
+}
+
+export interface PartitionOffset extends TopicPartition {
+  /** The next offset to read. */
+  readonly offset: number
+}
+
+export interface TopicInfo {
+  readonly topic: string
+  readonly partitions: number
+  /** Largest batch the topic takes, in bytes; undefined where its configuration may not be read. */
+  readonly maxMessageBytes: number | undefined
+}
+
+export interface NewTopic {
+  readonly topic: string
+  /** Default: the broker's. */
+  readonly partitions?: number
+  /** Default: the broker's. */
+  readonly replicationFactor?: number
+  /** Topic configuration, as the broker names it: `{ 'retention.ms': '-1' }`. */
+  readonly config?: Readonly<Record<string, string>>
+}
+
+/** Where to look an offset up: 'earliest' kept, 'latest' (the high watermark), 'stable' (the last stable offset), or the first record at or after a time. */
+export type OffsetAt = 'earliest' | 'latest' | 'stable' | { readonly timestamp: number }
+
+/** What the log behind a client can do, for the plan and for describe(). */
+export interface LogCapabilities {
+  readonly kind: 'kafka' | 'embedded'
+  /** 1: partitions and offsets are added explicitly. 2: KIP-890, every transaction gets an epoch of its own. */
+  readonly transactionProtocol: 1 | 2
+  /** Broker addresses, or 'in process'. */
+  readonly address: string
+}
+
+/** Steps of a transaction as they are done, for tracing and for tests that stop a process between them. */
+export type TraceStep = 'produce-sent' | 'produce-acknowledged' | 'offsets-sent' | 'offsets-acknowledged' | 'end-sent' | 'end-acknowledged'
+
+export interface TraceEvent {
+  readonly step: TraceStep
+  readonly transactionalId: string
+  /** Of the end steps: whether the transaction is to commit. */
+  readonly commit?: boolean
+}
+
+/** One set of connections to a log. Nothing connects before the first call. */
+export interface LogClient extends LogAdmin {
+  /** Connects and checks the version. @throws LogError BROKER_UNREACHABLE, BROKER_TOO_OLD, UNAUTHORIZED */
+  connect(): Promise<LogCapabilities>
+  /** A reader of its own; `onData` is called, not in the same turn as a call into the reader, when `take` may have more. */
+  reader(options: ReaderOptions): LogReader
+  producer(options: ProducerOptions): LogProducer
+  group(options: GroupOptions): LogGroup
+  /** Ends all that was opened through this client; what waits inside rejects with CLOSED. */
+  close(): Promise<void>
+}
+
+export interface LogAdmin {
+  /** Topics that do not exist are left out. @throws LogError UNAUTHORIZED */
+  topics(names: readonly string[]): Promise<ReadonlyMap<string, TopicInfo>>
+  /** Resolves when the topics can be written to. @throws LogError TOPIC_EXISTS, UNAUTHORIZED, BROKER_REFUSED */
+  createTopics(topics: readonly NewTopic[]): Promise<void>
+  deleteTopics(names: readonly string[]): Promise<void>
+  /** In the order asked; a time after the last record gives the high watermark. */
+  offsets(partitions: readonly TopicPartition[], at: OffsetAt): Promise<readonly number[]>
+  /** The group's committed offsets, waiting out transactions that are about to move them; undefined where none is committed. In the order asked. */
+  committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]>
+}
+
+export interface ReaderOptions {
+  readonly isolation: 'read_committed' | 'read_uncommitted'
+  /** Bytes fetched ahead and not yet taken, over all partitions; fetching stops there and goes on as they are taken. */
+  readonly prefetchBytes: number
+  /** Called when data, a position or an error arrived. */
+  readonly onData: () => void
+}
+
+/** Something `take` hands out, in offset order of the partition. */
+export interface Fetched {
+  /** A visible batch with its records uncompressed; undefined where only control or aborted batches were stepped over. */
+  readonly batch: BatchView | undefined
+  /** The first offset wanted: records of the batch before it are to be left out. */
+  readonly fromOffset: number
+  /** Where the partition continues. */
+  readonly nextOffset: number
+}
+
+/** Fetches ahead for the assigned partitions. */
+export interface LogReader {
+  /**
+   * Replaces the set of partitions. What is already fetched is kept where a partition goes on at the offset it had reached,
+   * and dropped otherwise.
+   */
+  assign(positions: readonly PartitionOffset[]): void
+  /**
+   * The next fetched piece of a partition, or undefined.
+   * @throws LogError of the partition: OFFSET_OUT_OF_RANGE, UNAUTHORIZED, MISSING_TOPIC, CORRUPT_BATCH, ...; once, then fetching goes on from where it stood
+   */
+  take(topic: string, partition: number): Fetched | undefined
+  /** The last stable offset as of the last fetch; undefined before it. */
+  end(topic: string, partition: number): number | undefined
+  close(): void
+}
+
+/** The member a commit speaks for: the coordinator refuses it if the group has moved on. (KIP-447) */
+export interface GroupMember {
+  readonly group: string
+  readonly memberId: string
+  readonly generation: number
+  readonly instanceId: string | undefined
+}
+
+export interface ProducerOptions {
+  /** With an id, outputs and offsets commit together; without, outputs are idempotent and offsets are committed after them. */
+  readonly transactionalId: string | undefined
+  /** After this long the broker aborts an open transaction. Milliseconds. */
+  readonly transactionTimeoutMs: number
+  readonly compression: CompressionName
+  readonly trace?: ((event: TraceEvent) => void) | undefined
+}
+
+/** Writes batches. One transaction is open at a time; it begins with the first `send` or the `commit`. */
+export interface LogProducer {
+  /** Fences earlier producers of the id, ends their open transaction, and starts afresh. Call before anything else and after 'reinit', 'indeterminate'. */
+  init(): Promise<void>
+  /**
+   * Queues batches; partitions keep the order of calls. Resolves when all of them are acknowledged.
+   * @throws LogError 'abort' (RECORD_TOO_LARGE, UNAUTHORIZED, ...), 'reinit'
+   */
+  send(batches: readonly OutputBatch[]): Promise<void>
+  /** Bytes queued or in flight. */
+  readonly pendingBytes: number
+  /**
+   * Waits for what was sent, adds the offsets and commits. With nothing sent and no offsets it does nothing.
+   * @throws LogError 'abort', 'reinit', 'lost' (the member's generation is over), 'indeterminate', 'fatal'. After all but 'indeterminate' the transaction is certain not to have committed.
+   */
+  commit(offsets: readonly PartitionOffset[], member: GroupMember | undefined): Promise<void>
+  /** Ends the open transaction without effect; does nothing where none is open. @throws LogError 'reinit', 'fatal' */
+  abort(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface GroupOptions {
+  readonly group: string
+  /** Makes the member static (KIP-345): a restart within the session takes its place again without a rebalance. */
+  readonly instanceId: string | undefined
+  /** Without a heartbeat for this long the member is lost. Milliseconds. */
+  readonly sessionTimeoutMs: number
+  /** How long the coordinator waits for members to join again. Milliseconds. */
+  readonly rebalanceTimeoutMs: number
+}
+
+export interface JoinedMember {
+  readonly memberId: string
+  readonly instanceId: string | undefined
+  readonly metadata: Buffer
+}
+
+export interface JoinResult {
+  readonly memberId: string
+  readonly generation: number
+  /** Set for the leader only, who divides the work. */
+  readonly members: readonly JoinedMember[] | undefined
+}
+
+/** One member's conversation with the group coordinator: the classic protocol, a call a request. */
+export interface LogGroup {
+  /** Resolves when all members have joined. `memberId` is '' the first time. @throws LogError 'lost' (try again with ''), 'fatal' INSTANCE_FENCED, UNAUTHORIZED */
+  join(memberId: string, protocol: string, metadata: Buffer): Promise<JoinResult>
+  /** The leader gives the assignments by member id; everybody gets their own. @throws LogError 'rejoin', 'lost', 'fatal' */
+  sync(member: GroupMember, assignments: ReadonlyMap<string, Buffer> | undefined): Promise<Buffer>
+  /** @throws LogError 'rejoin', 'lost', 'fatal' INSTANCE_FENCED, 'retry' */
+  heartbeat(member: GroupMember): Promise<void>
+  leave(member: GroupMember): Promise<void>
+}

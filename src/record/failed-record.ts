@@ -1,0 +1,27 @@
+import { LogRecord, RAW_ALL, type RawRecord } from './record.js'
+
+/**
+ * A record whose step failed, as a value in the stream: operators pass it on untouched until one handles it.
+ *
+ * `record` is the record as the step got it; `raw` is the same record with the key, value and headers it was read with.
+ */
+export class FailedRecord<K = unknown, V = unknown> {
+  constructor(
+    readonly record: LogRecord<K, V>,
+    readonly error: unknown,
+    /** Name of the step that failed: "decode", or the name given to it. */
+    readonly step: string,
+  ) {}
+
+  /** The record as its partition holds it, byte for byte. */
+  get raw(): RawRecord {
+    const { source, offset, seq, start, end, timestamp, raw } = this.record
+    if (start < 0 || raw === RAW_ALL) return this.record as unknown as RawRecord
+    return new LogRecord<Buffer | null, Buffer | null>(source, offset, timestamp, seq, start, end, RAW_ALL, undefined, undefined, undefined)
+  }
+}
+
+/** Tells the failed from the good: `records.pipe(filter(isFailed))`. */
+export function isFailed(value: unknown): value is FailedRecord {
+  return value instanceof FailedRecord
+}

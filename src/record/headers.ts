@@ -1,0 +1,70 @@
+import { cursor, readVarint, varintSize, writeVarint } from './varint.js'
+
+/** One header's value; a list where the record carries the name more than once, in the record's order. */
+export type HeaderValue = Buffer | null | readonly (Buffer | null)[]
+
+/** A record's headers as a plain map. It has no prototype, so a header named `__proto__` is a header like any other. */
+export type Headers = Readonly<Record<string, HeaderValue>>
+
+/** What may be given where headers are written: text is stored as UTF-8. */
+export type HeadersInput = Readonly<
+  Record<string, string | Uint8Array | null | readonly (string | Uint8Array | null)[]>
+>
+
+export const NO_HEADERS: Headers = Object.freeze(Object.create(null) as Record<string, HeaderValue>)
+
+export function readHeaders(bytes: Buffer, start: number): Headers {
+  const count = readVarint(bytes, start)
+  if (count === 0) return NO_HEADERS
+  const headers = Object.create(null) as Record<string, HeaderValue>
+  let pos = cursor.pos
+  for (let i = 0; i < count; i++) {
+    const nameLength = readVarint(bytes, pos)
+    const nameStart = cursor.pos
+    const name = bytes.toString('utf8', nameStart, nameStart + nameLength)
+    const valueLength = readVarint(bytes, nameStart + nameLength)
+    pos = cursor.pos
+    const value = valueLength < 0 ? null : bytes.subarray(pos, pos + valueLength)
+    if (valueLength > 0) pos += valueLength
+    const earlier = headers[name]
+    headers[name] =
+      earlier === undefined ? value : Array.isArray(earlier) ? [...(earlier as readonly (Buffer | null)[]), value] : [earlier as Buffer | null, value]
+  }
+  return headers
+}
+
+type Entry = readonly [name: Buffer, value: Uint8Array | null]
+
+function toEntries(headers: HeadersInput): Entry[] {
+  const entries: Entry[] = []
+  for (const name of Object.keys(headers)) {
+    const given = headers[name]
+    if (given === undefined) continue
+    const nameBytes = Buffer.from(name, 'utf8')
+    for (const value of Array.isArray(given) ? given : [given]) {
+      entries.push([nameBytes, typeof value === 'string' ? Buffer.from(value, 'utf8') : (value as Uint8Array | null)])
+    }
+  }
+  return entries
+}
+
+/** The header section of a record, its count first, ready to be copied into a batch. */
+export function encodeHeaders(headers: HeadersInput): Buffer {
+  const entries = toEntries(headers)
+  let size = varintSize(entries.length)
+  for (const [name, value] of entries) {
+    size += varintSize(name.length) + name.length + varintSize(value === null ? -1 : value.length) + (value?.length ?? 0)
+  }
+  const out = Buffer.allocUnsafe(size)
+  let pos = writeVarint(out, 0, entries.length)
+  for (const [name, value] of entries) {
+    pos = writeVarint(out, pos, name.length)
+    out.set(name, pos)
+    pos = writeVarint(out, pos + name.length, value === null ? -1 : value.length)
+    if (value !== null) {
+      out.set(value, pos)
+      pos += value.length
+    }
+  }
+  return out
+}

@@ -1,0 +1,189 @@
+import { MillraceError } from './error.js'
+import { NO_HEADERS, encodeHeaders, readHeaders, type Headers, type HeadersInput } from './headers.js'
+import { cursor, readVarint } from './varint.js'
+
+/** Where a record was read: what makes it the same record after a crash, an abort or a replay. */
+export interface Origin {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+}
+
+/** What `with` may replace; what is left out stays as it is, bytes included. */
+export interface RecordPatch<K, V> {
+  readonly key?: K
+  readonly value?: V
+  readonly headers?: HeadersInput
+  /** Milliseconds since the epoch. */
+  readonly timestamp?: number
+}
+
+/**
+ * One record of a partition.
+ *
+ * Key, value and headers are decoded when first asked for; a record nobody looks into is copied to its output as bytes.
+ * Immutable: `with` derives a new one that keeps the origin.
+ *
+ * @example
+ * const louder = record.with({ value: record.value.toUpperCase() })
+ */
+export interface StreamRecord<K, V> {
+  readonly key: K
+  readonly value: V
+  readonly headers: Headers
+  /** Milliseconds since the epoch, -1 if the record has none. */
+  readonly timestamp: number
+  readonly origin: Origin
+  /** "topic/partition/offset" of the origin. */
+  readonly id: string
+  with<K2 = K, V2 = V>(patch: RecordPatch<K2, V2>): StreamRecord<K2, V2>
+}
+
+/** A record as it lies in the partition. */
+export type RawRecord = StreamRecord<Buffer | null, Buffer | null>
+
+/** What all records of one batch share; one object for thousands of records. */
+export interface RecordSource {
+  readonly topic: string
+  readonly partition: number
+  /** The bytes the record positions point into. */
+  readonly bytes: Buffer
+  /** What became of each record of the slice, by `seq`; see runtime/accounting. Undefined outside a slice. */
+  readonly marks: Uint8Array | undefined
+}
+
+export const RAW_KEY = 1
+export const RAW_VALUE = 2
+export const RAW_HEADERS = 4
+export const RAW_ALL = RAW_KEY | RAW_VALUE | RAW_HEADERS
+
+/**
+ * The one implementation of StreamRecord: a window on a fetched batch, with the parts that user code replaced on top.
+ * One class and one shape for raw, decoded and derived records, so that every call site stays monomorphic.
+ */
+export class LogRecord<K, V> implements StreamRecord<K, V> {
+  /** Which of key, value and headers are still the bytes of the batch. */
+  readonly raw: number
+  private k: K | undefined
+  private v: V | undefined
+  private h: Headers | undefined
+
+  constructor(
+    readonly source: RecordSource,
+    readonly offset: number,
+    readonly timestamp: number,
+    /** Number of the record in its slice. */
+    readonly seq: number,
+    /** Where the key's length stands in `source.bytes`. */
+    readonly start: number,
+    /** Where the record ends in `source.bytes`. */
+    readonly end: number,
+    raw: number,
+    key: K | undefined,
+    value: V | undefined,
+    headers: Headers | undefined,
+  ) {
+    this.raw = raw
+    this.k = key
+    this.v = value
+    this.h = headers
+  }
+
+  get key(): K {
+    // A raw part is a Buffer or null, never undefined, so undefined means "not looked at yet".
+    if (this.k === undefined && this.raw & RAW_KEY) {
+      const length = readVarint(this.source.bytes, this.start)
+      this.k = (length < 0 ? null : this.source.bytes.subarray(cursor.pos, cursor.pos + length)) as K
+    }
+    return this.k as K
+  }
+
+  get value(): V {
+    if (this.v === undefined && this.raw & RAW_VALUE) {
+      const length = readVarint(this.source.bytes, this.valueStart())
+      this.v = (length < 0 ? null : this.source.bytes.subarray(cursor.pos, cursor.pos + length)) as V
+    }
+    return this.v as V
+  }
+
+  get headers(): Headers {
+    if (this.h === undefined) this.h = readHeaders(this.source.bytes, this.headersStart())
+    return this.h
+  }
+
+  get origin(): Origin {
+    return { topic: this.source.topic, partition: this.source.partition, offset: this.offset }
+  }
+
+  get id(): string {
+    return `${this.source.topic}/${this.source.partition}/${this.offset}`
+  }
+
+  with<K2 = K, V2 = V>(patch: RecordPatch<K2, V2>): LogRecord<K2, V2> {
+    let raw = this.raw
+    let key = this.k as unknown as K2 | undefined
+    let value = this.v as unknown as V2 | undefined
+    let headers = this.h
+    if ('key' in patch) {
+      raw &= ~RAW_KEY
+      key = patch.key
+    }
+    if ('value' in patch) {
+      raw &= ~RAW_VALUE
+      value = patch.value
+    }
+    if (patch.headers !== undefined) {
+      raw &= ~RAW_HEADERS
+      // Through the wire form, so that text becomes bytes and what is read back is what will be stored.
+      headers = readHeaders(encodeHeaders(patch.headers), 0)
+    }
+    const timestamp = patch.timestamp ?? this.timestamp
+    return new LogRecord<K2, V2>(this.source, this.offset, timestamp, this.seq, this.start, this.end, raw, key, value, headers)
+  }
+
+  /** Where the value's length stands. */
+  valueStart(): number {
+    const length = readVarint(this.source.bytes, this.start)
+    return cursor.pos + (length < 0 ? 0 : length)
+  }
+
+  /** Where the header count stands. */
+  headersStart(): number {
+    const length = readVarint(this.source.bytes, this.valueStart())
+    return cursor.pos + (length < 0 ? 0 : length)
+  }
+
+  toJSON(): unknown {
+    return { ...this.origin, key: this.key, value: this.value, headers: this.headers, timestamp: this.timestamp }
+  }
+}
+
+const NOT_IN_A_LOG = Buffer.alloc(0)
+
+export interface NewRecord<K, V> {
+  readonly key: K
+  readonly value: V
+  readonly headers?: HeadersInput
+  readonly timestamp?: number
+  readonly origin?: Origin
+}
+
+/**
+ * Makes a record that was not read from a log: for tests, and for outputs that have no input.
+ *
+ * Its origin, if none is given, is offset -1 of partition -1 of the topic "".
+ *
+ * @throws MillraceError INVALID_OPTIONS if the timestamp is not a whole number
+ * @example
+ * record({ key: 'a', value: { n: 1 }, timestamp: Date.now() })
+ */
+export function record<K, V>(init: NewRecord<K, V>): StreamRecord<K, V> {
+  const timestamp = init.timestamp ?? -1
+  if (!Number.isSafeInteger(timestamp)) {
+    throw new MillraceError('INVALID_OPTIONS', `record: timestamp must be a whole number of milliseconds, got ${String(timestamp)}`)
+  }
+  const { topic, partition, offset } = init.origin ?? { topic: '', partition: -1, offset: -1 }
+  const source: RecordSource = { topic, partition, bytes: NOT_IN_A_LOG, marks: undefined }
+  const headers = init.headers === undefined ? NO_HEADERS : readHeaders(encodeHeaders(init.headers), 0)
+  return new LogRecord<K, V>(source, offset, timestamp, -1, -1, -1, 0, init.key, init.value, headers)
+}
