@@ -1,5 +1,5 @@
 import { MillraceError } from '../../record/error.js'
-import { LogRecord, RAW_ALL, type RawRecord, type RecordSource } from '../../record/record.js'
+import { LogRecord, RAW_ALL, type RecordSource } from '../../record/record.js'
 import { cursor, readVarint, readVarlong } from '../../record/varint.js'
 import { AT, COMPRESSION_MASK, CONTROL, LENGTH_OVERHEAD, LOG_APPEND_TIME, TRANSACTIONAL, batchCrc, readInt64 } from './header.js'
 
@@ -96,7 +96,7 @@ export class BatchReader {
   }
 
   /** The next record at or after the wanted offset, or undefined at the end. `seq` is the number it gets. */
-  next(seq: number): RawRecord | undefined {
+  next(seq: number): LogRecord<Buffer | null, Buffer | null> | undefined {
     const { bytes, baseOffset, baseTimestamp, logAppendTime } = this.view
     while (this.left > 0) {
       this.left--

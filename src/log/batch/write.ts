@@ -1,5 +1,5 @@
 import { NO_HEADERS, encodeHeaders, type HeadersInput } from '../../record/headers.js'
-import { LogRecord, RAW_ALL, RAW_HEADERS } from '../../record/record.js'
+import { LogRecord, RAW_HEADERS } from '../../record/record.js'
 import { varintSize, varlongSize, writeVarint, writeVarlong } from '../../record/varint.js'
 import { AT, LENGTH_OVERHEAD, TRANSACTIONAL, batchCrc, writeInt64 } from './header.js'
 
@@ -182,11 +182,6 @@ function headerSection(headers: HeadersInput | LogRecord<unknown, unknown>): Buf
     return headers.headers === NO_HEADERS ? EMPTY_HEADERS : encodeHeaders(headers.headers)
   }
   return encodeHeaders(headers)
-}
-
-/** True where the record can go over as it is. */
-export function isUntouched(record: LogRecord<unknown, unknown>): boolean {
-  return record.raw === RAW_ALL
 }
 
 /** No UTF-16 code unit takes more than three bytes of UTF-8. */

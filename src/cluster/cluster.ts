@@ -1,0 +1,124 @@
+import { z } from 'zod'
+import type { LogClient, NewTopic, TopicInfo, TraceEvent } from '../log/port.js'
+import type { Clock } from '../record/clock.js'
+import type { Logger } from '../record/logger.js'
+import type { RawRecord } from '../record/record.js'
+import { MillraceError } from '../record/error.js'
+import { parseOptions, positiveInteger, topicName } from '../runtime/options.js'
+import { sourceSchema, type SourceOptions } from '../runtime/settings.js'
+import { PartitionSource } from '../sources/partition-source.js'
+import { produce, type ProduceOptions } from './produce.js'
+import { read, type ReadOptions } from './read.js'
+
+/** A log to read from and write to: Kafka, or the embedded broker. Same interface, same guarantees. */
+export interface Cluster {
+  /**
+   * The partitions of topics, as a source to pipe into `withTransaction`. Joins the group when subscribed.
+   * @throws MillraceError INVALID_OPTIONS
+   */
+  source(options: SourceOptions): PartitionSource
+  /**
+   * Writes records, idempotently and without a transaction, for scripts and tests; resolves with their number when all are acknowledged.
+   * @throws MillraceError INVALID_OPTIONS, MISSING_TOPIC, UNAUTHORIZED, RECORD_TOO_LARGE, BROKER_UNREACHABLE
+   */
+  produce(options: ProduceOptions): Promise<number>
+  /** Reads a topic from its beginning to its present end, partition by partition in turns, committed records only. For scripts and tests. */
+  read(options: ReadOptions): AsyncIterable<RawRecord>
+  /** @throws MillraceError TOPIC_EXISTS, UNAUTHORIZED, BROKER_REFUSED */
+  createTopics(topics: readonly NewTopic[]): Promise<void>
+  deleteTopics(topics: readonly string[]): Promise<void>
+  /** Those of the topics that exist. */
+  topics(names: readonly string[]): Promise<ReadonlyMap<string, TopicInfo>>
+  /** Waits for pipelines that are stopping, then closes the connections. Pipelines still running are stopped in order. */
+  close(): Promise<void>
+}
+
+/** What makes a cluster the one it is. */
+export interface ClusterHost {
+  readonly openLog: () => Promise<LogClient>
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly trace?: ((event: TraceEvent) => void) | undefined
+}
+
+const newTopics = z.array(
+  z.strictObject({
+    topic: topicName,
+    partitions: positiveInteger.optional(),
+    replicationFactor: positiveInteger.optional(),
+    config: z.record(z.string(), z.string()).optional(),
+  }),
+)
+
+export class LogCluster implements Cluster {
+  private admin: Promise<LogClient> | undefined
+  private readonly running = new Set<Promise<void>>()
+  private readonly closing = new AbortController()
+
+  constructor(private readonly host: ClusterHost) {}
+
+  source(options: SourceOptions): PartitionSource {
+    this.refuseIfClosed()
+    const { openLog, clock, logger, trace } = this.host
+    const settings = parseOptions(sourceSchema, options, 'source')
+    const signals = [this.closing.signal, ...(settings.signal === undefined ? [] : [settings.signal])]
+    const onRun = (ended: Promise<void>): void => {
+      this.running.add(ended)
+      void ended.finally(() => this.running.delete(ended))
+    }
+    return new PartitionSource({ ...settings, signal: AbortSignal.any(signals) }, { openLog, clock, logger, trace, onRun })
+  }
+
+  async produce(options: ProduceOptions): Promise<number> {
+    return produce(await this.client(), options)
+  }
+
+  async *read(options: ReadOptions): AsyncGenerator<RawRecord> {
+    yield* read(this.host.openLog, options)
+  }
+
+  async createTopics(topics: readonly NewTopic[]): Promise<void> {
+    parseOptions(newTopics, topics, 'createTopics')
+    await (await this.client()).createTopics(topics)
+  }
+
+  async deleteTopics(topics: readonly string[]): Promise<void> {
+    await (await this.client()).deleteTopics(topics)
+  }
+
+  async topics(names: readonly string[]): Promise<ReadonlyMap<string, TopicInfo>> {
+    return (await this.client()).topics(names)
+  }
+
+  async close(): Promise<void> {
+    this.closing.abort()
+    await Promise.all(this.running)
+    const admin = this.admin
+    this.admin = undefined
+    // A client that never came up has nothing to close; whoever asked for it got the error.
+    await admin?.then(
+      (client) => client.close(),
+      () => {},
+    )
+  }
+
+  /** The connection of scripts, made when first needed; made anew if it failed. */
+  private client(): Promise<LogClient> {
+    this.refuseIfClosed()
+    this.admin ??= this.host.openLog().then(async (client) => {
+      try {
+        await client.connect()
+        return client
+      } catch (error) {
+        this.admin = undefined
+        await client.close()
+        throw error
+      }
+    })
+    return this.admin
+  }
+
+  private refuseIfClosed(): void {
+    if (this.closing.signal.aborted) throw new MillraceError('CLOSED', 'the cluster was closed: make another one with kafka(...) or embedded()')
+  }
+}

@@ -1,0 +1,54 @@
+import { z } from 'zod'
+import { BatchReader } from '../log/batch/read.js'
+import type { LogClient } from '../log/port.js'
+import { MillraceError } from '../record/error.js'
+import type { RawRecord } from '../record/record.js'
+import { parseOptions, topicName } from '../runtime/options.js'
+
+export interface ReadOptions {
+  readonly topic: string
+  /** 'read_committed' (default) leaves out what was aborted or is still in an open transaction. */
+  readonly isolation?: 'read_committed' | 'read_uncommitted'
+}
+
+const schema = z.strictObject({ topic: topicName, isolation: z.enum(['read_committed', 'read_uncommitted']).default('read_committed') })
+
+const PREFETCH_BYTES = 8 * 1024 * 1024
+
+/** `cluster.read`: from the beginning to the end as it is when the reading starts. */
+export async function* read(openLog: () => Promise<LogClient>, options: ReadOptions): AsyncGenerator<RawRecord> {
+  const { topic, isolation } = parseOptions(schema, options, 'read')
+  const log = await openLog()
+  try {
+    await log.connect()
+    const info = (await log.topics([topic])).get(topic)
+    if (info === undefined) throw new MillraceError('MISSING_TOPIC', `read: topic '${topic}' does not exist`)
+    const partitions = Array.from({ length: info.partitions }, (_, partition) => ({ topic, partition }))
+    const [starts, ends] = await Promise.all([log.offsets(partitions, 'earliest'), log.offsets(partitions, isolation === 'read_committed' ? 'stable' : 'latest')])
+    const open = new Map(partitions.map(({ partition }, i) => [partition, ends[i] as number] as const).filter(([partition, end]) => end > (starts[partition] as number)))
+
+    let wake: () => void = () => {}
+    let waiting = new Promise<void>((resolve) => (wake = resolve))
+    const reader = log.reader({ isolation, prefetchBytes: PREFETCH_BYTES, onData: () => wake() })
+    reader.assign([...open.keys()].map((partition) => ({ topic, partition, offset: starts[partition] as number })))
+    while (open.size > 0) {
+      let found = false
+      for (const [partition, end] of open) {
+        const fetched = reader.take(topic, partition)
+        if (fetched === undefined) continue
+        found = true
+        if (fetched.batch !== undefined) {
+          const records = new BatchReader(fetched.batch, { topic, partition, bytes: fetched.batch.bytes, marks: undefined }, fetched.fromOffset)
+          for (let record = records.next(-1); record !== undefined && record.offset < end; record = records.next(-1)) yield record
+        }
+        if (fetched.nextOffset >= end) open.delete(partition)
+      }
+      if (!found) {
+        await waiting
+        waiting = new Promise<void>((resolve) => (wake = resolve))
+      }
+    }
+  } finally {
+    await log.close()
+  }
+}

@@ -1,0 +1,116 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import type { OperatorFunction, Subscriber } from 'rxjs'
+import { z } from 'zod'
+import { MillraceError } from '../record/error.js'
+import { FailedRecord } from '../record/failed-record.js'
+import { LogRecord, type StreamRecord } from '../record/record.js'
+import { json, type Serde } from '../record/serde.js'
+import { Mark, mark } from '../runtime/accounting.js'
+import { objectWith, parseOptions } from '../runtime/options.js'
+import { operate } from '../runtime/operate.js'
+
+export interface DecodeOptions {
+  /** How the bytes become the value that the schema checks. Default `json()`. */
+  readonly from?: Serde<unknown>
+  /** Name in `FailedRecord.step`. Default 'decode'; give another where a pipeline decodes twice. */
+  readonly step?: string
+}
+
+const schema = z.strictObject({
+  from: objectWith<Serde<unknown>>(['decode'], 'a serde such as json()').default(json()),
+  step: z.string().min(1).default('decode'),
+})
+
+type In<K> = StreamRecord<K, Buffer | null> | FailedRecord
+type Out<K, S extends StandardSchemaV1> = StreamRecord<K, StandardSchemaV1.InferOutput<S>> | FailedRecord
+
+/**
+ * Turns the bytes of each value into a checked, typed one; what does not parse or does not fit becomes a FailedRecord.
+ *
+ * Any Standard Schema does: zod, valibot, arktype. A tombstone is checked as null. FailedRecords from before pass untouched.
+ *
+ * Order: kept, also with schemas that check asynchronously. State: none. Memory: with an asynchronous schema, the records being checked.
+ * The failed record keeps its bytes (`failed.raw`).
+ *
+ * @throws MillraceError INVALID_OPTIONS if the first argument is not a Standard Schema
+ * @example
+ * const Order = z.object({ id: z.string(), amount: z.number() })
+ * records.pipe(decode(Order), dropFailed())
+ * @see https://standardschema.dev
+ */
+export function decode<S extends StandardSchemaV1, K = Buffer | null>(valueSchema: S, options: DecodeOptions = {}): OperatorFunction<In<K>, Out<K, S>> {
+  const { from, step } = parseOptions(schema, options, 'decode')
+  const standard = (valueSchema as Partial<S> | undefined)?.['~standard']
+  if (typeof standard?.validate !== 'function') {
+    throw new MillraceError('INVALID_OPTIONS', "decode: its first argument must be a Standard Schema, e.g. z.object({ ... }) of zod 3.24 or later (it has a '~standard' property)")
+  }
+
+  const check = (record: LogRecord<K, Buffer | null>): Out<K, S> | Promise<Out<K, S>> => {
+    const failed = (error: unknown): FailedRecord => {
+      mark(record, Mark.failed)
+      return new FailedRecord(record as LogRecord<unknown, unknown>, error, step)
+    }
+    const settle = (result: StandardSchemaV1.Result<unknown>): Out<K, S> =>
+      result.issues === undefined ? (record.with({ value: result.value }) as Out<K, S>) : failed(mismatch(result.issues, record))
+    try {
+      const { value } = record
+      const result = standard.validate(value === null ? null : from.decode(value))
+      return result instanceof Promise ? result.then(settle, failed) : settle(result)
+    } catch (error) {
+      return failed(new MillraceError('DECODE_FAILED', `${record.id} is not ${from.name}: ${error instanceof Error ? error.message : String(error)}`, { origin: record.origin, cause: error }))
+    }
+  }
+
+  return operate(step, (target) => {
+    const queue = new InOrder(target)
+    return {
+      next: (item) => queue.add(item instanceof FailedRecord ? item : check(item as LogRecord<K, Buffer | null>)),
+      complete: () => queue.end(),
+    }
+  })
+}
+
+function mismatch(issues: readonly StandardSchemaV1.Issue[], record: LogRecord<unknown, unknown>): MillraceError {
+  const problems = issues.map(({ message, path }) => {
+    const at = (path ?? []).map((part) => String(typeof part === 'object' ? part.key : part)).join('.')
+    return at === '' ? message : `${at}: ${message}`
+  })
+  return new MillraceError('DECODE_FAILED', `${record.id} does not fit its schema: ${problems.join('; ')}`, { origin: record.origin, cause: issues })
+}
+
+/** Lets values and promises of values through in the order they were added. */
+class InOrder<T> {
+  /** Empty as long as no promise is under way: then values pass at once. */
+  private readonly waiting: { value: T | undefined; ready: boolean }[] = []
+  private ended = false
+
+  constructor(private readonly subscriber: Subscriber<T>) {}
+
+  add(item: T | Promise<T>): void {
+    if (!(item instanceof Promise)) {
+      if (this.waiting.length === 0) this.subscriber.next(item)
+      else this.waiting.push({ value: item, ready: true })
+      return
+    }
+    const slot: { value: T | undefined; ready: boolean } = { value: undefined, ready: false }
+    this.waiting.push(slot)
+    item.then(
+      (value) => {
+        slot.value = value
+        slot.ready = true
+        this.drain()
+      },
+      (error: unknown) => this.subscriber.error(error),
+    )
+  }
+
+  end(): void {
+    this.ended = true
+    this.drain()
+  }
+
+  private drain(): void {
+    while (this.waiting[0]?.ready === true) this.subscriber.next(this.waiting.shift()?.value as T)
+    if (this.ended && this.waiting.length === 0) this.subscriber.complete()
+  }
+}

@@ -1,0 +1,31 @@
+import type { OperatorFunction } from 'rxjs'
+import { z } from 'zod'
+import { FailedRecord } from '../record/failed-record.js'
+import { operate } from '../runtime/operate.js'
+import { functionOption, parseOptions } from '../runtime/options.js'
+
+export interface DropFailedOptions {
+  /** Called with each one, e.g. to log it. Default: nothing. */
+  readonly tap?: (failed: FailedRecord) => void
+}
+
+const schema = z.strictObject({ tap: functionOption<(failed: FailedRecord) => void>('a function of the failed record').optional() })
+
+/**
+ * Takes FailedRecords out of the stream. They are counted as `failed` in the Commit, and their offsets commit with the rest.
+ *
+ * Order: kept. State, memory: none. What `tap` throws fails the slice.
+ *
+ * @throws MillraceError INVALID_OPTIONS
+ * @example
+ * records.pipe(decode(Order), dropFailed({ tap: (failed) => log.warn(failed.error) }), toTopic({ topic: 'orders', value: json() }))
+ */
+export function dropFailed<R>(options: DropFailedOptions = {}): OperatorFunction<R, Exclude<R, FailedRecord>> {
+  const { tap } = parseOptions(schema, options, 'dropFailed')
+  return operate('dropFailed', (target) => ({
+    next(item) {
+      if (item instanceof FailedRecord) tap?.(item)
+      else target.next(item as Exclude<R, FailedRecord>)
+    },
+  }))
+}

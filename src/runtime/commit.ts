@@ -1,0 +1,30 @@
+import type { PartitionOffset } from '../log/port.js'
+import type { RecordCounts } from './accounting.js'
+
+/** What one committed transaction did to one task. */
+export interface TaskCommit extends RecordCounts {
+  readonly partition: number
+  /** Records between the commit and the end of the task's partitions, as of the last fetch. */
+  readonly lag: number
+}
+
+/**
+ * One committed transaction. `records` = processed + filtered + duplicate + late + failed, here and in each task.
+ */
+export interface Commit extends RecordCounts {
+  /** Records written, over all topics. */
+  readonly outputs: number
+  /** Records still to read, over all tasks of this member, as of the last fetch. */
+  readonly lag: number
+  readonly tasks: readonly TaskCommit[]
+  /** The offsets committed: the next ones to read. */
+  readonly offsets: readonly PartitionOffset[]
+  /** What the `meter` operators counted, by name. */
+  readonly meters: Readonly<Record<string, number>>
+  /** From the first record to the commit, in milliseconds. */
+  readonly durationMs: number
+  /** The part of it spent on the commit itself. */
+  readonly commitMs: number
+  /** The group's generation it was committed in. */
+  readonly generation: number
+}

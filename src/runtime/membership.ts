@@ -1,0 +1,145 @@
+import { reactionTo } from '../log/error.js'
+import type { GroupMember, LogGroup } from '../log/port.js'
+import { sleep, type Clock } from '../record/clock.js'
+import { errorMessage } from '../record/error.js'
+import type { Logger } from '../record/logger.js'
+import { assignTasks } from './assignor.js'
+import { PROTOCOL_NAME, decodeAssignment, decodeSubscription, encodeAssignment, encodeSubscription } from './consumer-protocol.js'
+
+export interface MembershipOptions {
+  readonly group: string
+  readonly instanceId: string | undefined
+  readonly topics: readonly string[]
+  readonly sessionTimeoutMs: number
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Called when `state` turned from 'stable' into something else. */
+  readonly onChange: () => void
+}
+
+export interface Assignment {
+  readonly tasks: readonly number[]
+  readonly member: GroupMember
+}
+
+/** What the member knows about itself. Only 'stable' allows to begin a transaction; 'rebalancing' still allows to finish one. */
+export type MemberState = 'stable' | 'rebalancing' | 'lost' | 'fatal'
+
+const RETRY_MS = 500
+const MAX_HEARTBEAT_MS = 3_000
+
+/** Takes part in a group: joins, divides the tasks when leader, and heartbeats by the clock, whatever user code does. */
+export class Membership {
+  state: MemberState = 'lost'
+  /** Set with state 'fatal'. */
+  failure: unknown
+  private memberId = ''
+  private owned: readonly number[] = []
+  private generation = -1
+  private member: GroupMember | undefined
+  private cancelHeartbeat: () => void = () => {}
+
+  constructor(
+    private readonly group: LogGroup,
+    private readonly options: MembershipOptions,
+  ) {}
+
+  /** Joins until an assignment is there. `taskCount` is asked anew each round: partitions may have been added. */
+  async join(taskCount: () => Promise<number>, signal: AbortSignal): Promise<Assignment | undefined> {
+    const { topics, clock, logger, group, instanceId } = this.options
+    this.cancelHeartbeat()
+    if (this.state === 'lost') this.forget()
+    while (!signal.aborted) {
+      try {
+        const tasks = await taskCount()
+        const metadata = encodeSubscription({ topics, owned: this.owned, generation: this.generation, tasks })
+        const joined = await this.group.join(this.memberId, PROTOCOL_NAME, metadata)
+        this.memberId = joined.memberId
+        const member: GroupMember = { group, memberId: joined.memberId, generation: joined.generation, instanceId }
+        this.member = member
+        let assignments: Map<string, Buffer> | undefined
+        if (joined.members !== undefined) {
+          const claims = joined.members.map((other) => ({ ...other, ...decodeSubscription(other.metadata) }))
+          const divided = assignTasks(claims, Math.max(...claims.map((claim) => claim.tasks)))
+          assignments = new Map([...divided].map(([memberId, own]) => [memberId, encodeAssignment(topics, own)]))
+        }
+        this.owned = decodeAssignment(await this.group.sync(member, assignments))
+        this.generation = joined.generation
+        this.state = 'stable'
+        this.scheduleHeartbeat()
+        logger.info({ group, generation: this.generation, memberId: this.memberId, tasks: this.owned }, 'joined the group')
+        return { tasks: this.owned, member }
+      } catch (error) {
+        const reaction = reactionTo(error)
+        if (reaction === 'fatal') throw error
+        logger.debug({ group, error: errorMessage(error), reaction }, 'joining again')
+        if (reaction === 'lost') this.forget()
+        else if (reaction !== 'rejoin') await sleep(clock, RETRY_MS, signal)
+      }
+    }
+    return undefined
+  }
+
+  /** Tells the others at once, instead of letting them wait for the session to end. */
+  async leave(): Promise<void> {
+    this.cancelHeartbeat()
+    const member = this.member
+    if (member === undefined || this.state === 'lost' || this.state === 'fatal') return
+    this.state = 'lost'
+    try {
+      await this.group.leave(member)
+    } catch (error) {
+      // The session timeout does the same a little later.
+      this.options.logger.debug({ error: errorMessage(error) }, 'could not leave the group')
+    }
+  }
+
+  /** The runtime learned from a commit that the member is out. */
+  lose(): void {
+    this.enter('lost')
+  }
+
+  /** Asks the coordinator now instead of at the next beat. */
+  async probe(): Promise<void> {
+    this.cancelHeartbeat()
+    await this.beat()
+  }
+
+  private forget(): void {
+    this.memberId = ''
+    this.owned = []
+    this.generation = -1
+    this.member = undefined
+  }
+
+  private enter(state: MemberState): void {
+    if (this.state === state) return
+    this.state = state
+    this.options.onChange()
+  }
+
+  private scheduleHeartbeat(): void {
+    const interval = Math.min(MAX_HEARTBEAT_MS, this.options.sessionTimeoutMs / 3)
+    this.cancelHeartbeat = this.options.clock.after(interval, () => void this.beat())
+  }
+
+  private async beat(): Promise<void> {
+    const member = this.member
+    if (member === undefined || this.state === 'lost' || this.state === 'fatal') return
+    try {
+      await this.group.heartbeat(member)
+    } catch (error) {
+      if (member !== this.member) return
+      const reaction = reactionTo(error)
+      this.options.logger.debug({ error: errorMessage(error), reaction }, 'heartbeat')
+      if (reaction === 'rejoin') this.enter('rebalancing')
+      else if (reaction === 'lost') this.enter('lost')
+      else if (reaction === 'fatal') {
+        this.failure = error
+        this.enter('fatal')
+      }
+    }
+    // Also while rebalancing: the answer renews the session until the open transaction is done.
+    if (member === this.member && (this.state === 'stable' || this.state === 'rebalancing')) this.scheduleHeartbeat()
+  }
+}

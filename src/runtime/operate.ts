@@ -1,0 +1,45 @@
+import { Observable, Subscriber, type OperatorFunction } from 'rxjs'
+
+/** What an operator does with its input; what it does not name passes through. */
+export interface Step<T> {
+  /** What it throws becomes the error of the stream. */
+  next(value: T): void
+  complete?(): void
+}
+
+class StepSubscriber<T, R> extends Subscriber<T> {
+  constructor(
+    private readonly target: Subscriber<R>,
+    private readonly step: Step<T>,
+  ) {
+    super(target)
+  }
+
+  protected override _next(value: T): void {
+    try {
+      this.step.next(value)
+    } catch (error) {
+      this.target.error(error)
+    }
+  }
+
+  protected override _complete(): void {
+    if (this.step.complete === undefined) return super._complete()
+    try {
+      this.step.complete()
+    } catch (error) {
+      this.target.error(error)
+    } finally {
+      this.unsubscribe()
+    }
+  }
+}
+
+/**
+ * Makes an operator in the way RxJS makes its own: one subscriber a stage, errors and completion passed on, teardown linked
+ * before the source is subscribed. `init` runs at subscription, which is where the active slice is known; the name is for messages.
+ */
+export function operate<T, R>(name: string, init: (target: Subscriber<R>) => Step<T>): OperatorFunction<T, R> {
+  const operator = (source: Observable<T>): Observable<R> => new Observable<R>((target) => source.subscribe(new StepSubscriber(target, init(target))))
+  return Object.defineProperty(operator, 'name', { value: name })
+}

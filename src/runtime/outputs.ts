@@ -1,0 +1,145 @@
+import { BatchWriter, type Encoded, type OutputBatch } from '../log/batch/write.js'
+import { partitionOfKey } from '../log/partitioner.js'
+import { MillraceError } from '../record/error.js'
+import type { HeadersInput } from '../record/headers.js'
+import { LogRecord, RAW_ALL, RAW_KEY } from '../record/record.js'
+import { cursor, readVarint } from '../record/varint.js'
+import type { TopicInfo } from '../log/port.js'
+
+/** A batch this large is worth a request; larger ones only delay the first byte. */
+const BATCH_BYTES = 512 * 1024
+/** What a broker takes that does not say what it takes. */
+const DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
+/** Header of a batch and the varints of its one record. */
+const SINGLE_RECORD_OVERHEAD = 128
+
+/** Where the outputs of a transaction for one topic gather, encoded, until they are sent. */
+export class TopicOutput {
+  private readonly writers: (BatchWriter | undefined)[]
+  private readonly largest: number
+  private readonly batchBytes: number
+  private turn = 0
+  records = 0
+
+  constructor(
+    readonly topic: string,
+    readonly partitions: number,
+    maxMessageBytes: number | undefined,
+    /** Compressed batches get smaller than what is counted here; only the broker can judge their size. */
+    checkSize: boolean,
+  ) {
+    const limit = maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES
+    this.largest = checkSize && maxMessageBytes !== undefined ? limit : Number.POSITIVE_INFINITY
+    this.batchBytes = Math.min(BATCH_BYTES, limit)
+    this.writers = new Array<BatchWriter | undefined>(partitions).fill(undefined)
+  }
+
+  /** A record nobody changed goes over as one run of bytes. */
+  appendRaw(record: LogRecord<unknown, unknown>, partition: number): void {
+    this.checkFits(record.end - record.start, record)
+    this.records++
+    this.writer(partition).appendRaw(record)
+  }
+
+  append(record: LogRecord<unknown, unknown>, partition: number, key: Encoded, value: Encoded, headers: HeadersInput | undefined): void {
+    this.checkFits((key?.length ?? 0) + (value?.length ?? 0), record)
+    this.records++
+    this.writer(partition).append(key, value, headers ?? record, record.timestamp)
+  }
+
+  /** Kafka's default for a key; the record's own partition, modulo, without one: that keeps its order. */
+  partitionOf(record: LogRecord<unknown, unknown>, key: Encoded): number {
+    if (key === null) return record.source.partition >= 0 ? record.source.partition % this.partitions : this.turn++ % this.partitions
+    const bytes = typeof key === 'string' ? Buffer.from(key, 'utf8') : key
+    return partitionOfKey(bytes, 0, bytes.length, this.partitions)
+  }
+
+  /** `partitionOf` for a record whose key is still in its batch: no buffer is made for it. */
+  partitionOfRaw(record: LogRecord<unknown, unknown>): number {
+    const bytes = record.source.bytes
+    const length = readVarint(bytes, record.start)
+    if (length < 0) return this.partitionOf(record, null)
+    return partitionOfKey(bytes, cursor.pos, cursor.pos + length, this.partitions)
+  }
+
+  get bytes(): number {
+    let bytes = 0
+    for (const writer of this.writers) if (writer !== undefined) bytes += writer.bytes
+    return bytes
+  }
+
+  take(all: boolean, into: OutputBatch[]): void {
+    for (const writer of this.writers) {
+      if (writer === undefined || writer.bytes === 0) continue
+      for (const batch of writer.take(all)) into.push(batch)
+    }
+  }
+
+  private writer(partition: number): BatchWriter {
+    const writer = this.writers[partition]
+    if (writer !== undefined) return writer
+    if (!Number.isInteger(partition) || partition < 0 || partition >= this.partitions) {
+      throw new MillraceError('ENCODE_FAILED', `toTopic '${this.topic}': partition ${partition} does not exist, the topic has ${this.partitions}`)
+    }
+    return (this.writers[partition] = new BatchWriter(this.topic, partition, this.batchBytes))
+  }
+
+  private checkFits(size: number, record: LogRecord<unknown, unknown>): void {
+    if (size + SINGLE_RECORD_OVERHEAD <= this.largest) return
+    throw new MillraceError(
+      'RECORD_TOO_LARGE',
+      `a record of ${size} bytes for '${this.topic}', made from ${record.id}, is larger than the topic takes (max.message.bytes=${this.largest}): raise the topic's limit, make the record smaller, or set compression`,
+      { origin: record.origin },
+    )
+  }
+}
+
+/** All outputs of one transaction. */
+export class Outputs {
+  private readonly topics = new Map<string, TopicOutput>()
+
+  constructor(
+    infos: Iterable<TopicInfo>,
+    private readonly checkSize: boolean,
+  ) {
+    for (const info of infos) this.topics.set(info.topic, new TopicOutput(info.topic, info.partitions, info.maxMessageBytes, this.checkSize))
+  }
+
+  topic(name: string): TopicOutput | undefined {
+    return this.topics.get(name)
+  }
+
+  get bytes(): number {
+    let bytes = 0
+    for (const topic of this.topics.values()) bytes += topic.bytes
+    return bytes
+  }
+
+  get records(): number {
+    let records = 0
+    for (const topic of this.topics.values()) records += topic.records
+    return records
+  }
+
+  /** Takes finished batches; with `all`, the unfinished ones too. */
+  take(all: boolean): OutputBatch[] {
+    const taken: OutputBatch[] = []
+    for (const topic of this.topics.values()) topic.take(all, taken)
+    return taken
+  }
+
+  /** Forgets what was not taken and starts counting anew. */
+  reset(): void {
+    this.take(true)
+    for (const topic of this.topics.values()) topic.records = 0
+  }
+}
+
+/** True where a record can go over as the bytes it was read as. */
+export function isUntouched(record: LogRecord<unknown, unknown>): boolean {
+  return record.raw === RAW_ALL
+}
+
+export function hasRawKey(record: LogRecord<unknown, unknown>): boolean {
+  return (record.raw & RAW_KEY) !== 0
+}

@@ -1,0 +1,443 @@
+import { reactionTo } from '../log/error.js'
+import type { LogClient, LogProducer, LogReader, PartitionOffset, TopicInfo, TraceEvent } from '../log/port.js'
+import { LogRecord } from '../record/record.js'
+import { sleep, type Clock } from '../record/clock.js'
+import { MillraceError, errorMessage, type ErrorCode } from '../record/error.js'
+import type { Logger } from '../record/logger.js'
+import { Mark, Tally, mark } from './accounting.js'
+import type { Commit, TaskCommit } from './commit.js'
+import { deadLetterHeaders } from './dead-letter.js'
+import { Membership, type Assignment } from './membership.js'
+import { Outputs } from './outputs.js'
+import { checkPlan, planOf, taskCount, type CheckedPlan, type Plan } from './plan.js'
+import { Round, type RoundEnd, type RoundEnvironment } from './round.js'
+import type { SourceSettings, TransactionSettings } from './settings.js'
+import type { Project } from './slice.js'
+import { openTasks } from './start.js'
+import { Suspicion } from './suspicion.js'
+import type { Task } from './task.js'
+import { Wakeup } from './wakeup.js'
+
+/** Where a pipeline lives. */
+export interface PipelineHost {
+  readonly openLog: () => Promise<LogClient>
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly trace: ((event: TraceEvent) => void) | undefined
+  /** Told of every run, so that closing the cluster can wait for it. Never rejects. */
+  readonly onRun: (ended: Promise<void>) => void
+}
+
+export interface PipelineSpec {
+  readonly source: SourceSettings
+  readonly transaction: TransactionSettings
+  readonly project: Project
+}
+
+/** A task whose slice failed: runs alone until the record to blame is known, while the others go on. */
+interface Trouble {
+  readonly suspicion: Suspicion
+  cause: unknown
+  notBefore: number
+  delayMs: number
+}
+
+/** Mistakes in the program: running them again, or without some record, changes nothing. */
+const PROGRAM_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['SLICE_COMPLETED_EARLY', 'SLICE_SUBSCRIBED_LATE', 'SLICE_STALLED', 'OUTSIDE_SLICE', 'NOT_PLANNED', 'INVALID_OPTIONS'])
+/** Refusals of the log that no record is to blame for. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UNAUTHORIZED', 'MISSING_TOPIC', 'UNSUPPORTED_FORMAT'])
+
+const FIRST_LIMIT = 1_000
+const RETRY_MS = 200
+const MAX_RETRY_MS = 5_000
+/** A producer fenced this often in a row, with a live membership, has a rival. */
+const MAX_FENCED = 5
+/** How often to look whether partitions were added. */
+const TOPIC_CHECK_MS = 60_000
+
+/**
+ * One running pipeline: takes part in the group, runs one transaction after the other over its tasks, and recovers.
+ * How a record travels through it is told in DESIGN.md.
+ */
+export class Pipeline {
+  readonly plan: Plan
+  private readonly wakeup: Wakeup
+  private readonly stopping = new AbortController()
+  private checked!: CheckedPlan
+  private log!: LogClient
+  private outputs!: Outputs
+  private producer!: LogProducer
+  private producerReady = false
+  private reader!: LogReader
+  private membership!: Membership
+  private tasks: Task[] = []
+  private readonly troubles = new Map<Task, Trouble>()
+  private limit = FIRST_LIMIT
+  /** Failures in a row of the log, not of user code. */
+  private setbacks = 0
+  private fenced = 0
+
+  constructor(
+    private readonly spec: PipelineSpec,
+    private readonly host: PipelineHost,
+    private readonly emit: (commit: Commit) => void,
+  ) {
+    this.wakeup = new Wakeup(host.clock)
+    const { onError, declare } = spec.transaction
+    const topics = typeof onError === 'object' ? [...declare.topics, onError.deadLetter] : declare.topics
+    this.plan = planOf(spec.project, spec.source.topics, { topics })
+  }
+
+  /** Ends the pipeline in order; `run` then resolves. */
+  stop(): void {
+    this.stopping.abort()
+    this.wakeup.wake()
+  }
+
+  /** Runs until stopped. @throws MillraceError for everything that needs somebody to change something */
+  async run(): Promise<void> {
+    const { source, transaction } = this.spec
+    const { clock, logger } = this.host
+    this.log = await this.host.openLog()
+    try {
+      await this.log.connect()
+      const { provision } = transaction
+      this.checked = await checkPlan(this.plan, this.log, provision === true ? {} : provision === false ? undefined : provision)
+      this.outputs = new Outputs(this.checked.outputInfos, transaction.compression === 'none')
+      this.reader = this.log.reader({ isolation: 'read_committed', prefetchBytes: source.prefetchBytes, onData: () => this.wakeup.wake() })
+      this.producer = this.log.producer({
+        transactionalId: transaction.guarantee === 'exactly-once' ? `${source.group}-${source.instanceId ?? randomId()}` : undefined,
+        transactionTimeoutMs: transaction.transactionTimeout,
+        compression: transaction.compression,
+        trace: this.host.trace,
+      })
+      const group = this.log.group({ group: source.group, instanceId: source.instanceId, sessionTimeoutMs: source.sessionTimeout, rebalanceTimeoutMs: source.rebalanceTimeout })
+      this.membership = new Membership(group, {
+        group: source.group,
+        instanceId: source.instanceId,
+        topics: source.topics,
+        sessionTimeoutMs: source.sessionTimeout,
+        clock,
+        logger,
+        onChange: () => this.wakeup.wake(),
+      })
+      await this.takePart()
+    } finally {
+      await this.membership?.leave()
+      await this.log.close()
+    }
+  }
+
+  private async takePart(): Promise<void> {
+    while (!this.stopping.signal.aborted) {
+      const assignment = await this.membership.join(() => this.countTasks(), this.stopping.signal)
+      if (assignment === undefined) return
+      await this.work(assignment)
+      if (this.membership.state === 'fatal') throw this.membership.failure
+    }
+  }
+
+  /** Transactions of one assignment, until it is to be given back. */
+  private async work({ tasks, member }: Assignment): Promise<void> {
+    this.troubles.clear()
+    if (!(await this.readyProducer())) return
+    const opened = await this.whileHeld(() => openTasks({ log: this.log, reader: this.reader, settings: this.spec.source, clock: this.host.clock, earlier: this.tasks }, tasks))
+    if (opened === undefined) return
+    this.tasks = opened
+    let topicsChecked = this.host.clock.now()
+
+    while (this.demand() === 'none') {
+      if (!(await this.readyProducer())) break
+      const trouble = this.dueTrouble()
+      if (trouble !== undefined) {
+        await this.investigate(trouble, member)
+        continue
+      }
+      const healthy = this.tasks.filter((task) => !this.troubles.has(task))
+      const round = new Round(healthy, { ...this.limits(), live: true }, this.environment())
+      const end = await this.runRound(round)
+      if (end.kind === 'idle') {
+        if (this.host.clock.now() - topicsChecked >= TOPIC_CHECK_MS) {
+          topicsChecked = this.host.clock.now()
+          if ((await this.whileHeld(() => this.countTasks())) !== this.checked.tasks) return
+        }
+        await this.wakeup.wait(this.nextLook())
+      } else if (end.kind === 'done') {
+        if (await this.commit(round, healthy, member)) this.adapt(round)
+      } else if (end.kind === 'failed') {
+        await this.giveUp(round)
+        this.suspect(end)
+      } else {
+        await this.handle(end, round, healthy)
+      }
+    }
+    // Positions of what is kept are compared with the committed offsets when the next assignment comes.
+    for (const task of this.tasks) task.rollback()
+  }
+
+  private async runRound(round: Round): Promise<RoundEnd> {
+    try {
+      return await round.run()
+    } catch (error) {
+      // Only the reader throws here: user code fails its slice instead.
+      return { kind: 'send-failed', error }
+    }
+  }
+
+  private environment(): RoundEnvironment {
+    const { transaction, project } = this.spec
+    return {
+      project,
+      outputs: this.outputs,
+      producer: this.producer,
+      clock: this.host.clock,
+      wakeup: this.wakeup,
+      streamBytes: transaction.streamBytes,
+      stallAfterMs: transaction.stallAfter,
+      drainMs: transaction.drainWithin,
+      demand: () => this.demand(),
+    }
+  }
+
+  private limits(): { everyMs: number; maxRecords: number; maxBytes: number } {
+    const { every, maxBytes } = this.spec.transaction
+    return { everyMs: every, maxRecords: this.limit, maxBytes }
+  }
+
+  private demand(): 'none' | 'drain' | 'drop' {
+    const { state } = this.membership
+    if (state === 'lost' || state === 'fatal') return 'drop'
+    return state === 'rebalancing' || this.stopping.signal.aborted ? 'drain' : 'none'
+  }
+
+  /** Slices should take about as long as the commit interval: a slow pipeline gets fewer records at a time. */
+  private adapt(round: Round): void {
+    const { every, maxRecords } = this.spec.transaction
+    const took = round.endedAt - (round.startedAt ?? round.endedAt)
+    if (round.records < this.limit && took <= 2 * every) return
+    if (took <= every) this.limit = Math.min(maxRecords, this.limit * 4)
+    else if (took > 2 * every) this.limit = Math.max(1, Math.min(maxRecords, Math.ceil((round.records * Math.max(every, 1)) / took)))
+  }
+
+  /** Commits what a round did. True if it is in the log; else everything since the last commit comes again. */
+  private async commit(round: Round, tasks: readonly Task[], member: Assignment['member']): Promise<boolean> {
+    const { clock, logger } = this.host
+    const offsets = round.offsets()
+    const began = clock.now()
+    try {
+      round.flush()
+      await this.producer.commit(offsets, member)
+    } catch (error) {
+      if (reactionTo(error) !== 'indeterminate' || !(await this.didCommit(offsets))) {
+        await this.handle({ kind: 'send-failed', error }, round, tasks)
+        return false
+      }
+      logger.warn({ error: errorMessage(error) }, 'the answer to a commit was lost; the stored offsets show that it took effect')
+    }
+    this.setbacks = 0
+    this.fenced = 0
+    const outputs = this.outputs.records
+    this.outputs.reset()
+    const total = new Tally()
+    const counts = tasks.filter((task) => task.dirty).map((task) => ({ task, tally: task.tally() }))
+    for (const { tally } of counts) total.merge(tally)
+    for (const task of tasks) task.commit()
+    const ended = clock.now()
+    this.emit({
+      ...total.result(),
+      outputs,
+      lag: this.tasks.reduce((sum, task) => sum + task.lag(), 0),
+      tasks: counts.map(({ task, tally }): TaskCommit => ({ partition: task.partition, ...tally.result(), lag: task.lag() })),
+      offsets,
+      meters: Object.fromEntries([...round.meters].map(([name, meter]) => [name, meter.count])),
+      durationMs: ended - (round.startedAt ?? began),
+      commitMs: ended - began,
+      generation: member.generation,
+    })
+    return true
+  }
+
+  /** After a commit without an answer: ends whatever is open under our id, then reads what is stored. */
+  private async didCommit(offsets: readonly PartitionOffset[]): Promise<boolean> {
+    this.producerReady = false
+    if (!(await this.readyProducer())) return false
+    const stored = await this.whileHeld(() => this.log.committedOffsets(this.spec.source.group, offsets))
+    return stored !== undefined && offsets.length > 0 && offsets.every(({ offset }, i) => stored[i] === offset)
+  }
+
+  /** Undoes a round: nothing of it stays in the log, its records come again. */
+  private async giveUp(round: Round): Promise<void> {
+    this.outputs.reset()
+    for (const task of this.tasks) task.rollback()
+    if (!round.sent) return
+    try {
+      await this.producer.abort()
+    } catch (error) {
+      this.host.logger.debug({ error: errorMessage(error) }, 'abort')
+      if (reactionTo(error) === 'fatal') throw error
+      this.producerReady = false
+    }
+  }
+
+  /** Recovers from what the log, not user code, did to a round. */
+  private async handle(end: RoundEnd, round: Round, tasks: readonly Task[]): Promise<void> {
+    const records = new Map(tasks.map((task) => [task, task.records]))
+    await this.giveUp(round)
+    if (end.kind !== 'send-failed') return
+    const { error } = end
+    const { logger, clock } = this.host
+    const reaction = reactionTo(error)
+    const code = error instanceof MillraceError ? error.code : undefined
+    if (reaction === 'fatal' || (code !== undefined && REFUSALS.has(code))) throw error
+    if (code === 'OFFSET_OUT_OF_RANGE') return this.relocate(error as MillraceError)
+    if (reaction === 'reinit' || reaction === 'indeterminate') this.producerReady = false
+    if (reaction === 'lost') this.membership.lose()
+    if (code === 'RECORD_TOO_LARGE') {
+      // The broker names the partition written to, not the record: every task of the round is tried alone.
+      for (const task of tasks) this.addTrouble(task, error, undefined, records.get(task) ?? 0)
+      return
+    }
+    if (reaction === 'reinit') {
+      await this.membership.probe()
+      if (this.membership.state === 'fatal') throw this.membership.failure
+      if (++this.fenced >= MAX_FENCED) {
+        throw new MillraceError(
+          'PRODUCER_FENCED',
+          `the producer was fenced ${MAX_FENCED} times in a row: transactions run into the transaction timeout (raise transactionTimeout), or another program uses the same group and instance id`,
+          { cause: error },
+        )
+      }
+    }
+    this.setbacks++
+    logger.warn({ error: errorMessage(error), reaction, attempt: this.setbacks }, 'the transaction was aborted and will be run again')
+    await sleep(clock, Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** (this.setbacks - 1)), this.stopping.signal)
+  }
+
+  /** The records at a position are gone: follows `onOutOfRange`. */
+  private async relocate(error: MillraceError): Promise<void> {
+    const { onOutOfRange } = this.spec.source
+    const { origin } = error
+    if (onOutOfRange === 'stop' || origin === undefined) throw error
+    const [offset] = (await this.whileHeld(() => this.log.offsets([origin], onOutOfRange))) ?? []
+    if (offset === undefined) return
+    this.host.logger.warn({ origin, offset, onOutOfRange }, 'records were deleted before they were read; going on at another offset')
+    this.tasks.find((task) => task.partition === origin.partition)?.relocate(origin.topic, offset)
+    this.reader.assign(this.tasks.flatMap((task) => task.fetchPositions()))
+  }
+
+  private suspect(end: RoundEnd & { readonly kind: 'failed' }): void {
+    if (end.error instanceof MillraceError && PROGRAM_ERRORS.has(end.error.code)) throw end.error
+    this.addTrouble(end.task, end.error, end.hint, end.records)
+  }
+
+  private addTrouble(task: Task, cause: unknown, hint: number | undefined, records: number): void {
+    const { retries, retryDelay } = this.spec.transaction
+    const notBefore = retries > 0 ? this.host.clock.now() + retryDelay : 0
+    this.host.logger.warn({ partition: task.partition, records, error: errorMessage(cause) }, 'a slice failed; it is run again by itself')
+    this.troubles.set(task, { suspicion: new Suspicion(records, retries, hint), cause, notBefore, delayMs: retryDelay })
+  }
+
+  private dueTrouble(): Task | undefined {
+    const now = this.host.clock.now()
+    for (const [task, trouble] of this.troubles) if (trouble.notBefore <= now) return task
+    return undefined
+  }
+
+  private nextLook(): number {
+    const now = this.host.clock.now()
+    let wait = TOPIC_CHECK_MS
+    for (const trouble of this.troubles.values()) wait = Math.min(wait, Math.max(0, trouble.notBefore - now))
+    return wait
+  }
+
+  /** One step of the search for the record that fails, in a transaction of its own. */
+  private async investigate(task: Task, member: Assignment['member']): Promise<void> {
+    const trouble = this.troubles.get(task) as Trouble
+    const { suspicion } = trouble
+    const count = suspicion.next()
+    const round = new Round([task], { everyMs: Number.POSITIVE_INFINITY, maxRecords: count, maxBytes: Number.POSITIVE_INFINITY, live: false }, this.environment())
+    const end = await this.runRound(round)
+    if (end.kind === 'failed') {
+      await this.giveUp(round)
+      if (end.error instanceof MillraceError && PROGRAM_ERRORS.has(end.error.code)) throw end.error
+      trouble.cause = end.error
+      suspicion.failed(count, end.hint)
+      trouble.notBefore = suspicion.searching ? 0 : this.host.clock.now() + (trouble.delayMs *= 2)
+    } else if (end.kind === 'done' || end.kind === 'idle') {
+      const before = this.troubles.get(task)
+      if (await this.commit(round, [task], member)) suspicion.passed(Math.max(count, round.records))
+      else if (this.troubles.get(task) !== before) {
+        // The broker refused it for its size: that is a failure of this part.
+        this.troubles.set(task, trouble)
+        suspicion.failed(count)
+      }
+    } else {
+      await this.handle(end, round, [task])
+      return
+    }
+    if (suspicion.verdict === 'cleared') this.troubles.delete(task)
+    if (suspicion.verdict === 'found') {
+      this.troubles.delete(task)
+      await this.applyPolicy(task, trouble, member)
+    }
+  }
+
+  /** The one failing record stands first in the task's replay. */
+  private async applyPolicy(task: Task, { cause, suspicion }: Trouble, member: Assignment['member']): Promise<void> {
+    const { onError } = this.spec.transaction
+    const record = task.takeOne()
+    if (!(record instanceof LogRecord)) return
+    const described = `record ${record.id} fails: ${errorMessage(cause)}`
+    if (onError === 'stop') {
+      task.rollback()
+      throw new MillraceError('RECORD_FAILED', `${described}. All records before it are committed. To go on without it, set onError to 'skip' or { deadLetter: topic }`, { origin: record.origin, cause })
+    }
+    mark(record, Mark.failed)
+    if (typeof onError === 'object') {
+      const output = this.outputs.topic(onError.deadLetter)
+      output?.append(record, record.source.partition % output.partitions, record.key as Buffer | null, record.value as Buffer | null, deadLetterHeaders(record, cause, 'project'))
+    }
+    this.host.logger.error({ origin: record.origin, error: errorMessage(cause), runs: suspicion.runs, policy: onError }, 'a record failed for good and was taken out')
+    const round = new Round([task], { ...this.limits(), live: false, maxRecords: 0 }, this.environment())
+    await this.commit(round, [task], member)
+  }
+
+  /** InitProducerId until it works; false if the assignment went meanwhile. */
+  private async readyProducer(): Promise<boolean> {
+    if (this.producerReady) return true
+    const done = await this.whileHeld(async () => {
+      await this.producer.init()
+      return true
+    })
+    this.producerReady = done === true
+    return this.producerReady
+  }
+
+  /** Does something against the log again and again, as long as the assignment holds. */
+  private async whileHeld<T>(action: () => Promise<T>): Promise<T | undefined> {
+    const { clock, logger } = this.host
+    for (let delay = RETRY_MS; this.demand() !== 'drop' && !this.stopping.signal.aborted; delay = Math.min(MAX_RETRY_MS, delay * 2)) {
+      try {
+        return await action()
+      } catch (error) {
+        if (reactionTo(error) === 'fatal') throw error
+        logger.debug({ error: errorMessage(error) }, 'trying again')
+        await sleep(clock, delay, this.stopping.signal)
+      }
+    }
+    return undefined
+  }
+
+  private async countTasks(): Promise<number> {
+    const infos: ReadonlyMap<string, TopicInfo> = await this.log.topics(this.spec.source.topics)
+    const missing = this.spec.source.topics.filter((topic) => !infos.has(topic))
+    if (missing.length > 0) throw new MillraceError('MISSING_TOPIC', `input topics were deleted while they were read: ${missing.join(', ')}`)
+    const tasks = taskCount(this.spec.source.topics, infos)
+    this.checked = { ...this.checked, tasks }
+    return tasks
+  }
+}
+
+function randomId(): string {
+  return globalThis.crypto.randomUUID()
+}

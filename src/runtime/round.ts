@@ -1,0 +1,202 @@
+import type { LogProducer, PartitionOffset } from '../log/port.js'
+import type { Clock } from '../record/clock.js'
+import type { Meter } from './context.js'
+import type { Outputs } from './outputs.js'
+import { Slice, type Project } from './slice.js'
+import type { Task } from './task.js'
+import { nextTurn, type Wakeup } from './wakeup.js'
+
+/** Records fed before other tasks, and the event loop, get their turn. */
+const CHUNK = 1_024
+/** Longest stretch of synchronous work between two turns of the event loop, in milliseconds. */
+const TURN_MS = 5
+/** Sent and not yet acknowledged beyond this, intake waits. */
+const MAX_PENDING_BYTES = 32 * 1024 * 1024
+/** How often a round that waits for user code looks at its limits. */
+const LOOK_MS = 50
+
+export interface RoundLimits {
+  readonly everyMs: number
+  readonly maxRecords: number
+  readonly maxBytes: number
+  /** False: only records kept from a failed transaction, and no waiting for more. */
+  readonly live: boolean
+}
+
+export interface RoundEnvironment {
+  readonly project: Project
+  readonly outputs: Outputs
+  readonly producer: LogProducer
+  readonly clock: Clock
+  readonly wakeup: Wakeup
+  readonly streamBytes: number
+  readonly stallAfterMs: number
+  readonly drainMs: number
+  /** 'drain': take nothing more, finish within `drainMs`. 'drop': stop at once, the assignment is gone. */
+  readonly demand: () => 'none' | 'drain' | 'drop'
+}
+
+export type RoundEnd =
+  | { readonly kind: 'done' }
+  /** Nothing was there to read. */
+  | { readonly kind: 'idle' }
+  | { readonly kind: 'failed'; readonly task: Task; readonly error: unknown; readonly records: number; readonly hint: number | undefined }
+  | { readonly kind: 'send-failed'; readonly error: unknown }
+  /** The assignment went, or the time to finish ran out. */
+  | { readonly kind: 'dropped' }
+
+/**
+ * Runs the slices of one transaction: feeds them, ends their input, waits until all are done. It sends outputs while it runs
+ * only where they pass `streamBytes`; committing is the caller's.
+ */
+export class Round {
+  readonly meters = new Map<string, Meter>()
+  /** When the first record went in. */
+  startedAt: number | undefined
+  /** When the last slice was done. */
+  endedAt = 0
+  records = 0
+  /** True once anything was handed to the producer. */
+  sent = false
+  private readonly slices = new Map<Task, Slice>()
+  private sendError: { readonly error: unknown } | undefined
+
+  constructor(
+    private readonly tasks: readonly Task[],
+    private readonly limits: RoundLimits,
+    private readonly environment: RoundEnvironment,
+  ) {}
+
+  async run(): Promise<RoundEnd> {
+    try {
+      const early = (await this.takeIn()) ?? this.endInput() ?? (await this.finish())
+      if (early !== undefined) return early
+      this.endedAt = this.environment.clock.now()
+      return this.startedAt === undefined ? { kind: 'idle' } : { kind: 'done' }
+    } finally {
+      for (const slice of this.slices.values()) slice.close()
+    }
+  }
+
+  /** Hands everything that is left to the producer; part of the commit. @throws what an earlier send failed with */
+  flush(): void {
+    this.send(true)
+    if (this.sendError !== undefined) throw this.sendError.error
+  }
+
+  offsets(): PartitionOffset[] {
+    return this.tasks.flatMap((task) => task.moved())
+  }
+
+  private async takeIn(): Promise<RoundEnd | undefined> {
+    const { clock, wakeup, demand, producer, outputs, streamBytes } = this.environment
+    let turnBegan = performance.now()
+    for (;;) {
+      if (demand() !== 'none') return demand() === 'drop' ? { kind: 'dropped' } : undefined
+      let fed = 0
+      for (const task of this.tasks) {
+        const room = Math.min(CHUNK, this.limits.maxRecords - this.records - fed)
+        if (room <= 0) break
+        if (!task.prepare(this.limits.live)) continue
+        const slice = this.sliceOf(task)
+        if (!slice.ended) fed += task.feed(slice, room, this.limits.live)
+        if (slice.failure !== undefined) return this.failed(task, slice)
+        if (this.full(fed)) break
+      }
+      this.records += fed
+      if (this.startedAt === undefined && this.tasks.some((task) => task.dirty)) this.startedAt = clock.now()
+      if (this.sendError !== undefined) return { kind: 'send-failed', error: this.sendError.error }
+
+      const elapsed = this.startedAt === undefined ? 0 : clock.now() - this.startedAt
+      if (this.full(0)) return undefined
+      if (this.startedAt !== undefined && elapsed >= this.limits.everyMs) return undefined
+      if (outputs.bytes >= streamBytes) this.send(false)
+
+      if (fed === 0 || producer.pendingBytes > MAX_PENDING_BYTES) {
+        if (!this.limits.live && fed === 0) return undefined
+        // Nothing read yet: the caller has the longer view, and waits.
+        if (this.startedAt === undefined) return undefined
+        await wakeup.wait(Math.min(this.limits.everyMs - elapsed, LOOK_MS))
+        turnBegan = performance.now()
+      } else if (performance.now() - turnBegan > TURN_MS) {
+        await nextTurn()
+        turnBegan = performance.now()
+      }
+    }
+  }
+
+  private endInput(): RoundEnd | undefined {
+    for (const [task, slice] of this.slices) {
+      slice.endInput()
+      if (slice.failure !== undefined) return this.failed(task, slice)
+    }
+    return undefined
+  }
+
+  private async finish(): Promise<RoundEnd | undefined> {
+    const { clock, wakeup, demand, drainMs, stallAfterMs, outputs, streamBytes } = this.environment
+    let drainSince: number | undefined
+    let aliveAt = clock.now()
+    let alive = -1
+    for (;;) {
+      const open: [Task, Slice][] = []
+      let signs = 0
+      for (const [task, slice] of this.slices) {
+        if (slice.failure !== undefined) return this.failed(task, slice)
+        if (!slice.ended) open.push([task, slice])
+        signs += slice.signsOfLife
+      }
+      if (this.sendError !== undefined) return { kind: 'send-failed', error: this.sendError.error }
+      if (open.length === 0) return undefined
+      const wanted = demand()
+      if (wanted === 'drop') return { kind: 'dropped' }
+      const now = clock.now()
+      if (wanted === 'drain' && now - (drainSince ??= now) >= drainMs) return { kind: 'dropped' }
+      if (signs !== alive) {
+        alive = signs
+        aliveAt = now
+      } else if (now - aliveAt >= stallAfterMs) {
+        const [task, slice] = open[0] as [Task, Slice]
+        return { kind: 'failed', task, error: slice.stalledError(now - aliveAt, task.records), records: task.records, hint: undefined }
+      }
+      if (outputs.bytes >= streamBytes) this.send(false)
+      await wakeup.wait(LOOK_MS)
+    }
+  }
+
+  private sliceOf(task: Task): Slice {
+    let slice = this.slices.get(task)
+    if (slice === undefined) {
+      const { project, outputs, wakeup } = this.environment
+      slice = new Slice(task.topics, task.partition, project, { outputs, meters: this.meters, onEnd: () => wakeup.wake() })
+      this.slices.set(task, slice)
+    }
+    return slice
+  }
+
+  private full(fedNow: number): boolean {
+    if (this.records + fedNow >= this.limits.maxRecords) return true
+    let bytes = 0
+    for (const task of this.tasks) bytes += task.bytes
+    return bytes >= this.limits.maxBytes
+  }
+
+  private failed(task: Task, slice: Slice): RoundEnd {
+    const { error, pushing } = slice.failure as NonNullable<Slice['failure']>
+    return { kind: 'failed', task, error, records: task.records, hint: pushing === undefined ? undefined : task.records - 1 }
+  }
+
+  private send(all: boolean): void {
+    const batches = this.environment.outputs.take(all)
+    if (batches.length === 0) return
+    this.sent = true
+    const { producer, wakeup } = this.environment
+    producer.send(batches).then(
+      () => wakeup.wake(),
+      (error: unknown) => {
+        this.sendError ??= { error }
+        wakeup.wake()
+      },
+    )
+  }
+}

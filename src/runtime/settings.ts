@@ -1,0 +1,116 @@
+import { z } from 'zod'
+import type { Duration } from '../record/duration.js'
+import { duration, objectWith, positiveDuration, positiveInteger, topicName } from './options.js'
+
+/** Where a partition without a committed offset starts. A committed offset always wins. */
+export type StartFrom = 'earliest' | 'latest' | 'committed' | { readonly timestamp: number | Date }
+
+export interface SourceOptions {
+  /** Consumer group: members of one group share the partitions. */
+  readonly group: string
+  /** Topics to read; they must have the same number of partitions. */
+  readonly topics: readonly string[]
+  /**
+   * Where a partition without a committed offset starts: 'earliest' (default) loses nothing, 'latest' begins with what comes
+   * from now on, `{ timestamp }` with the first record at or after a time (ms or Date), 'committed' refuses to start without one.
+   */
+  readonly startFrom?: StartFrom
+  /**
+   * What to do when the committed offset no longer exists (deleted by retention): 'stop' (default) ends with an error, since
+   * records were lost; 'earliest' and 'latest' go on there and log what was skipped.
+   */
+  readonly onOutOfRange?: 'stop' | 'earliest' | 'latest'
+  /**
+   * Name of this process within the group, unique among those alive. Default: none, a random member. Set it where restarts are
+   * common: a restart within the session timeout takes its place again without a rebalance (KIP-345) and ends its own dangling transaction at once.
+   */
+  readonly instanceId?: string
+  /** Without a sign of life for this long the group takes the partitions away. Default '45s', as Kafka; shorter finds dead processes earlier. */
+  readonly sessionTimeout?: Duration
+  /** How long the group waits for members to join again in a rebalance. Default '60s'; must exceed what a slice may take to finish. */
+  readonly rebalanceTimeout?: Duration
+  /** Bytes fetched ahead, over all partitions. Default 32 MiB; less saves memory, more bridges slow brokers. */
+  readonly prefetchBytes?: number
+  /** Ends the pipeline in order: the open transaction commits, the group is left, the observable completes. */
+  readonly signal?: AbortSignal
+}
+
+export const sourceSchema = z.strictObject({
+  group: z.string().min(1),
+  topics: z.array(topicName).min(1, { message: 'name at least one topic' }).refine((topics) => new Set(topics).size === topics.length, { message: 'names a topic twice' }),
+  startFrom: z
+    .union([z.enum(['earliest', 'latest', 'committed']), z.strictObject({ timestamp: z.union([z.number(), z.date().transform((date) => date.getTime())]) })])
+    .default('earliest'),
+  onOutOfRange: z.enum(['stop', 'earliest', 'latest']).default('stop'),
+  instanceId: z.string().min(1).optional(),
+  sessionTimeout: positiveDuration.default(45_000),
+  rebalanceTimeout: positiveDuration.default(60_000),
+  prefetchBytes: positiveInteger.default(32 * 1024 * 1024),
+  signal: objectWith<AbortSignal>(['addEventListener', 'removeEventListener'], 'an AbortSignal').optional(),
+})
+
+export type SourceSettings = z.output<typeof sourceSchema>
+
+/** What happens to the one record that keeps failing after all others of its slice have committed. */
+export type ErrorPolicy = 'stop' | 'skip' | { readonly deadLetter: string }
+
+export interface TransactionOptions {
+  /** Commit this long after the first record of a transaction. Default '100ms'. Shorter lowers latency, longer costs fewer round trips. */
+  readonly every?: Duration
+  /** Most records in one transaction, over all tasks. Default 250,000. The limit in force adapts below it, so that a slow pipeline takes small slices. */
+  readonly maxRecords?: number
+  /** Most bytes read in one transaction; they are kept until it commits. Default 32 MiB. */
+  readonly maxBytes?: number
+  /**
+   * 'exactly-once' (default): outputs and offsets commit in one Kafka transaction. 'at-least-once': outputs first, then offsets;
+   * fewer round trips and no transactional rights needed, and a crash between the two repeats outputs.
+   */
+  readonly guarantee?: 'exactly-once' | 'at-least-once'
+  /**
+   * What happens to a record on which user code keeps failing: 'stop' (default) ends with RECORD_FAILED naming it; 'skip' counts
+   * it as failed and goes on; `{ deadLetter: topic }` stores its bytes there, in the same transaction. All other records commit in each case.
+   */
+  readonly onError?: ErrorPolicy
+  /** How often a failing slice is run again as it is before the failing record is looked for. Default 1. */
+  readonly retries?: number
+  /** Pause before the first such run, doubled for each further. Default '200ms'. */
+  readonly retryDelay?: Duration
+  /** A slice whose input has ended and out of which nothing has come for this long is stuck: an error names the operator. Default '60s'. */
+  readonly stallAfter?: Duration
+  /** In a rebalance or a stop, how long the open transaction may take to finish before it is aborted. Default '30s'. */
+  readonly drainWithin?: Duration
+  /** The broker aborts a transaction that stays open longer. Default '10s'; it opens only when outputs are sent, so slow user code does not count. */
+  readonly transactionTimeout?: Duration
+  /** Outputs in memory beyond this are sent while the slice still runs. Default 4 MiB. */
+  readonly streamBytes?: number
+  /** Compression of outputs. Default 'none'. gzip is built in; snappy, lz4 and zstd come from kafkajs's CompressionCodecs registry. */
+  readonly compression?: 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
+  /** Topics written in branches that an empty slice does not take (inside mergeMap, defer, ...). */
+  readonly declare?: { readonly topics: readonly string[] }
+  /** Creates missing output topics, by default with the source's partition count. Default false. */
+  readonly provision?: boolean | { readonly partitions?: number; readonly replicationFactor?: number; readonly config?: Readonly<Record<string, string>> }
+}
+
+export const transactionSchema = z.strictObject({
+  every: duration.default(100),
+  maxRecords: positiveInteger.default(250_000),
+  maxBytes: positiveInteger.default(32 * 1024 * 1024),
+  guarantee: z.enum(['exactly-once', 'at-least-once']).default('exactly-once'),
+  onError: z.union([z.enum(['stop', 'skip']), z.strictObject({ deadLetter: topicName })]).default('stop'),
+  retries: z.number().int().min(0).default(1),
+  retryDelay: duration.default(200),
+  stallAfter: positiveDuration.default(60_000),
+  drainWithin: duration.default(30_000),
+  transactionTimeout: positiveDuration.default(10_000),
+  streamBytes: positiveInteger.default(4 * 1024 * 1024),
+  compression: z.enum(['none', 'gzip', 'snappy', 'lz4', 'zstd']).default('none'),
+  declare: z.strictObject({ topics: z.array(topicName) }).default({ topics: [] }),
+  provision: z
+    .union([
+      z.boolean(),
+      z.strictObject({ partitions: positiveInteger.optional(), replicationFactor: positiveInteger.optional(), config: z.record(z.string(), z.string()).optional() }),
+    ])
+    .default(false),
+})
+
+export type TransactionSettings = z.output<typeof transactionSchema>

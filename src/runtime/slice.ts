@@ -1,0 +1,142 @@
+import type { Observable, Subscription } from 'rxjs'
+import { MillraceError } from '../record/error.js'
+import type { RawRecord } from '../record/record.js'
+import { runInSlice, type Meter, type SliceContext } from './context.js'
+import type { Outputs, TopicOutput } from './outputs.js'
+import { SliceStream, type RecordStream } from './slice-stream.js'
+
+/** User code: one slice in, anything out; done when the returned observable completes. */
+export type Project = (records: RecordStream) => Observable<unknown>
+
+export interface SliceEnvironment {
+  readonly outputs: Outputs
+  readonly meters: Map<string, Meter>
+  /** Called once, when the slice is done or has failed. */
+  readonly onEnd: () => void
+}
+
+/** One run of the project function over the records of one task in one transaction. */
+export class Slice implements SliceContext {
+  readonly mode = 'run'
+  closed = false
+  /** Set when the projected observable failed or ended where it must not. */
+  failure: { readonly error: unknown; readonly pushing: RawRecord | undefined } | undefined
+  completed = false
+  private inputEnded = false
+  /** Counts anything that comes out, so that slow is told from stuck. */
+  signsOfLife = 0
+  private pushing: RawRecord | undefined
+  private readonly stream: SliceStream
+  private subscription: Subscription | undefined
+
+  constructor(
+    topics: readonly string[],
+    readonly partition: number,
+    project: Project,
+    private readonly environment: SliceEnvironment,
+  ) {
+    this.stream = new SliceStream(topics, partition)
+    runInSlice(this, () => {
+      try {
+        this.subscription = project(this.stream).subscribe({
+          next: () => {
+            this.signsOfLife++
+          },
+          error: (error: unknown) => this.fail(error),
+          complete: () => this.complete(),
+        })
+      } catch (error) {
+        this.fail(error)
+      }
+    })
+  }
+
+  /** True when nothing more is expected of it. */
+  get ended(): boolean {
+    return this.completed || this.failure !== undefined
+  }
+
+  /** Runs `feed`, which calls `push`, with this slice active. */
+  feed(feed: () => void): void {
+    runInSlice(this, feed)
+    this.pushing = undefined
+  }
+
+  push(record: RawRecord): void {
+    this.pushing = record
+    this.stream.push(record)
+  }
+
+  endInput(): void {
+    if (this.inputEnded) return
+    this.inputEnded = true
+    runInSlice(this, () => this.stream.complete())
+  }
+
+  /** Stops user code; nothing that still comes out of it counts. */
+  close(): void {
+    this.closed = true
+    this.subscription?.unsubscribe()
+  }
+
+  /** Why the slice does not end, as far as can be seen. */
+  stalledError(silentMs: number, records: number): MillraceError {
+    const blame = this.stream.stages.blame()
+    return new MillraceError(
+      'SLICE_STALLED',
+      `the project function did not complete: all ${records} records of the slice of partition ${this.partition} went in ${silentMs} ms ago and nothing has come out since. ` +
+        (blame === undefined ? 'Its outer pipe ended, so an observable merged beside it did not' : `Held by ${blame}: its input ended, it did not`) +
+        '. Likely an inner observable that never completes (interval, a Subject, a promise that never settles): give it a timeout, takeUntil or take(1)',
+    )
+  }
+
+  outputs(operator: string, topics: readonly string[]): ReadonlyMap<string, TopicOutput> {
+    return new Map(
+      topics.map((topic) => {
+        const output = this.environment.outputs.topic(topic)
+        if (output === undefined) {
+          throw new MillraceError(
+            'NOT_PLANNED',
+            `${operator} writes to '${topic}', which planning did not see: it is subscribed in a branch that an empty slice does not take. Name it in withTransaction's options: declare: { topics: ['${topic}'] }`,
+          )
+        }
+        return [topic, output] as const
+      }),
+    )
+  }
+
+  meter(name: string): Meter {
+    let meter = this.environment.meters.get(name)
+    if (meter === undefined) this.environment.meters.set(name, (meter = { count: 0 }))
+    return meter
+  }
+
+  progress(): void {
+    this.signsOfLife++
+  }
+
+  private fail(error: unknown): void {
+    if (this.ended || this.closed) return
+    this.failure = { error, pushing: this.pushing }
+    this.environment.onEnd()
+  }
+
+  private complete(): void {
+    if (this.ended || this.closed) return
+    if (!this.inputEnded) {
+      const last = this.pushing
+      this.fail(
+        new MillraceError(
+          'SLICE_COMPLETED_EARLY',
+          `the project function completed before its input ended${last === undefined ? ', before its first record' : `, at record ${last.id}`}: the first record not taken is ${
+            last === undefined ? `the next of partition ${this.partition}` : `${last.origin.topic}/${last.origin.partition}/${last.origin.offset + 1}`
+          }, and it and all after it would be lost. Likely take, first, takeWhile, or catchError(() => EMPTY), which ends the stream after an error half way: handle failures per record instead`,
+          { origin: last?.origin },
+        ),
+      )
+      return
+    }
+    this.completed = true
+    this.environment.onEnd()
+  }
+}

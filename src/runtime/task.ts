@@ -1,0 +1,224 @@
+import { BatchReader, type BatchView } from '../log/batch/read.js'
+import type { LogReader, PartitionOffset } from '../log/port.js'
+import type { RawRecord } from '../record/record.js'
+import { Tally, markedSource } from './accounting.js'
+import type { Slice } from './slice.js'
+
+/** A stretch of one partition: a fetched batch or part of one, or only a position stepped over. Kept until its transaction committed. */
+interface Piece {
+  readonly topic: string
+  readonly batch: BatchView | undefined
+  readonly fromOffset: number
+  readonly nextOffset: number
+  /** Known once it was read: the marks and how many records it held. */
+  marks?: Uint8Array
+  records?: number
+}
+
+export interface TaskStart {
+  readonly topic: string
+  readonly offset: number
+  /** Whether the group has it as a committed offset. */
+  readonly stored: boolean
+}
+
+/**
+ * Partition p of every topic of the source: positions, and the records read since the last commit, so that a failed
+ * transaction can be fed again without fetching again.
+ */
+export class Task {
+  private readonly committed = new Map<string, number>()
+  private readonly positions = new Map<string, number>()
+  private readonly fetchedTo = new Map<string, number>()
+  private readonly unstoredTopics = new Set<string>()
+  /** Read in the open transaction, in order. */
+  private used: Piece[] = []
+  /** To be read again before anything new. */
+  private replay: Piece[] = []
+  private current: { piece: Piece; reader: BatchReader; marks: Uint8Array; count: number; lastOffset: number } | undefined
+  private turn = 0
+  /** Records and bytes given out since the last commit. */
+  records = 0
+  bytes = 0
+
+  constructor(
+    readonly partition: number,
+    readonly topics: readonly string[],
+    start: readonly TaskStart[],
+    private readonly reader: LogReader,
+  ) {
+    for (const { topic, offset, stored } of start) {
+      this.committed.set(topic, offset)
+      this.positions.set(topic, offset)
+      this.fetchedTo.set(topic, offset)
+      // Where it starts is decided once: unless it is stored, a restart before the first record would decide anew.
+      if (!stored) this.unstoredTopics.add(topic)
+    }
+  }
+
+  /** Feeds up to `max` records to the slice; `live` also takes what was newly fetched. Returns how many went in. */
+  feed(slice: Slice, max: number, live: boolean): number {
+    let fed = 0
+    slice.feed(() => {
+      while (fed < max) {
+        const current = this.current ?? this.open(live)
+        if (current === undefined) return
+        const record = current.reader.next(current.count)
+        if (record === undefined || record.offset >= current.piece.nextOffset) {
+          this.finishCurrent()
+          continue
+        }
+        current.count++
+        fed++
+        current.lastOffset = record.offset
+        slice.push(record)
+        if (slice.ended) return
+      }
+    })
+    this.records += fed
+    return fed
+  }
+
+  /** Opens the next batch; false where there is none. Positions without records are stepped over. */
+  prepare(live: boolean): boolean {
+    return (this.current ?? this.open(live)) !== undefined
+  }
+
+  /** True if a commit would change something. */
+  get dirty(): boolean {
+    return this.unstoredTopics.size > 0 || this.used.length > 0 || (this.current?.count ?? 0) > 0
+  }
+
+  /** Where the reader stands: behind everything it has handed out. */
+  fetchPositions(): PartitionOffset[] {
+    return this.topics.map((topic) => ({ topic, partition: this.partition, offset: this.fetchedTo.get(topic) as number }))
+  }
+
+  /** Goes on elsewhere: what the position pointed to is no longer there. */
+  relocate(topic: string, offset: number): void {
+    this.replay = this.replay.filter((piece) => piece.topic !== topic)
+    this.committed.set(topic, offset)
+    this.positions.set(topic, offset)
+    this.fetchedTo.set(topic, offset)
+    this.unstoredTopics.add(topic)
+  }
+
+  committedOffset(topic: string): number | undefined {
+    return this.committed.get(topic)
+  }
+
+  /** Where each topic stands, for the commit; only those that moved. */
+  moved(): PartitionOffset[] {
+    this.splitCurrent()
+    const moved: PartitionOffset[] = []
+    for (const [topic, offset] of this.positions) {
+      if (offset !== this.committed.get(topic) || this.unstoredTopics.has(topic)) moved.push({ topic, partition: this.partition, offset })
+    }
+    return moved
+  }
+
+  /** What became of the records of the open transaction. */
+  tally(): Tally {
+    const tally = new Tally()
+    for (const piece of this.used) if (piece.marks !== undefined) tally.add(piece.marks, 0, piece.records ?? 0)
+    return tally
+  }
+
+  /** The transaction is in the log: its records are not needed again. */
+  commit(): void {
+    for (const [topic, offset] of this.positions) this.committed.set(topic, offset)
+    this.unstoredTopics.clear()
+    this.used = []
+    this.records = 0
+    this.bytes = 0
+  }
+
+  /** The transaction is not in the log: everything since the last commit comes again. */
+  rollback(): void {
+    this.splitCurrent()
+    this.replay = [...this.used, ...this.replay]
+    this.used = []
+    for (const [topic, offset] of this.committed) this.positions.set(topic, offset)
+    this.records = 0
+    this.bytes = 0
+  }
+
+  /** Records behind the end of the partitions, as far as the last fetch knew. */
+  lag(): number {
+    let lag = 0
+    for (const [topic, position] of this.committed) lag += Math.max(0, (this.reader.end(topic, this.partition) ?? position) - position)
+    return lag
+  }
+
+  /** Takes one record, the first to come, without feeding it to a slice: the error policy has given it up. */
+  takeOne(): RawRecord | undefined {
+    for (;;) {
+      const current = this.current ?? this.open(false)
+      if (current === undefined) return undefined
+      const record = current.reader.next(current.count)
+      if (record === undefined || record.offset >= current.piece.nextOffset) {
+        this.finishCurrent()
+        continue
+      }
+      current.count++
+      current.lastOffset = record.offset
+      this.records++
+      return record
+    }
+  }
+
+  private open(live: boolean): Task['current'] {
+    for (;;) {
+      const piece = this.replay.shift() ?? (live ? this.fetched() : undefined)
+      if (piece === undefined) return undefined
+      if (piece.batch === undefined) {
+        this.used.push(piece)
+        this.positions.set(piece.topic, piece.nextOffset)
+        continue
+      }
+      this.bytes += piece.batch.bytes.length
+      const source = markedSource(piece.topic, this.partition, piece.batch.bytes, piece.batch.count)
+      const reader = new BatchReader(piece.batch, source, piece.fromOffset)
+      return (this.current = { piece, reader, marks: source.marks, count: 0, lastOffset: piece.fromOffset - 1 })
+    }
+  }
+
+  /** Topics take turns, so that a busy one does not starve the others. */
+  private fetched(): Piece | undefined {
+    for (let i = 0; i < this.topics.length; i++) {
+      const topic = this.topics[(this.turn + i) % this.topics.length] as string
+      const fetched = this.reader.take(topic, this.partition)
+      if (fetched !== undefined) {
+        this.turn = (this.turn + i + 1) % this.topics.length
+        this.fetchedTo.set(topic, fetched.nextOffset)
+        return { topic, batch: fetched.batch, fromOffset: fetched.fromOffset, nextOffset: fetched.nextOffset }
+      }
+    }
+    return undefined
+  }
+
+  private finishCurrent(): void {
+    const { piece, marks, count } = this.current as NonNullable<Task['current']>
+    this.current = undefined
+    piece.marks = marks
+    piece.records = count
+    this.used.push(piece)
+    this.positions.set(piece.topic, piece.nextOffset)
+  }
+
+  /** Cuts the batch being read where reading stands: what was read belongs to this transaction, the rest to the next. */
+  private splitCurrent(): void {
+    const current = this.current
+    if (current === undefined) return
+    this.current = undefined
+    const { piece, count, marks, lastOffset } = current
+    if (count === 0) {
+      this.replay.unshift(piece)
+      return
+    }
+    const cut = lastOffset + 1
+    this.used.push({ ...piece, nextOffset: cut, marks, records: count })
+    this.replay.unshift({ topic: piece.topic, batch: piece.batch, fromOffset: cut, nextOffset: piece.nextOffset })
+    this.positions.set(piece.topic, cut)
+  }
+}

@@ -1,0 +1,135 @@
+import type { MonoTypeOperatorFunction } from 'rxjs'
+import { z } from 'zod'
+import type { Encoded } from '../log/batch/write.js'
+import { MillraceError, errorMessage } from '../record/error.js'
+import { FailedRecord } from '../record/failed-record.js'
+import type { HeadersInput } from '../record/headers.js'
+import { LogRecord, RAW_ALL, RAW_KEY, type StreamRecord } from '../record/record.js'
+import { bytes, type Serde } from '../record/serde.js'
+import type { KeyOf, ValueOf } from '../record/types.js'
+import { Mark, mark } from '../runtime/accounting.js'
+import { activeSlice } from '../runtime/context.js'
+import { operate } from '../runtime/operate.js'
+import type { TopicOutput } from '../runtime/outputs.js'
+import { functionOption, objectWith, parseOptions, topicName } from '../runtime/options.js'
+
+type AnyRecord = StreamRecord<unknown, unknown>
+/** What needs no serde. */
+type Plain = Uint8Array | string | null
+type EncoderOf<T> = Pick<Serde<T>, 'name' | 'encode'>
+
+interface SerdeOptions<T, Name extends string> {
+  readonly required: { readonly [name in Name]: EncoderOf<T> }
+  readonly optional: { readonly [name in Name]?: EncoderOf<T> }
+}
+
+/** Required unless the type is bytes or text already. */
+type SerdeOption<T, Name extends string> = [T] extends [Plain] ? SerdeOptions<T, Name>['optional'] : SerdeOptions<T, Name>['required']
+
+interface ToTopicBase<R extends AnyRecord> {
+  /** Name of the topic, or a function that names one of `topics` for each record. */
+  readonly topic: string | ((record: R) => string)
+  /** All topics that the function may name; required with a function, so that they can be checked before anything is read. */
+  readonly topics?: readonly string[]
+  /** Headers to write instead of the record's own. Default: those of the record, byte for byte. */
+  readonly headers?: (record: R) => HeadersInput
+  /** Partition to write to, of `partitions`. Default: Kafka's hash of the key; without a key the record's own partition, modulo, which keeps its order. */
+  readonly partition?: (record: R, partitions: number) => number
+}
+
+/** `key` and `value` are the serdes; they are required unless key or value are bytes or text. */
+export type ToTopicOptions<R extends AnyRecord> = ToTopicBase<R> & SerdeOption<KeyOf<R>, 'key'> & SerdeOption<ValueOf<R>, 'value'>
+
+const schema = z
+  .strictObject({
+    topic: z.union([topicName, functionOption<(record: AnyRecord) => string>('a topic name or a function of the record')]),
+    topics: z.array(topicName).min(1).optional(),
+    key: objectWith<Serde<unknown>>(['encode'], 'a serde such as string()').default(bytes() as Serde<unknown>),
+    value: objectWith<Serde<unknown>>(['encode'], 'a serde such as json()').default(bytes() as Serde<unknown>),
+    headers: functionOption<(record: AnyRecord) => HeadersInput>('a function of the record').optional(),
+    partition: functionOption<(record: AnyRecord, partitions: number) => number>('a function of the record and the number of partitions').optional(),
+  })
+  .refine((options) => typeof options.topic === 'string' || options.topics !== undefined, {
+    path: ['topics'],
+    message: 'list the topics that the function `topic` may name',
+  })
+  .refine((options) => typeof options.topic !== 'string' || options.topics === undefined, { path: ['topics'], message: 'goes with a function `topic` only' })
+
+/**
+ * Writes each record to a topic, in the transaction of its slice, and passes it on.
+ *
+ * Order: records of one output partition stand in the order they arrive here. Offsets: commit with the outputs. State: none.
+ * Memory: outputs stay encoded in memory until the slice is done, or beyond `streamBytes`. Timestamp, headers and key are the
+ * record's own; a record nobody changed is copied as bytes.
+ *
+ * It does not take FailedRecords: handle them before (dropFailed, or filter them into another sink).
+ *
+ * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; ENCODE_FAILED, RECORD_TOO_LARGE as error of the slice
+ * @example
+ * records.pipe(toTopic({ topic: 'copies' }))
+ * orders.pipe(toTopic({ topic: (o) => o.value.rush ? 'rush' : 'normal', topics: ['rush', 'normal'], value: json() }))
+ */
+export function toTopic<R extends AnyRecord>(options: ToTopicOptions<R>): MonoTypeOperatorFunction<R> {
+  const { topic, topics, key, value, headers, partition } = parseOptions(schema, options, 'toTopic')
+  const names = typeof topic === 'string' ? [topic] : (topics as readonly string[])
+  const plain = bytes() as Serde<unknown>
+  const copies = key === plain && value === plain && headers === undefined
+
+  return operate(`toTopic ${names.join('|')}`, (target) => {
+    const slice = activeSlice(`toTopic '${names.join("', '")}'`)
+    const outputs = slice.outputs('toTopic', names)
+    const only = typeof topic === 'string' ? outputs.get(topic) : undefined
+
+    const write = (item: R): void => {
+      if (item instanceof FailedRecord || !(item instanceof LogRecord)) throw notARecord(item)
+      const output = only ?? outputOf(item)
+      if (copies && item.raw === RAW_ALL) {
+        output.appendRaw(item, partition === undefined ? output.partitionOfRaw(item) : partition(item as unknown as R, output.partitions))
+      } else {
+        const keyBytes = encode(key, item.key, item, 'key')
+        const to =
+          partition !== undefined ? partition(item as unknown as R, output.partitions) : item.raw & RAW_KEY && key === plain ? output.partitionOfRaw(item) : output.partitionOf(item, keyBytes)
+        output.append(item, to, keyBytes, encode(value, item.value, item, 'value'), headers?.(item as unknown as R))
+      }
+      mark(item, Mark.processed)
+    }
+
+    const outputOf = (item: AnyRecord): TopicOutput => {
+      const name = (topic as (record: AnyRecord) => string)(item)
+      const output = outputs.get(name)
+      if (output === undefined) {
+        throw new MillraceError('NOT_PLANNED', `toTopic: the function named topic '${name}' for ${item.id}, which is not in its list: add it to topics: [${names.map((known) => `'${known}'`).join(', ')}]`, { origin: item.origin })
+      }
+      return output
+    }
+
+    return {
+      next(item) {
+        // Planning and what comes after the slice was given up write nothing.
+        if (slice.mode === 'run' && !slice.closed) write(item)
+        target.next(item)
+      },
+    }
+  })
+}
+
+function encode(serde: Serde<unknown>, given: unknown, record: LogRecord<unknown, unknown>, part: string): Encoded {
+  let encoded: Encoded
+  try {
+    encoded = serde.encode(given)
+  } catch (error) {
+    throw new MillraceError('ENCODE_FAILED', `the ${part} made from ${record.id} cannot be written as ${serde.name}: ${errorMessage(error)}`, { origin: record.origin, cause: error })
+  }
+  if (encoded === null || typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
+  throw new MillraceError(
+    'ENCODE_FAILED',
+    `the ${part} made from ${record.id} is ${encoded === undefined ? 'undefined' : `a ${typeof encoded}`}, not bytes, text or null: give toTopic a serde for it, e.g. ${part}: json()`,
+    { origin: record.origin },
+  )
+}
+
+function notARecord(item: unknown): MillraceError {
+  return item instanceof FailedRecord
+    ? new MillraceError('ENCODE_FAILED', `toTopic was given a FailedRecord (${item.record.id}, step ${item.step}): handle failures before it, e.g. with dropFailed()`, { origin: item.record.origin, cause: item.error })
+    : new MillraceError('ENCODE_FAILED', `toTopic was given ${item === null ? 'null' : `a ${typeof item}`} that is not a record: derive records with record.with({ ... }), or make one with record({ ... })`)
+}

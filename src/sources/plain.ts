@@ -1,0 +1,126 @@
+import { Observable, Subject, type Subscriber } from 'rxjs'
+import { reactionTo } from '../log/error.js'
+import type { LogReader } from '../log/port.js'
+import { BatchReader } from '../log/batch/read.js'
+import { sleep } from '../record/clock.js'
+import { MillraceError } from '../record/error.js'
+import type { RawRecord } from '../record/record.js'
+import { Membership } from '../runtime/membership.js'
+import { taskCount } from '../runtime/plan.js'
+import type { PipelineHost } from '../runtime/pipeline.js'
+import type { SourceSettings } from '../runtime/settings.js'
+import { openTasks } from '../runtime/start.js'
+import { Wakeup, nextTurn } from '../runtime/wakeup.js'
+import type { PartitionStream } from './partition-source.js'
+
+const RETRY_MS = 500
+
+class PlainStream extends Observable<RawRecord> implements PartitionStream {
+  private readonly records = new Subject<RawRecord>()
+  private readonly gone = new Subject<void>()
+
+  constructor(
+    readonly topics: readonly string[],
+    readonly partition: number,
+  ) {
+    super((subscriber) => this.records.subscribe(subscriber))
+  }
+
+  get revoked(): Observable<void> {
+    return this.gone.asObservable()
+  }
+
+  push(record: RawRecord): void {
+    this.records.next(record)
+  }
+
+  revoke(): void {
+    this.gone.next()
+    this.gone.complete()
+    this.records.complete()
+  }
+}
+
+/** A source subscribed without withTransaction: takes part in the group and hands records out; commits nothing. */
+export function streamPartitions(settings: SourceSettings, host: PipelineHost, subscriber: Subscriber<PartitionStream>): () => void {
+  const stopping = new AbortController()
+  const wakeup = new Wakeup(host.clock)
+  const stop = (): void => {
+    stopping.abort()
+    wakeup.wake()
+  }
+  if (settings.signal?.aborted === true) stop()
+  settings.signal?.addEventListener('abort', stop)
+  run(settings, host, subscriber, stopping.signal, wakeup).then(
+    () => subscriber.complete(),
+    (error: unknown) => subscriber.error(error),
+  )
+  return () => {
+    settings.signal?.removeEventListener('abort', stop)
+    stop()
+  }
+}
+
+async function run(settings: SourceSettings, host: PipelineHost, subscriber: Subscriber<PartitionStream>, signal: AbortSignal, wakeup: Wakeup): Promise<void> {
+  const { group, instanceId, topics, sessionTimeout, rebalanceTimeout, prefetchBytes } = settings
+  const { clock, logger } = host
+  const log = await host.openLog()
+  try {
+    await log.connect()
+    const countTasks = async (): Promise<number> => {
+      const infos = await log.topics(topics)
+      const missing = topics.filter((topic) => !infos.has(topic))
+      if (missing.length > 0) throw new MillraceError('MISSING_TOPIC', `input topics do not exist: ${missing.join(', ')}. Create them first (cluster.createTopics)`)
+      return taskCount(topics, infos)
+    }
+    const reader = log.reader({ isolation: 'read_committed', prefetchBytes, onData: () => wakeup.wake() })
+    const membership = new Membership(log.group({ group, instanceId, sessionTimeoutMs: sessionTimeout, rebalanceTimeoutMs: rebalanceTimeout }), {
+      group,
+      instanceId,
+      topics,
+      sessionTimeoutMs: sessionTimeout,
+      clock,
+      logger,
+      onChange: () => wakeup.wake(),
+    })
+    try {
+      while (!signal.aborted) {
+        const assignment = await membership.join(countTasks, signal)
+        if (assignment === undefined) return
+        const tasks = await openTasks({ log, reader, settings, clock, earlier: [] }, assignment.tasks)
+        const streams = tasks.map((task) => new PlainStream(topics, task.partition))
+        for (const stream of streams) subscriber.next(stream)
+        while (membership.state === 'stable' && !signal.aborted) {
+          let fed = 0
+          for (const stream of streams) {
+            for (const topic of topics) fed += await feed(reader, topic, stream)
+          }
+          if (fed === 0) await wakeup.wait()
+          else await nextTurn()
+        }
+        for (const stream of streams) stream.revoke()
+        if (membership.state === 'fatal') throw membership.failure
+      }
+    } finally {
+      await membership.leave()
+    }
+  } finally {
+    await log.close()
+  }
+
+  async function feed(reader: LogReader, topic: string, stream: PlainStream): Promise<number> {
+    try {
+      const fetched = reader.take(topic, stream.partition)
+      if (fetched === undefined) return 0
+      if (fetched.batch !== undefined) {
+        const records = new BatchReader(fetched.batch, { topic, partition: stream.partition, bytes: fetched.batch.bytes, marks: undefined }, fetched.fromOffset)
+        for (let record = records.next(0); record !== undefined; record = records.next(0)) stream.push(record)
+      }
+      return 1
+    } catch (error) {
+      if (reactionTo(error) === 'fatal' || (error instanceof MillraceError && error.code === 'OFFSET_OUT_OF_RANGE')) throw error
+      await sleep(clock, RETRY_MS, signal)
+      return 0
+    }
+  }
+}
