@@ -22,7 +22,10 @@ export interface Cluster {
    * @throws MillraceError INVALID_OPTIONS, MISSING_TOPIC, UNAUTHORIZED, RECORD_TOO_LARGE, BROKER_UNREACHABLE
    */
   produce(options: ProduceOptions): Promise<number>
-  /** Reads a topic from its beginning to its present end, partition by partition in turns, committed records only. For scripts and tests. */
+  /**
+   * Reads a topic from its beginning to its present end, partitions in turns, committed records only; waits for transactions that are open
+   * there to end. For scripts and tests.
+   */
   read(options: ReadOptions): AsyncIterable<RawRecord>
   /** @throws MillraceError TOPIC_EXISTS, UNAUTHORIZED, BROKER_REFUSED */
   createTopics(topics: readonly NewTopic[]): Promise<void>

@@ -15,7 +15,10 @@ const schema = z.strictObject({ topic: topicName, isolation: z.enum(['read_commi
 
 const PREFETCH_BYTES = 8 * 1024 * 1024
 
-/** `cluster.read`: from the beginning to the end as it is when the reading starts. */
+/**
+ * `cluster.read`: from the beginning to the end as it is when the reading starts. The high watermark, not the last stable offset: a broker
+ * acknowledges a commit before its markers are written, so the stable end may lie before what was just committed. Open transactions are waited out.
+ */
 export async function* read(openLog: () => Promise<LogClient>, options: ReadOptions): AsyncGenerator<RawRecord> {
   const { topic, isolation } = parseOptions(schema, options, 'read')
   const log = await openLog()
@@ -24,7 +27,7 @@ export async function* read(openLog: () => Promise<LogClient>, options: ReadOpti
     const info = (await log.topics([topic])).get(topic)
     if (info === undefined) throw new MillraceError('MISSING_TOPIC', `read: topic '${topic}' does not exist`)
     const partitions = Array.from({ length: info.partitions }, (_, partition) => ({ topic, partition }))
-    const [starts, ends] = await Promise.all([log.offsets(partitions, 'earliest'), log.offsets(partitions, isolation === 'read_committed' ? 'stable' : 'latest')])
+    const [starts, ends] = await Promise.all([log.offsets(partitions, 'earliest'), log.offsets(partitions, 'latest')])
     const open = new Map(partitions.map(({ partition }, i) => [partition, ends[i] as number] as const).filter(([partition, end]) => end > (starts[partition] as number)))
 
     let wake: () => void = () => {}

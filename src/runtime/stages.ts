@@ -53,6 +53,6 @@ function watchEnd(observable: Observable<unknown>, stage: Stage): Observable<unk
 /** File and line of the caller outside this library, for messages. */
 export function callSite(): string {
   const lines = new Error().stack?.split('\n').slice(1) ?? []
-  const outside = lines.find((line) => !/[\\/]runtime[\\/](stages|slice)\.[jt]s|node:internal|rxjs/.test(line))
+  const outside = lines.find((line) => !/[\\/]runtime[\\/](stages|slice|slice-stream)\.[jt]s|node:internal|rxjs/.test(line))
   return /\(?((?:file:\/\/)?[^()\s]+:\d+:\d+)\)?$/.exec(outside ?? '')?.[1] ?? 'an unknown place'
 }

@@ -1,0 +1,159 @@
+import type { LogAdmin, NewTopic, OffsetAt, TopicInfo, TopicPartition } from '../log/port.js'
+import type { Cluster } from './cluster.js'
+import { ERROR, Refused, Unanswered, check } from './errors.js'
+import type { Api, Throttled } from './protocol/api.js'
+import { CreateTopics } from './protocol/create-topics.js'
+import { DeleteTopics } from './protocol/delete-topics.js'
+import { DescribeConfigs } from './protocol/describe-configs.js'
+import { EARLIEST, LATEST, ListOffsets } from './protocol/list-offsets.js'
+import { OffsetFetch } from './protocol/offset-fetch.js'
+
+/** A pending transaction can keep an offset unstable for as long as its producer's timeout, 60 s by Kafka's default. */
+const UNSTABLE_MS = 120_000
+const MAX_MESSAGE_BYTES = 'max.message.bytes'
+
+export class KafkaAdmin implements LogAdmin {
+  constructor(private readonly cluster: Cluster) {}
+
+  async topics(names: readonly string[]): Promise<ReadonlyMap<string, TopicInfo>> {
+    const found = new Map<string, TopicInfo>()
+    if (names.length === 0) return found
+    const what = 'looking up topics'
+    const listed = await this.cluster.retry({ what }, async () => {
+      const topics = await this.cluster.refresh(names)
+      for (const { topic, error } of topics) if (!isMissing(error)) check(error, `looking up topic '${topic}'`)
+      return topics.filter(({ error }) => !isMissing(error))
+    })
+    const limits = await this.cluster.retry({ what }, () => this.maxMessageBytes(listed.map(({ topic }) => topic)))
+    for (const { topic, partitions } of listed) found.set(topic, { topic, partitions: partitions.length, maxMessageBytes: limits.get(topic) })
+    return found
+  }
+
+  async createTopics(topics: readonly NewTopic[]): Promise<void> {
+    if (topics.length === 0) return
+    const names = topics.map(({ topic }) => topic)
+    const what = `creating ${names.map((name) => `'${name}'`).join(', ')}`
+    const left = new Map(topics.map((topic) => [topic.topic, topic]))
+    // Where an answer was lost, a topic that exists is most likely the one asked for.
+    let unanswered = false
+    await this.cluster.retry({ what }, async () => {
+      const { results } = await this.onController(CreateTopics, { topics: [...left.values()], timeoutMs: this.cluster.requestTimeoutMs }, () => (unanswered = true))
+      for (const { topic, error } of results) if (error === ERROR.none || (unanswered && error === ERROR.topicAlreadyExists)) left.delete(topic)
+      unanswered ||= results.some(({ error }) => error === ERROR.requestTimedOut)
+      for (const { topic, error, message } of results) if (left.has(topic)) check(error, `creating topic '${topic}'`, message)
+    })
+    await this.cluster.retry({ what, topics: names }, () => this.writable(names))
+  }
+
+  async deleteTopics(names: readonly string[]): Promise<void> {
+    if (names.length === 0) return
+    const what = `deleting ${names.map((name) => `'${name}'`).join(', ')}`
+    await this.cluster.retry({ what }, async () => {
+      const { results } = await this.onController(DeleteTopics, { topics: names, timeoutMs: this.cluster.requestTimeoutMs })
+      for (const { topic, error } of results) if (!isMissing(error)) check(error, `deleting topic '${topic}'`)
+    })
+    await this.cluster.retry({ what }, async () => {
+      const left = (await this.cluster.refresh(names)).find(({ error }) => !isMissing(error))
+      if (left !== undefined) throw new Refused(ERROR.requestTimedOut, `waiting for topic '${left.topic}' to go`)
+    })
+  }
+
+  async offsets(partitions: readonly TopicPartition[], at: OffsetAt): Promise<readonly number[]> {
+    const timestamp = at === 'earliest' ? EARLIEST : typeof at === 'string' ? LATEST : at.timestamp
+    const found = await this.listOffsets(partitions, timestamp, at === 'stable')
+    const none = partitions.filter(({ topic, partition }) => (found.get(keyOf(topic, partition)) ?? -1) < 0)
+    const ends = none.length === 0 ? found : await this.listOffsets(none, LATEST, false)
+    return partitions.map(({ topic, partition }) => {
+      const key = keyOf(topic, partition)
+      const offset = found.get(key) ?? -1
+      return offset < 0 ? (ends.get(key) ?? 0) : offset
+    })
+  }
+
+  async committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]> {
+    if (partitions.length === 0) return []
+    const what = `reading the committed offsets of group '${group}'`
+    const coordinator = { kind: 'group', key: group } as const
+    const { results } = await this.cluster.retry({ what, coordinator, until: Date.now() + UNSTABLE_MS }, async () => {
+      const address = await this.cluster.coordinator('group', group)
+      const response = await this.cluster.request(address, OffsetFetch, { group, partitions })
+      check(response.error, what)
+      for (const { topic, partition, error } of response.results) {
+        if (error !== ERROR.unknownTopicOrPartition) check(error, `${what}: ${topic}/${partition}`)
+      }
+      return response
+    })
+    const found = new Map(results.map(({ topic, partition, offset }) => [keyOf(topic, partition), offset]))
+    return partitions.map(({ topic, partition }) => {
+      const offset = found.get(keyOf(topic, partition)) ?? -1
+      return offset < 0 ? undefined : offset
+    })
+  }
+
+  private async listOffsets(partitions: readonly TopicPartition[], timestamp: number, readCommitted: boolean): Promise<Map<string, number>> {
+    const found = new Map<string, number>()
+    const topics = [...new Set(partitions.map(({ topic }) => topic))]
+    const what = 'looking up offsets'
+    await this.cluster.retry({ what, topics }, async () => {
+      const missing = partitions.filter(({ topic, partition }) => !found.has(keyOf(topic, partition)))
+      const groups = await this.cluster.byLeader(missing, what)
+      await Promise.all(
+        [...groups].map(async ([node, items]) => {
+          const request = { readCommitted, partitions: items.map(({ topic, partition }) => ({ topic, partition, timestamp })) }
+          const { results } = await this.cluster.request(this.cluster.addressOf(node), ListOffsets, request)
+          for (const { topic, partition, offset, error } of results) if (error === ERROR.none) found.set(keyOf(topic, partition), offset)
+          for (const { topic, partition, error } of results) check(error, `${what} of ${topic}/${partition}`)
+        }),
+      )
+    })
+    return found
+  }
+
+  /** A leader that knows of being one answers; a topic can be listed before that. */
+  private async writable(names: readonly string[]): Promise<void> {
+    const partitions: TopicPartition[] = []
+    for (const { topic, error, partitions: listed } of await this.cluster.refresh(names)) {
+      check(error, `waiting for topic '${topic}'`)
+      for (const { partition } of listed) partitions.push({ topic, partition })
+    }
+    await this.listOffsets(partitions, LATEST, false)
+  }
+
+  private async maxMessageBytes(topics: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    const limits = new Map<string, number>()
+    if (topics.length === 0) return limits
+    const { results } = await this.cluster.any(DescribeConfigs, { topics, names: [MAX_MESSAGE_BYTES] })
+    for (const { topic, error, config } of results) {
+      if (error === ERROR.topicUnauthorized || error === ERROR.clusterUnauthorized || isMissing(error)) continue
+      check(error, `reading the configuration of topic '${topic}'`)
+      const value = Number(config.get(MAX_MESSAGE_BYTES) ?? Number.NaN)
+      if (Number.isFinite(value)) limits.set(topic, value)
+    }
+    return limits
+  }
+
+  private async onController<Request, Response extends Throttled & { readonly results: readonly { readonly error: number }[] }>(
+    api: Api<Request, Response>,
+    body: Request,
+    onUnanswered?: () => void,
+  ): Promise<Response> {
+    const address = await this.cluster.controllerAddress()
+    try {
+      const response = await this.cluster.request(address, api, body)
+      if (response.results.some(({ error }) => error === ERROR.notController)) this.cluster.forgetController()
+      return response
+    } catch (error) {
+      this.cluster.forgetController()
+      if (error instanceof Unanswered && error.sent) onUnanswered?.()
+      throw error
+    }
+  }
+}
+
+function keyOf(topic: string, partition: number): string {
+  return `${topic}/${partition}`
+}
+
+function isMissing(error: number): boolean {
+  return error === ERROR.unknownTopicOrPartition || error === ERROR.invalidTopic
+}

@@ -1,0 +1,307 @@
+import { logError } from '../log/error.js'
+import type { TopicPartition } from '../log/port.js'
+import type { Logger } from '../record/logger.js'
+import { Connection, addressName, type Address, type ConnectionSettings } from './connections.js'
+import { ERROR, Unanswered, check, closedError, refreshAfter, type Refresh } from './errors.js'
+import { Lane } from './lane.js'
+import type { Api, Throttled } from './protocol/api.js'
+import { ApiVersions, type VersionRange } from './protocol/api-versions.js'
+import { FindCoordinator, type CoordinatorKind } from './protocol/find-coordinator.js'
+import { Metadata, type TopicMetadata } from './protocol/metadata.js'
+import { Produce, ProduceImplicit } from './protocol/produce.js'
+import { retryDelay, retrying } from './retry.js'
+import { sleep, systemClock } from '../record/clock.js'
+
+export interface ClusterSettings extends ConnectionSettings {
+  readonly brokers: readonly string[]
+  readonly requestTimeoutMs: number
+}
+
+export interface BrokerVersions {
+  readonly versions: ReadonlyMap<number, VersionRange>
+  readonly features: ReadonlyMap<string, number>
+}
+
+/** What a request is about, so that a retry looks the right thing up. */
+export interface Subject {
+  readonly topics?: readonly string[]
+  readonly coordinator?: { readonly kind: CoordinatorKind; readonly key: string }
+}
+
+/** To reach any broker at all, over every address. */
+const CONNECT_MS = 10_000
+const OFFSET_FETCH_KEY = 9
+const TRANSACTION_VERSION_FEATURE = 'transaction.version'
+
+/**
+ * Who leads what: brokers, partition leaders and coordinators as last heard. Nothing expires here by itself; whoever is
+ * answered that something has moved looks it up again.
+ */
+export class Cluster {
+  readonly signal: AbortSignal
+  readonly logger: Logger
+  readonly requestTimeoutMs: number
+  private readonly closing = new AbortController()
+  private readonly bootstrap: readonly Address[]
+  private readonly lanes = new Set<Lane>()
+  private readonly control: Lane
+  private brokers = new Map<number, Address>()
+  private controller: number | undefined
+  private readonly topics = new Map<string, TopicMetadata>()
+  private readonly leaders = new Map<string, number[]>()
+  private readonly coordinators = new Map<string, Address>()
+  private versions: ReadonlyMap<number, VersionRange> = new Map()
+  private opening: Promise<BrokerVersions> | undefined
+
+  constructor(private readonly settings: ClusterSettings) {
+    this.signal = this.closing.signal
+    this.logger = settings.logger
+    this.requestTimeoutMs = settings.requestTimeoutMs
+    this.bootstrap = settings.brokers.map(parseAddress)
+    this.control = this.lane()
+  }
+
+  /** Reaches the cluster once, and learns its brokers and versions. @throws LogError BROKER_UNREACHABLE, BROKER_TOO_OLD, UNAUTHORIZED */
+  open(): Promise<BrokerVersions> {
+    if (this.signal.aborted) return Promise.reject(closedError())
+    this.opening ??= this.reach().catch((error: unknown) => {
+      this.opening = undefined
+      throw error
+    })
+    return this.opening
+  }
+
+  /** The version of the transaction protocol in force now: features are switched while brokers run. */
+  async transactionProtocol(): Promise<1 | 2> {
+    const { versions, features } = await this.retry({ what: 'looking up the versions of the brokers' }, async () => this.versionsOf(await this.anyConnection()))
+    const produce = versions.get(ProduceImplicit.key)
+    return (features.get(TRANSACTION_VERSION_FEATURE) ?? 0) >= 2 && (produce?.max ?? 0) >= ProduceImplicit.version ? 2 : 1
+  }
+
+  /** The largest version of `wanted` the brokers know. */
+  bestVersion<V extends number>(key: number, wanted: readonly V[]): V {
+    const max = this.versions.get(key)?.max ?? 0
+    return wanted.reduce((best, version) => (version <= max && version > best ? version : best))
+  }
+
+  lane(): Lane {
+    const lane = new Lane((address) => this.connect(address))
+    this.lanes.add(lane)
+    return lane
+  }
+
+  closeLane(lane: Lane): void {
+    this.lanes.delete(lane)
+    lane.close()
+  }
+
+  /** Runs a step of the port; what has moved is looked up between tries. @throws LogError */
+  retry<T>(options: Subject & { readonly what: string; readonly until?: number; readonly signal?: AbortSignal }, attempt: () => Promise<T>): Promise<T> {
+    const { what, until = Date.now() + this.requestTimeoutMs, signal = this.signal } = options
+    return retrying({ what, until, signal, logger: this.logger, refresh: (outdated) => this.lookUpAgain(outdated, options) }, attempt)
+  }
+
+  async lookUpAgain(outdated: Refresh, subject: Subject): Promise<void> {
+    if (outdated === 'nothing') return
+    if (subject.coordinator !== undefined) this.forgetCoordinator(subject.coordinator.kind, subject.coordinator.key)
+    if (subject.topics !== undefined) await this.refresh(subject.topics)
+  }
+
+  /** Over the control lane, to whichever broker can be reached. */
+  async any<Request, Response extends Throttled>(api: Api<Request, Response>, body: Request, timeoutMs = this.requestTimeoutMs): Promise<Response> {
+    const connection = await this.anyConnection()
+    return connection.request(api, body, timeoutMs)
+  }
+
+  /** Over the control lane, to one broker. */
+  request<Request, Response extends Throttled>(address: Address, api: Api<Request, Response>, body: Request, timeoutMs = this.requestTimeoutMs): Promise<Response> {
+    return this.control.send(address, api, body, timeoutMs)
+  }
+
+  /** Asks for the topics anew, or for the brokers alone. */
+  async refresh(topics: readonly string[]): Promise<readonly TopicMetadata[]> {
+    const response = await this.any(Metadata, { topics })
+    this.brokers = new Map(response.brokers.map(({ node, host, port }) => [node, { host, port }]))
+    this.controller = response.controller < 0 ? undefined : response.controller
+    for (const topic of response.topics) {
+      this.topics.set(topic.topic, topic)
+      const leaders: number[] = []
+      for (const { partition, leader } of topic.partitions) leaders[partition] = leader
+      this.leaders.set(topic.topic, leaders)
+    }
+    return response.topics
+  }
+
+  /** As last heard; undefined where it was not asked for yet, or there is none. */
+  leader(topic: string, partition: number): number | undefined {
+    const leader = this.leaders.get(topic)?.[partition]
+    return leader === undefined || leader < 0 ? undefined : leader
+  }
+
+  addressOf(node: number): Address {
+    const address = this.brokers.get(node)
+    if (address === undefined) throw new Unanswered(`broker ${node} is not among those the cluster lists`, false)
+    return address
+  }
+
+  /** The error the last metadata had for a partition; UNKNOWN_TOPIC_OR_PARTITION where it was not listed. */
+  partitionError(topic: string, partition: number): number {
+    const known = this.topics.get(topic)
+    if (known === undefined) return ERROR.unknownTopicOrPartition
+    if (known.error !== ERROR.none) return known.error
+    return known.partitions.find((item) => item.partition === partition)?.error ?? ERROR.unknownTopicOrPartition
+  }
+
+  /** Looks leaders up where they are not known, and groups the partitions by them. @throws Refused, Unanswered */
+  async byLeader<T extends TopicPartition>(partitions: readonly T[], what: string): Promise<Map<number, T[]>> {
+    const unknown = new Set<string>()
+    for (const { topic, partition } of partitions) if (this.leader(topic, partition) === undefined) unknown.add(topic)
+    if (unknown.size > 0) await this.refresh([...unknown])
+    const groups = new Map<number, T[]>()
+    for (const item of partitions) {
+      const leader = this.leader(item.topic, item.partition)
+      if (leader === undefined) {
+        check(this.partitionError(item.topic, item.partition), `${what} of ${item.topic}/${item.partition}`)
+        check(ERROR.leaderNotAvailable, `${what} of ${item.topic}/${item.partition}`)
+      }
+      const group = groups.get(leader as number)
+      if (group === undefined) groups.set(leader as number, [item])
+      else group.push(item)
+    }
+    return groups
+  }
+
+  async controllerAddress(): Promise<Address> {
+    if (this.controller === undefined) await this.refresh([])
+    return this.addressOf(this.controller ?? NO_NODE)
+  }
+
+  forgetController(): void {
+    this.controller = undefined
+  }
+
+  async coordinator(kind: CoordinatorKind, key: string): Promise<Address> {
+    const name = `${kind} ${key}`
+    const known = this.coordinators.get(name)
+    if (known !== undefined) return known
+    const found = await this.any(FindCoordinator, { kind, key })
+    check(found.error, `looking up the coordinator of ${kind === 'group' ? 'group' : 'transactional id'} '${key}'`)
+    const address = { host: found.host, port: found.port }
+    this.coordinators.set(name, address)
+    return address
+  }
+
+  forgetCoordinator(kind: CoordinatorKind, key: string): void {
+    this.coordinators.delete(`${kind} ${key}`)
+  }
+
+  close(): void {
+    this.closing.abort()
+    for (const lane of this.lanes) lane.close()
+    this.lanes.clear()
+  }
+
+  private async connect(address: Address): Promise<Connection> {
+    await this.open()
+    const connection = await Connection.open(this.settings, address)
+    await connection.logIn(this.versions)
+    return connection
+  }
+
+  /** A broker that is connected already, else any other, else one of the addresses we were given. */
+  private async anyConnection(): Promise<Connection> {
+    await this.open()
+    const listed = [...this.brokers.values()]
+    const connected = listed.filter((address) => this.control.has(address))
+    const others = shuffled(listed.filter((address) => !this.control.has(address)))
+    let failure: unknown
+    for (const address of [...shuffled(connected), ...others, ...this.bootstrap]) {
+      try {
+        return await this.control.to(address)
+      } catch (error) {
+        if (refreshAfter(error) === undefined) throw error
+        failure = error
+      }
+    }
+    throw failure
+  }
+
+  private async reach(): Promise<BrokerVersions> {
+    const until = Date.now() + CONNECT_MS
+    const failures = new Map<string, string>()
+    for (let tries = 0; ; tries++) {
+      for (const address of this.bootstrap) {
+        if (this.signal.aborted) throw closedError()
+        try {
+          return await this.reachThrough(address)
+        } catch (error) {
+          if (!(error instanceof Unanswered)) throw this.signal.aborted ? closedError() : error
+          failures.set(addressName(address), error.message)
+          this.logger.debug({ broker: addressName(address), reason: error.message }, 'broker not reached')
+        }
+        if (Date.now() >= until) throw unreachable(this.settings, failures)
+      }
+      const delay = retryDelay(tries + 4)
+      if (Date.now() + delay >= until) throw unreachable(this.settings, failures)
+      await sleep(systemClock, delay, this.signal)
+    }
+  }
+
+  private async reachThrough(address: Address): Promise<BrokerVersions> {
+    const connection = await Connection.open(this.settings, address)
+    const onClose = (): void => connection.close(closedError())
+    this.signal.addEventListener('abort', onClose)
+    try {
+      const found = await this.versionsOf(connection)
+      await connection.logIn(found.versions)
+      const { brokers, controller } = await connection.request(Metadata, { topics: [] }, this.settings.connectionTimeoutMs)
+      this.versions = found.versions
+      this.brokers = new Map(brokers.map(({ node, host, port }) => [node, { host, port }]))
+      this.controller = controller < 0 ? undefined : controller
+      return found
+    } finally {
+      this.signal.removeEventListener('abort', onClose)
+      connection.close(new Unanswered('closed', false))
+    }
+  }
+
+  private async versionsOf(connection: Connection): Promise<BrokerVersions> {
+    const payload = await connection.exchange(ApiVersions, {}, this.settings.connectionTimeoutMs)
+    const { error, versions, features } = connection.decode(ApiVersions, payload, false)
+    const tooOld = error === ERROR.unsupportedVersion || (versions.get(OFFSET_FETCH_KEY)?.max ?? 0) < 7
+    if (tooOld) {
+      throw logError('BROKER_TOO_OLD', 'fatal', `the broker at ${connection.name} is older than Kafka 2.5, which cannot hand out stable offsets (KIP-447): upgrade it to 2.5 or later`)
+    }
+    check(error, `asking ${connection.name} for its versions`)
+    if ((versions.get(Produce.key)?.min ?? 0) > Produce.version) {
+      throw logError('BROKER_REFUSED', 'fatal', `the broker at ${connection.name} no longer takes Produce v${Produce.version}: this version of millrace is too old for it`)
+    }
+    return { versions, features }
+  }
+}
+
+const NO_NODE = -1
+
+function unreachable(settings: ClusterSettings, failures: ReadonlyMap<string, string>): Error {
+  const answered = [...failures.values()].some((text) => text.includes('no answer within') || text.includes('closed'))
+  const guess = answered
+    ? `A broker took the connection but did not talk: the listener may expect ${settings.ssl ? 'no TLS' : 'TLS (set ssl)'}${settings.sasl === undefined ? ' or a log-in (set sasl)' : ''}.`
+    : 'Check the addresses in brokers, that the brokers are up, and that a firewall lets this machine through.'
+  return logError('BROKER_UNREACHABLE', 'retry', `no broker could be reached within ${CONNECT_MS / 1000} s: ${[...failures.values()].join('; ')}. ${guess}`)
+}
+
+function parseAddress(text: string): Address {
+  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text.trim())
+  const port = Number(match?.[3])
+  if (match === null || port < 1 || port > 65_535) {
+    throw logError('INVALID_OPTIONS', 'fatal', `brokers: '${text}' is not an address of the form host:port`)
+  }
+  return { host: (match[1] ?? match[2]) as string, port }
+}
+
+function shuffled<T>(items: readonly T[]): T[] {
+  return items
+    .map((item) => ({ item, order: Math.random() }))
+    .sort((a, b) => a.order - b.order)
+    .map(({ item }) => item)
+}

@@ -1,0 +1,90 @@
+import type { GroupMember, GroupOptions, JoinResult, LogGroup } from '../log/port.js'
+import type { Address } from './connections.js'
+import type { Cluster } from './cluster.js'
+import { ERROR, Unanswered, check } from './errors.js'
+import type { Lane } from './lane.js'
+import { Heartbeat } from './protocol/heartbeat.js'
+import { JoinGroup } from './protocol/join-group.js'
+import { LeaveGroup } from './protocol/leave-group.js'
+import { SyncGroup } from './protocol/sync-group.js'
+
+/** The coordinator answers joins when its own time is up; the answer takes some more to get here. */
+const HELD_MARGIN_MS = 5_000
+const LEAVE_MS = 5_000
+/** Of the session: as long as one heartbeat may take, tries included, so that others can follow before it ends. */
+const HEARTBEAT_PART = 1 / 3
+
+export class KafkaGroup implements LogGroup {
+  private readonly closing = new AbortController()
+  private readonly signal: AbortSignal
+  private lane: Lane
+  private closed = false
+
+  constructor(
+    private readonly cluster: Cluster,
+    private readonly options: GroupOptions,
+  ) {
+    this.lane = cluster.lane()
+    this.signal = AbortSignal.any([cluster.signal, this.closing.signal])
+  }
+
+  async join(memberId: string, protocol: string, metadata: Buffer): Promise<JoinResult> {
+    const { group, instanceId, sessionTimeoutMs, rebalanceTimeoutMs } = this.options
+    const heldMs = Math.max(rebalanceTimeoutMs, sessionTimeoutMs) + HELD_MARGIN_MS
+    // The first answer to a new member is its id: a join whose answer is lost leaves no unknown member behind. (KIP-394)
+    let id = memberId
+    const answer = await this.attempt('joining', heldMs + this.cluster.requestTimeoutMs, async (address) => {
+      const request = { group, sessionTimeoutMs, rebalanceTimeoutMs, instanceId, protocol, metadata }
+      let response = await this.lane.send(address, JoinGroup, { ...request, memberId: id }, heldMs)
+      if (response.error === ERROR.memberIdRequired) {
+        id = response.memberId
+        response = await this.lane.send(address, JoinGroup, { ...request, memberId: id }, heldMs)
+      }
+      check(response.error, `joining group '${group}'`)
+      return response
+    })
+    return { memberId: answer.memberId, generation: answer.generation, members: answer.leader === answer.memberId ? answer.members : undefined }
+  }
+
+  async sync(member: GroupMember, assignments: ReadonlyMap<string, Buffer> | undefined): Promise<Buffer> {
+    const heldMs = this.options.rebalanceTimeoutMs + HELD_MARGIN_MS
+    const { assignment } = await this.attempt('taking part in the rebalance of', heldMs, async (address) => {
+      const response = await this.lane.send(address, SyncGroup, { member, assignments: assignments ?? new Map<string, Buffer>() }, heldMs)
+      check(response.error, `taking part in the rebalance of group '${member.group}'`)
+      return response
+    })
+    return assignment
+  }
+
+  async heartbeat(member: GroupMember): Promise<void> {
+    const limit = Math.ceil(this.options.sessionTimeoutMs * HEARTBEAT_PART)
+    await this.attempt('sending a heartbeat to', limit, async (address) => {
+      const { error } = await this.lane.send(address, Heartbeat, member, limit)
+      check(error, `heartbeat of group '${member.group}'`)
+    })
+  }
+
+  async leave(member: GroupMember): Promise<void> {
+    // A join under way holds its connection until the coordinator answers.
+    this.lane.reset(new Unanswered('the member leaves the group', true))
+    await this.attempt('leaving', LEAVE_MS, async (address) => {
+      const { error } = await this.lane.send(address, LeaveGroup, member, LEAVE_MS)
+      if (error !== ERROR.unknownMemberId) check(error, `leaving group '${member.group}'`)
+    })
+  }
+
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    this.closing.abort()
+    this.cluster.closeLane(this.lane)
+  }
+
+  private attempt<T>(doing: string, limitMs: number, attempt: (address: Address) => Promise<T>): Promise<T> {
+    const { group } = this.options
+    const coordinator = { kind: 'group', key: group } as const
+    return this.cluster.retry({ what: `${doing} group '${group}'`, until: Date.now() + limitMs, signal: this.signal, coordinator }, async () =>
+      attempt(await this.cluster.coordinator('group', group)),
+    )
+  }
+}

@@ -1,0 +1,59 @@
+import type { Api, Throttled } from './protocol/api.js'
+import { addressName, type Address, type Connection } from './connections.js'
+import { closedError } from './errors.js'
+
+/**
+ * Sockets of one purpose, one to a broker, opened when first needed.
+ *
+ * Kafka answers one request at a time on a connection and holds some answers back (a fetch without data, a join): what must
+ * not wait for those has a lane of its own.
+ */
+export class Lane {
+  private readonly connections = new Map<string, Promise<Connection>>()
+  private closed: Error | undefined
+
+  constructor(private readonly open: (address: Address) => Promise<Connection>) {}
+
+  /** @throws Unanswered, LogError */
+  async send<Request, Response extends Throttled>(address: Address, api: Api<Request, Response>, body: Request, timeoutMs: number, onSent?: () => void): Promise<Response> {
+    const connection = await this.to(address)
+    return connection.request(api, body, timeoutMs, onSent)
+  }
+
+  async to(address: Address): Promise<Connection> {
+    if (this.closed !== undefined) throw this.closed
+    const name = addressName(address)
+    const current = this.connections.get(name)
+    if (current !== undefined) {
+      const connection = await current
+      if (connection.usable) return connection
+      if (this.connections.get(name) === current) this.connections.delete(name)
+      return this.to(address)
+    }
+    const opening = this.open(address)
+    this.connections.set(name, opening)
+    try {
+      const connection = await opening
+      if (this.closed !== undefined) connection.close(this.closed)
+      return connection
+    } catch (error) {
+      if (this.connections.get(name) === opening) this.connections.delete(name)
+      throw this.closed ?? error
+    }
+  }
+
+  has(address: Address): boolean {
+    return this.connections.has(addressName(address))
+  }
+
+  /** Drops what is under way; the next request opens new connections. */
+  reset(error: Error): void {
+    for (const connection of this.connections.values()) connection.then((open) => open.close(error), () => {})
+    this.connections.clear()
+  }
+
+  close(): void {
+    this.closed = closedError()
+    this.reset(this.closed)
+  }
+}

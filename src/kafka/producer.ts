@@ -1,0 +1,249 @@
+import { logError, reactionTo } from '../log/error.js'
+import type { GroupMember, LogError, LogProducer, PartitionOffset, ProducerOptions, TopicPartition } from '../log/port.js'
+import type { OutputBatch } from '../log/batch/write.js'
+import type { Cluster } from './cluster.js'
+import { asReaction, closedError, withReaction } from './errors.js'
+import type { Lane } from './lane.js'
+import type { TransactionIdentity } from './protocol/transaction.js'
+import { Sender } from './sender.js'
+import { NO_IDENTITY, TransactionRequests, type ProducerIdentity } from './transaction.js'
+
+/**
+ * Where a producer stands.
+ *
+ * `failed` wants abort() or init(), `lapsed` wants init(): another producer has the id, or the broker gave the transaction up.
+ * After `indeterminate` only init() is allowed, which waits until the broker has decided.
+ */
+type State = 'new' | 'usable' | 'failed' | 'lapsed' | 'indeterminate' | 'closed'
+
+export class KafkaProducer implements LogProducer {
+  private readonly closing = new AbortController()
+  private readonly lane: Lane
+  private readonly sender: Sender
+  private readonly requests: TransactionRequests
+  private state: State = 'new'
+  private failure: LogError | undefined
+  private identity: ProducerIdentity = NO_IDENTITY
+  private protocol: 1 | 2 = 1
+  /** The broker may hold an open transaction of ours. */
+  private started = false
+  /** Offsets that were given up may still arrive. */
+  private offsetsUncertain = false
+  private readonly requestMs: number
+  private readonly deliveryMs: number
+
+  constructor(
+    private readonly cluster: Cluster,
+    private readonly options: ProducerOptions,
+    private readonly onClose: () => void,
+  ) {
+    const { transactionalId, transactionTimeoutMs } = options
+    // A transaction is over after its timeout anyway; half of it leaves room for a second try.
+    this.deliveryMs = transactionalId === undefined ? cluster.requestTimeoutMs : Math.min(cluster.requestTimeoutMs, transactionTimeoutMs)
+    this.requestMs = Math.ceil(this.deliveryMs / 2)
+    this.lane = cluster.lane()
+    const signal = AbortSignal.any([cluster.signal, this.closing.signal])
+    this.requests = new TransactionRequests(cluster, this.lane, signal, options, this.requestMs)
+    this.sender = new Sender(cluster, this.lane, {
+      transactionalId,
+      compression: options.compression,
+      deliveryMs: this.deliveryMs,
+      requestMs: this.requestMs,
+      onSent: () => {
+        this.started = true
+        this.requests.trace('produce-sent')
+      },
+      onAcknowledged: () => this.requests.trace('produce-acknowledged'),
+      addPartitions: (partitions) => this.addPartitions(partitions),
+    })
+  }
+
+  get pendingBytes(): number {
+    return this.sender.pendingBytes
+  }
+
+  async init(): Promise<void> {
+    this.refuseIfClosed()
+    this.sender.fail(logError('TRANSACTION_ABORTED', 'abort', 'the producer was initialised anew while the batch was under way'))
+    await this.sender.settle()
+    this.state = 'lapsed'
+    try {
+      this.protocol = this.options.transactionalId === undefined ? 1 : await this.cluster.transactionProtocol()
+      this.use(await this.requests.initProducerId(NO_IDENTITY))
+    } catch (error) {
+      this.failure = asReaction(error, 'initialising the producer')
+      throw this.failure
+    }
+  }
+
+  send(batches: readonly OutputBatch[]): Promise<void> {
+    const refusal = this.refusal()
+    return refusal === undefined ? this.sender.send(batches) : Promise.reject(refusal)
+  }
+
+  async commit(offsets: readonly PartitionOffset[], member: GroupMember | undefined): Promise<void> {
+    const refusal = this.refusal()
+    if (refusal !== undefined) throw refusal
+    if (offsets.length > 0 && member === undefined) throw logError('INVALID_OPTIONS', 'fatal', 'offsets can only be committed for a member of a group')
+    if (this.options.transactionalId === undefined) return this.commitAlone(offsets, member)
+    try {
+      await this.flushWith(offsets.length === 0 ? undefined : this.commitOffsets(offsets, member as GroupMember))
+    } catch (error) {
+      throw this.fail(error)
+    }
+    if (this.started) await this.endCommit()
+  }
+
+  async abort(): Promise<void> {
+    this.refuseIfClosed()
+    if (this.state === 'indeterminate') {
+      throw logError('COMMIT_INDETERMINATE', 'fatal', 'abort() after a commit whose outcome is not known could tear the next transaction: call init() instead', { cause: this.failure })
+    }
+    if (this.state === 'new') return
+    this.sender.fail(logError('TRANSACTION_ABORTED', 'abort', 'the transaction was aborted'))
+    await this.sender.settle()
+    this.refuseIfClosed()
+    if (this.state === 'lapsed') throw withReaction(this.failure, 'reinit')
+    // The next transaction of the second protocol has an epoch of its own, which keeps stragglers out.
+    const stragglers = (this.sender.uncertain || this.offsetsUncertain) && (this.protocol === 1 || !this.started)
+    if (stragglers) throw this.fail(logError('TRANSACTION_ABORTED', 'reinit', 'a batch or offsets of the aborted transaction were sent without an answer and may still arrive: only a new epoch keeps them out of the next'))
+    if (this.started && this.options.transactionalId !== undefined) await this.endAbort()
+    else this.reopen()
+  }
+
+  async close(): Promise<void> {
+    if (this.state === 'closed') return
+    this.state = 'closed'
+    this.failure = closedError()
+    this.closing.abort()
+    this.sender.close()
+    this.cluster.closeLane(this.lane)
+    this.onClose()
+  }
+
+  /** Outputs and offsets do not depend on each other: the offsets travel while the last outputs are written. */
+  private async flushWith(offsets: Promise<void> | undefined): Promise<void> {
+    const flushed = this.sender.flush()
+    if (offsets === undefined) return flushed
+    const both = await Promise.allSettled([
+      flushed,
+      offsets.catch((error: unknown) => {
+        this.sender.fail(asReaction(error, 'committing offsets'))
+        throw error
+      }),
+    ])
+    // What the offsets failed with failed the outputs too.
+    for (const result of both.reverse()) if (result.status === 'rejected') throw result.reason
+  }
+
+  private async commitOffsets(offsets: readonly PartitionOffset[], member: GroupMember): Promise<void> {
+    this.started = true
+    let unanswered = false
+    try {
+      await this.requests.commitOffsets(this.transaction(), this.protocol, member, offsets, this.deadline(), () => (unanswered = true))
+    } catch (error) {
+      if (unanswered) this.offsetsUncertain = true
+      throw asOffsetsError(error)
+    }
+  }
+
+  private async commitAlone(offsets: readonly PartitionOffset[], member: GroupMember | undefined): Promise<void> {
+    try {
+      await this.sender.flush()
+      if (offsets.length > 0) await this.requests.commitOffsetsAlone(member as GroupMember, offsets, this.deadline())
+    } catch (error) {
+      throw this.fail(asOffsetsError(error))
+    }
+    this.reopen()
+  }
+
+  private async endCommit(): Promise<void> {
+    let unanswered = false
+    try {
+      const { next } = await this.requests.end(this.transaction(), this.protocol, true, this.deadline(), () => (unanswered = true))
+      this.next(next)
+    } catch (error) {
+      const failure = asReaction(error, 'committing')
+      if (failure.code === 'CLOSED') throw failure
+      if (!unanswered) throw this.fail(failure.reaction === 'retry' ? withReaction(failure, 'abort') : failure)
+      this.state = 'indeterminate'
+      this.failure = logError(
+        'COMMIT_INDETERMINATE',
+        'indeterminate',
+        `the commit of '${String(this.options.transactionalId)}' was sent and not answered: it may have been carried out or not. The committed offsets tell, once init() has been called`,
+        { cause: failure },
+      )
+      throw this.failure
+    }
+  }
+
+  private async endAbort(): Promise<void> {
+    try {
+      const { next } = await this.requests.end(this.transaction(), this.protocol, false, this.deadline(), () => {})
+      this.next(next)
+    } catch (error) {
+      const failure = asReaction(error, 'aborting')
+      throw this.fail(failure.reaction === 'fatal' ? failure : withReaction(failure, 'reinit'))
+    }
+  }
+
+  private async addPartitions(partitions: readonly TopicPartition[]): Promise<void> {
+    this.started = true
+    await this.requests.addPartitions(this.transaction(), partitions, this.deadline())
+  }
+
+  /** After the end of a transaction. */
+  private next(identity: ProducerIdentity | undefined): void {
+    if (identity === undefined) this.reopen()
+    else this.use(identity)
+  }
+
+  private use(identity: ProducerIdentity): void {
+    this.identity = identity
+    this.sender.begin({ ...identity, protocol: this.protocol })
+    this.reopen()
+  }
+
+  private reopen(): void {
+    this.state = 'usable'
+    this.failure = undefined
+    this.started = false
+    this.offsetsUncertain = false
+    this.sender.reopen()
+  }
+
+  private fail(error: unknown): LogError {
+    const failure = asReaction(error, 'the transaction')
+    if (this.state === 'closed') return failure
+    this.failure = failure
+    this.state = failure.reaction === 'reinit' ? 'lapsed' : 'failed'
+    this.sender.fail(failure)
+    return failure
+  }
+
+  private refusal(): LogError | undefined {
+    if (this.state === 'new') return logError('INVALID_OPTIONS', 'fatal', 'call init() of the producer first')
+    if (this.state === 'usable' && this.sender.failure !== undefined) this.fail(this.sender.failure)
+    return this.state === 'usable' ? undefined : this.failure
+  }
+
+  private refuseIfClosed(): void {
+    if (this.state === 'closed') throw closedError()
+  }
+
+  private transaction(): TransactionIdentity {
+    return { transactionalId: this.options.transactionalId as string, ...this.identity }
+  }
+
+  private deadline(): number {
+    return Date.now() + this.deliveryMs
+  }
+}
+
+/** A member that is out of its group loses the transaction, whatever else the error means for the group. */
+function asOffsetsError(error: unknown): LogError {
+  const failure = asReaction(error, 'committing offsets')
+  if (failure.code === 'INSTANCE_FENCED') return withReaction(failure, 'lost')
+  const reaction = reactionTo(failure)
+  return reaction === 'retry' || reaction === 'rejoin' ? withReaction(failure, 'abort') : failure
+}

@@ -1,0 +1,367 @@
+import { codecFor, compressionNumber, type CompressionName } from '../log/batch/compression.js'
+import { AT } from '../log/batch/header.js'
+import { stampBatch, type OutputBatch } from '../log/batch/write.js'
+import type { LogError, TopicPartition } from '../log/port.js'
+import type { Cluster } from './cluster.js'
+import { kafkaCodecs } from './codecs.js'
+import { ERROR, Refused, Unanswered, asReaction, closedError, refreshAfter, withReaction } from './errors.js'
+import type { Lane } from './lane.js'
+import { PartitionQueue, SendCall, type QueuedBatch } from './partition-queue.js'
+import { Produce, ProduceImplicit, type ProduceRequest, type ProducedResult } from './protocol/produce.js'
+import { retryDelay } from './retry.js'
+
+/** Batches of several partitions share a request up to this size; one larger batch goes alone. */
+const REQUEST_BYTES = 8 * 1024 * 1024
+/** Each on partitions of its own: the next is on its way while the broker writes the last. */
+const REQUESTS_IN_FLIGHT = 2
+
+export interface SenderOptions {
+  readonly transactionalId: string | undefined
+  readonly compression: CompressionName
+  /** How long one batch may be tried for, in all. */
+  readonly deliveryMs: number
+  /** How long one request may take. */
+  readonly requestMs: number
+  readonly onSent: () => void
+  readonly onAcknowledged: () => void
+  /** Of the first transaction protocol: makes the partitions part of the transaction. @throws Refused, Unanswered, LogError */
+  readonly addPartitions: (partitions: readonly TopicPartition[]) => Promise<void>
+}
+
+export interface Identity {
+  readonly producerId: bigint
+  readonly producerEpoch: number
+  readonly protocol: 1 | 2
+}
+
+/**
+ * Gets batches into their partitions, in order and once.
+ *
+ * One batch of a partition is on its way at a time, and a retry sends the same bytes with the same sequence number, so a broker
+ * that has it already says so and one that has not can only take it in order.
+ */
+export class Sender {
+  private readonly queues = new Map<string, Map<number, PartitionQueue>>()
+  /** Those with a batch that is not on its way. */
+  private readonly waiting = new Set<PartitionQueue>()
+  private readonly requests = new Map<number, number>()
+  private identity: Identity | undefined
+  /** What a batch failed with; nothing is sent until `begin` or `reopen`. */
+  failure: LogError | undefined
+  private unsettled = 0
+  private idle: (() => void)[] = []
+  private timer: NodeJS.Timeout | undefined
+  private refreshing = false
+  private scheduled = false
+  pendingBytes = 0
+  /** A batch that was given up may still arrive: only a new epoch keeps it out of the next transaction. */
+  uncertain = false
+
+  constructor(
+    private readonly cluster: Cluster,
+    private readonly lane: Lane,
+    private readonly options: SenderOptions,
+  ) {}
+
+  /** Another producer id or epoch: sequences start at 0. */
+  begin(identity: Identity): void {
+    this.identity = identity
+    this.uncertain = false
+    for (const of of this.queues.values()) for (const queue of of.values()) queue.sequence = 0
+    this.reopen()
+  }
+
+  /** The next transaction of the same identity, after the last was committed or aborted. */
+  reopen(): void {
+    this.failure = undefined
+    for (const of of this.queues.values()) for (const queue of of.values()) queue.added = false
+  }
+
+  send(batches: readonly OutputBatch[]): Promise<void> {
+    if (this.failure !== undefined) return Promise.reject(this.failure)
+    if (batches.length === 0) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      const call = new SendCall(batches.length, resolve, reject)
+      for (const batch of batches) this.enqueue(batch, call)
+      this.schedule()
+    })
+  }
+
+  /** Resolves when nothing is queued or in flight. @throws LogError what a batch failed with */
+  async flush(): Promise<void> {
+    while (this.failure === undefined && this.pendingBytes > 0) await this.change()
+    if (this.failure !== undefined) throw this.failure
+  }
+
+  /** After `fail`: waits for the rest to be answered or cut off. */
+  async settle(): Promise<void> {
+    while (this.unsettled > 0) await this.change()
+  }
+
+  close(): void {
+    clearTimeout(this.timer)
+    this.fail(closedError())
+  }
+
+  private enqueue(batch: OutputBatch, call: SendCall): void {
+    let of = this.queues.get(batch.topic)
+    if (of === undefined) this.queues.set(batch.topic, (of = new Map()))
+    let queue = of.get(batch.partition)
+    if (queue === undefined) of.set(batch.partition, (queue = new PartitionQueue(batch.topic, batch.partition)))
+    const compressing = this.options.compression !== 'none'
+    const queued: QueuedBatch = { batch, call, compressed: undefined, compressing, stamped: undefined, firstSentAt: 0, tries: 0, uncertain: false }
+    queue.push(queued)
+    if (!queue.inFlight && !queue.adding) this.waiting.add(queue)
+    this.pendingBytes += batch.bytes.length
+    if (compressing) void this.compress(queued)
+  }
+
+  private async compress(queued: QueuedBatch): Promise<void> {
+    const { bytes, topic, partition } = queued.batch
+    try {
+      queued.compressed = await codecFor(this.options.compression, kafkaCodecs).compress(bytes.subarray(AT.records))
+      queued.compressing = false
+      this.schedule()
+    } catch (error) {
+      this.fail(withReaction(asReaction(error, `compressing for ${topic}/${partition}`), 'abort'))
+    }
+  }
+
+  /** At the end of the turn, so that the batches of several calls share requests. */
+  private schedule(): void {
+    if (this.scheduled) return
+    this.scheduled = true
+    queueMicrotask(() => {
+      this.scheduled = false
+      this.pump()
+    })
+  }
+
+  private pump(): void {
+    if (this.failure !== undefined || this.identity === undefined) return
+    const now = Date.now()
+    const explicit = this.options.transactionalId !== undefined && this.identity.protocol === 1
+    const groups = new Map<number, PartitionQueue[]>()
+    const sizes = new Map<number, number>()
+    const unadded: PartitionQueue[] = []
+    const leaderless: PartitionQueue[] = []
+    let wakeAt = Infinity
+    for (const queue of this.waiting) {
+      const first = queue.first as QueuedBatch
+      if (first.compressing) continue
+      if (queue.retryAt > now) {
+        wakeAt = Math.min(wakeAt, queue.retryAt)
+        continue
+      }
+      if (explicit && !queue.added) {
+        unadded.push(queue)
+        continue
+      }
+      const leader = this.cluster.leader(queue.topic, queue.partition)
+      if (leader === undefined) {
+        leaderless.push(queue)
+        continue
+      }
+      if ((this.requests.get(leader) ?? 0) >= REQUESTS_IN_FLIGHT) continue
+      const size = (sizes.get(leader) ?? 0) + first.batch.bytes.length
+      const group = groups.get(leader)
+      if (group === undefined) groups.set(leader, [queue])
+      else if (size <= REQUEST_BYTES) group.push(queue)
+      else continue
+      sizes.set(leader, size)
+    }
+    for (const [node, group] of groups) void this.produce(node, group, this.identity)
+    if (unadded.length > 0) void this.add(unadded)
+    if (leaderless.length > 0) void this.findLeaders(leaderless)
+    if (wakeAt < Infinity) this.wake(wakeAt)
+    // What did not fit in the first request can go in a second.
+    if (groups.size > 0 && this.waiting.size > 0) this.schedule()
+  }
+
+  private async produce(node: number, group: readonly PartitionQueue[], identity: Identity): Promise<void> {
+    const batches = group.map((queue) => ({ topic: queue.topic, partition: queue.partition, bytes: this.depart(queue, identity) }))
+    const body: ProduceRequest = { transactionalId: this.options.transactionalId ?? null, timeoutMs: this.options.requestMs, batches }
+    const api = identity.protocol === 2 ? ProduceImplicit : Produce
+    this.requests.set(node, (this.requests.get(node) ?? 0) + 1)
+    this.unsettled++
+    let results: readonly ProducedResult[] = []
+    let failure: unknown
+    try {
+      ;({ results } = await this.lane.send(this.cluster.addressOf(node), api, body, this.options.requestMs + ANSWER_MARGIN_MS, this.options.onSent))
+    } catch (error) {
+      failure = error
+    }
+    this.requests.set(node, (this.requests.get(node) as number) - 1)
+    this.unsettled--
+    const errors = new Map(results.map((result) => [`${result.topic}/${result.partition}`, result]))
+    const outdated: PartitionQueue[] = []
+    let acknowledged = false
+    for (const queue of group) {
+      const error = failure ?? resultError(errors.get(`${queue.topic}/${queue.partition}`), queue)
+      if (error === undefined) {
+        this.acknowledge(queue)
+        acknowledged = true
+      } else if (this.setBack(queue, error)) {
+        outdated.push(queue)
+      }
+    }
+    if (acknowledged) this.options.onAcknowledged()
+    this.settled()
+    if (outdated.length > 0) void this.findLeaders(outdated)
+    this.pump()
+  }
+
+  private depart(queue: PartitionQueue, { producerId, producerEpoch }: Identity): Buffer {
+    const first = queue.first as QueuedBatch
+    queue.inFlight = true
+    this.waiting.delete(queue)
+    first.tries++
+    if (first.stamped === undefined) {
+      first.firstSentAt = Date.now()
+      const compressed = first.compressed === undefined ? {} : { compressed: first.compressed }
+      first.stamped = stampBatch(first.batch, {
+        producerId,
+        producerEpoch,
+        baseSequence: queue.sequence,
+        transactional: this.options.transactionalId !== undefined,
+        compression: compressionNumber(this.options.compression),
+        ...compressed,
+      })
+    }
+    return first.stamped
+  }
+
+  private acknowledge(queue: PartitionQueue): void {
+    const { batch, call } = queue.acknowledged()
+    this.pendingBytes -= batch.bytes.length
+    if (queue.first !== undefined) this.waiting.add(queue)
+    call.acknowledged()
+  }
+
+  /** After a try that failed: plans another, or gives the transaction up. Returns whether leaders are to be looked up. */
+  private setBack(queue: PartitionQueue, failure: unknown): boolean {
+    const first = queue.first as QueuedBatch
+    if (mayHaveArrived(failure)) first.uncertain = true
+    const refresh = refreshAfter(failure)
+    const delay = retryDelay(first.tries - 1)
+    const inTime = Date.now() + delay - first.firstSentAt < this.options.deliveryMs
+    if (refresh !== undefined && inTime && this.failure === undefined) {
+      this.cluster.logger.debug({ topic: queue.topic, partition: queue.partition, tries: first.tries, reason: (failure as Error).message }, 'sending a batch again')
+      queue.inFlight = false
+      queue.retryAt = Date.now() + delay
+      this.waiting.add(queue)
+      return refresh !== 'nothing'
+    }
+    if (first.uncertain) this.uncertain = true
+    queue.discardFirst()
+    this.pendingBytes -= first.batch.bytes.length
+    const error = poison(failure, `sending to ${queue.topic}/${queue.partition}`)
+    first.call.failed(this.failure ?? error)
+    this.fail(error)
+    return false
+  }
+
+  /** Gives everything up that is not on its way. */
+  fail(error: LogError): void {
+    this.failure ??= error
+    for (const of of this.queues.values()) {
+      for (const queue of of.values()) {
+        for (const { batch, call, uncertain } of queue.discard()) {
+          if (uncertain) this.uncertain = true
+          this.pendingBytes -= batch.bytes.length
+          call.failed(this.failure)
+        }
+      }
+    }
+    this.waiting.clear()
+    this.settled()
+  }
+
+  private async add(queues: readonly PartitionQueue[]): Promise<void> {
+    for (const queue of queues) {
+      queue.adding = true
+      this.waiting.delete(queue)
+    }
+    this.unsettled++
+    try {
+      await this.options.addPartitions(queues)
+      for (const queue of queues) {
+        queue.adding = false
+        queue.added = true
+        if (queue.first !== undefined) this.waiting.add(queue)
+      }
+    } catch (error) {
+      for (const queue of queues) queue.adding = false
+      this.fail(poison(error, `adding ${queues.map(({ topic, partition }) => `${topic}/${partition}`).join(', ')} to the transaction`))
+    }
+    this.unsettled--
+    this.settled()
+    this.pump()
+  }
+
+  private async findLeaders(queues: readonly PartitionQueue[]): Promise<void> {
+    if (this.refreshing) return
+    this.refreshing = true
+    let failure: unknown
+    try {
+      await this.cluster.refresh([...new Set(queues.map(({ topic }) => topic))])
+    } catch (error) {
+      failure = error
+    }
+    this.refreshing = false
+    for (const queue of queues) {
+      const { topic, partition, first } = queue
+      if (first === undefined || queue.inFlight || this.cluster.leader(topic, partition) !== undefined) continue
+      const error = failure ?? this.leaderless(topic, partition)
+      // A wait for a leader counts as a try, so that it ends some time.
+      first.tries++
+      if (first.firstSentAt === 0) first.firstSentAt = Date.now()
+      this.setBack(queue, error)
+    }
+    this.pump()
+  }
+
+  private leaderless(topic: string, partition: number): Refused {
+    const known = this.cluster.partitionError(topic, partition)
+    return new Refused(known === ERROR.none ? ERROR.leaderNotAvailable : known, `sending to ${topic}/${partition}`)
+  }
+
+  private wake(at: number): void {
+    clearTimeout(this.timer)
+    this.timer = setTimeout(() => this.pump(), Math.max(1, at - Date.now()))
+  }
+
+  private change(): Promise<void> {
+    return new Promise((resolve) => this.idle.push(resolve))
+  }
+
+  private settled(): void {
+    const { idle } = this
+    this.idle = []
+    for (const resolve of idle) resolve()
+  }
+}
+
+/** The broker answers with REQUEST_TIMED_OUT first, if it can answer at all. */
+const ANSWER_MARGIN_MS = 1_000
+
+function resultError(result: ProducedResult | undefined, { topic, partition }: PartitionQueue): Error | undefined {
+  const what = `sending to ${topic}/${partition}`
+  if (result === undefined) return new Unanswered(`${what}: the answer leaves the partition out`, true)
+  // The broker has it from a try whose answer was lost.
+  if (result.error === ERROR.none || result.error === ERROR.duplicateSequenceNumber) return undefined
+  return new Refused(result.error, what, result.message)
+}
+
+/** A leader that steps down while it waits for replicas answers with an error, but has written the batch. */
+function mayHaveArrived(failure: unknown): boolean {
+  return failure instanceof Unanswered ? failure.sent : refreshAfter(failure) !== undefined
+}
+
+/** A batch that cannot be sent takes its transaction with it. */
+function poison(failure: unknown, what: string): LogError {
+  const error = asReaction(failure, what)
+  if (error.reaction === 'reinit' || error.code === 'CLOSED') return error
+  const idRefused = failure instanceof Refused && failure.info.name === 'TRANSACTIONAL_ID_AUTHORIZATION_FAILED'
+  return idRefused ? error : withReaction(error, 'abort')
+}

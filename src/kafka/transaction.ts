@@ -1,0 +1,143 @@
+import type { GroupMember, PartitionOffset, ProducerOptions, TopicPartition, TraceStep } from '../log/port.js'
+import type { Cluster, Subject } from './cluster.js'
+import { ERROR, Unanswered, check, checkEach } from './errors.js'
+import type { Lane } from './lane.js'
+import { AddOffsetsToTxn } from './protocol/add-offsets-to-txn.js'
+import { AddPartitionsToTxn } from './protocol/add-partitions-to-txn.js'
+import type { Api, Throttled } from './protocol/api.js'
+import { EndTxn, EndTxnBumpingEpoch, type EndTxnResponse } from './protocol/end-txn.js'
+import { INIT_PRODUCER_ID_KEY, initProducerId } from './protocol/init-producer-id.js'
+import { OffsetCommit } from './protocol/offset-commit.js'
+import type { TransactionIdentity } from './protocol/transaction.js'
+import { TxnOffsetCommit, TxnOffsetCommitImplicit } from './protocol/txn-offset-commit.js'
+
+export interface ProducerIdentity {
+  readonly producerId: bigint
+  readonly producerEpoch: number
+}
+
+export const NO_IDENTITY: ProducerIdentity = { producerId: -1n, producerEpoch: -1 }
+
+/**
+ * The requests of one producer to its coordinators, each tried again until its time is up. What their failure means for the
+ * transaction is the producer's business.
+ */
+export class TransactionRequests {
+  constructor(
+    private readonly cluster: Cluster,
+    private readonly lane: Lane,
+    private readonly signal: AbortSignal,
+    private readonly options: ProducerOptions,
+    /** How long one request may take. */
+    private readonly requestMs: number,
+  ) {}
+
+  /** With `current`, only bumps its epoch, and only while it is in force; without, fences whoever else uses the id. @throws LogError */
+  async initProducerId(current: ProducerIdentity): Promise<ProducerIdentity> {
+    const { transactionalId, transactionTimeoutMs } = this.options
+    const what = transactionalId === undefined ? 'getting a producer id' : `getting a producer id for transactional id '${transactionalId}'`
+    await this.cluster.open()
+    const api = initProducerId(this.cluster.bestVersion(INIT_PRODUCER_ID_KEY, [3, 4, 5]))
+    const body = { transactionalId: transactionalId ?? null, transactionTimeoutMs, ...current }
+    return this.cluster.retry({ what, signal: this.signal, ...this.subject() }, async () => {
+      const response = transactionalId === undefined ? await this.cluster.any(api, body, this.requestMs) : await this.toCoordinator(api, body)
+      check(response.error, what)
+      return { producerId: response.producerId, producerEpoch: response.producerEpoch }
+    })
+  }
+
+  /** @throws LogError */
+  addPartitions(identity: TransactionIdentity, partitions: readonly TopicPartition[], until: number): Promise<void> {
+    const what = `adding partitions to the transaction of '${identity.transactionalId}'`
+    const topics = [...new Set(partitions.map(({ topic }) => topic))]
+    return this.cluster.retry({ what, until, signal: this.signal, topics, ...this.subject() }, async () => {
+      const { results } = await this.toCoordinator(AddPartitionsToTxn, { ...identity, partitions })
+      // One partition refused, the others are not attempted: the first says why.
+      checkEach(results.filter(({ error }) => error !== ERROR.operationNotAttempted), what)
+      checkEach(results, what)
+    })
+  }
+
+  /** `onUnanswered` is called for a try that may have been carried out. @throws LogError */
+  async commitOffsets(
+    identity: TransactionIdentity,
+    protocol: 1 | 2,
+    member: GroupMember,
+    offsets: readonly PartitionOffset[],
+    until: number,
+    onUnanswered: () => void,
+  ): Promise<void> {
+    const what = `adding the offsets of group '${member.group}' to the transaction of '${identity.transactionalId}'`
+    if (protocol === 1) {
+      await this.cluster.retry({ what, until, signal: this.signal, ...this.subject() }, async () => {
+        const { error } = await this.toCoordinator(AddOffsetsToTxn, { ...identity, group: member.group })
+        check(error, what)
+      })
+    }
+    const api = protocol === 2 ? TxnOffsetCommitImplicit : TxnOffsetCommit
+    await this.toGroup(what, member.group, until, async (address) => {
+      const { results } = await reportingSilence(onUnanswered, () =>
+        this.lane.send(address, api, { ...identity, member, offsets }, this.requestMs, () => this.trace('offsets-sent')),
+      )
+      checkEach(results, what)
+    })
+    this.trace('offsets-acknowledged')
+  }
+
+  /** Without a transaction. @throws LogError */
+  async commitOffsetsAlone(member: GroupMember, offsets: readonly PartitionOffset[], until: number): Promise<void> {
+    const what = `committing the offsets of group '${member.group}'`
+    await this.toGroup(what, member.group, until, async (address) => {
+      const { results } = await this.lane.send(address, OffsetCommit, { member, offsets }, this.requestMs, () => this.trace('offsets-sent'))
+      checkEach(results, what)
+    })
+    this.trace('offsets-acknowledged')
+  }
+
+  /**
+   * Tells the coordinator to commit or abort.
+   *
+   * @param onUnanswered called for a try that may have been carried out
+   * @throws LogError
+   */
+  async end(identity: TransactionIdentity, protocol: 1 | 2, commit: boolean, until: number, onUnanswered: () => void): Promise<EndTxnResponse> {
+    const what = `${commit ? 'committing' : 'aborting'} the transaction of '${identity.transactionalId}'`
+    const api = protocol === 2 ? EndTxnBumpingEpoch : EndTxn
+    const response = await this.cluster.retry({ what, until, signal: this.signal, ...this.subject() }, async () => {
+      const answer = await reportingSilence(onUnanswered, () => this.toCoordinator(api, { ...identity, commit }, () => this.trace('end-sent', commit)))
+      check(answer.error, what)
+      return answer
+    })
+    this.trace('end-acknowledged', commit)
+    return response
+  }
+
+  trace(step: TraceStep, commit?: boolean): void {
+    const { trace, transactionalId = '' } = this.options
+    if (trace !== undefined) trace({ step, transactionalId, ...(commit === undefined ? {} : { commit }) })
+  }
+
+  private async toCoordinator<Request, Response extends Throttled>(api: Api<Request, Response>, body: Request, onSent?: () => void): Promise<Response> {
+    const address = await this.cluster.coordinator('transaction', this.options.transactionalId as string)
+    return this.lane.send(address, api, body, this.requestMs, onSent)
+  }
+
+  private toGroup(what: string, group: string, until: number, attempt: (address: { host: string; port: number }) => Promise<void>): Promise<void> {
+    const coordinator = { kind: 'group', key: group } as const
+    return this.cluster.retry({ what, until, signal: this.signal, coordinator }, async () => attempt(await this.cluster.coordinator('group', group)))
+  }
+
+  private subject(): Subject {
+    const { transactionalId } = this.options
+    return transactionalId === undefined ? {} : { coordinator: { kind: 'transaction', key: transactionalId } }
+  }
+}
+
+async function reportingSilence<T>(onUnanswered: () => void, request: () => Promise<T>): Promise<T> {
+  try {
+    return await request()
+  } catch (error) {
+    if (error instanceof Unanswered && error.sent) onUnanswered()
+    throw error
+  }
+}

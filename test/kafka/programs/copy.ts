@@ -1,0 +1,28 @@
+/**
+ * A process that copies a topic and can be told to die: KILL_AT names a step of the transaction, KILL_AFTER how often it is let pass.
+ * Sends its parent a line for each commit.
+ */
+import { lastValueFrom, tap } from 'rxjs'
+import { kafka, shutdownSignal, toTopic, withTransaction } from '../../../src/index.js'
+
+const { KAFKA_BROKERS = '', INPUT = '', OUTPUT = '', GROUP = '', INSTANCE, KILL_AT, KILL_AFTER = '0', MAX_RECORDS = '500', SESSION = '6000' } = process.env
+
+let passed = 0
+const cluster = kafka({
+  brokers: KAFKA_BROKERS.split(','),
+  trace: ({ step, commit }) => {
+    // SIGKILL at once: no handler, no flush, no goodbye to the broker.
+    if (step === KILL_AT && commit !== false && passed++ >= Number(KILL_AFTER)) process.kill(process.pid, 'SIGKILL')
+  },
+})
+
+await lastValueFrom(
+  cluster
+    .source({ group: GROUP, topics: [INPUT], signal: shutdownSignal(), sessionTimeout: Number(SESSION), ...(INSTANCE === undefined ? {} : { instanceId: INSTANCE }) })
+    .pipe(
+      withTransaction((records) => records.pipe(toTopic({ topic: OUTPUT })), { every: 30, maxRecords: Number(MAX_RECORDS) }),
+      tap((commit) => console.log(JSON.stringify({ records: commit.records, lag: commit.lag }))),
+    ),
+  { defaultValue: undefined },
+)
+await cluster.close()

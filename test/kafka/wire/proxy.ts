@@ -1,0 +1,124 @@
+import { connect, createServer, type Server, type Socket } from 'node:net'
+
+/** What becomes of one request. */
+export type Fate =
+  /** Goes through, and so does its answer. */
+  | 'pass'
+  /** Goes through; its answer never arrives, the connection closes instead. */
+  | 'lose answer'
+  /** Never reaches the broker; the connection closes. */
+  | 'lose request'
+  /** Neither goes through nor is refused until `release`; then it reaches the broker, though nobody waits any more. */
+  | 'hold'
+
+export interface ProxiedRequest {
+  readonly apiKey: number
+  readonly version: number
+}
+
+const METADATA = 3
+const FIND_COORDINATOR = 10
+const HOST = '127.0.0.1'
+
+/**
+ * Stands before a broker, knows Kafka's framing, and can lose or delay single requests and answers. The addresses in the broker's answers
+ * are changed to its own, so that clients stay with it.
+ */
+export class Proxy {
+  decide: (request: ProxiedRequest) => Fate = () => 'pass'
+  private readonly server: Server
+  private readonly sockets = new Set<Socket>()
+  private held: (() => void)[] = []
+
+  private constructor(private readonly target: { host: string; port: number }) {
+    this.server = createServer((socket) => this.accept(socket))
+  }
+
+  static async start(broker: string): Promise<Proxy> {
+    const [host = HOST, port] = broker.split(':')
+    const proxy = new Proxy({ host, port: Number(port) })
+    await new Promise<void>((resolve) => proxy.server.listen(0, HOST, resolve))
+    return proxy
+  }
+
+  get port(): number {
+    return (this.server.address() as { port: number }).port
+  }
+
+  get address(): string {
+    return `${HOST}:${this.port}`
+  }
+
+  get holding(): number {
+    return this.held.length
+  }
+
+  /** Lets the requests held back reach the broker. */
+  release(): void {
+    for (const send of this.held.splice(0)) send()
+  }
+
+  async stop(): Promise<void> {
+    for (const socket of this.sockets) socket.destroy()
+    await new Promise((resolve) => this.server.close(resolve))
+  }
+
+  private accept(client: Socket): void {
+    const broker = connect(this.target)
+    const doomed = new Set<number>()
+    const rewritten = new Set<number>()
+    let detached = false
+    for (const socket of [client, broker]) {
+      this.sockets.add(socket)
+      socket.on('error', () => {})
+      socket.on('close', () => this.sockets.delete(socket))
+    }
+    client.on('close', () => {
+      // What is held back still has to reach the broker.
+      if (!detached) broker.destroy()
+    })
+    broker.on('close', () => client.destroy())
+    client.on('data', framed((frame) => {
+      const request = { apiKey: frame.readInt16BE(4), version: frame.readInt16BE(6) }
+      const correlationId = frame.readInt32BE(8)
+      const fate = this.decide(request)
+      if (fate === 'lose request') return client.destroy()
+      if (fate === 'hold') {
+        detached = true
+        this.held.push(() => broker.write(frame))
+        return
+      }
+      if (fate === 'lose answer') doomed.add(correlationId)
+      if (request.apiKey === METADATA || request.apiKey === FIND_COORDINATOR) rewritten.add(correlationId)
+      broker.write(frame)
+    }))
+    broker.on('data', framed((frame) => {
+      const correlationId = frame.readInt32BE(4)
+      if (doomed.has(correlationId)) return client.destroy()
+      if (rewritten.delete(correlationId)) this.redirect(frame)
+      client.write(frame)
+    }))
+  }
+
+  /** A host and port are a string and an int32: the port can be changed where it stands. */
+  private redirect(frame: Buffer): void {
+    const address = Buffer.alloc(2 + this.target.host.length + 4)
+    address.writeInt16BE(this.target.host.length, 0)
+    address.write(this.target.host, 2)
+    address.writeInt32BE(this.target.port, 2 + this.target.host.length)
+    for (let at = frame.indexOf(address); at >= 0; at = frame.indexOf(address, at + 1)) frame.writeInt32BE(this.port, at + address.length - 4)
+  }
+}
+
+/** Cuts a stream into Kafka's frames, size included. */
+function framed(onFrame: (frame: Buffer) => void): (chunk: Buffer) => void {
+  let buffered = Buffer.alloc(0)
+  return (chunk) => {
+    buffered = Buffer.concat([buffered, chunk])
+    while (buffered.length >= 4 && buffered.length >= 4 + buffered.readInt32BE(0)) {
+      const size = 4 + buffered.readInt32BE(0)
+      onFrame(Buffer.from(buffered.subarray(0, size)))
+      buffered = buffered.subarray(size)
+    }
+  }
+}

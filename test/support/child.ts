@@ -1,0 +1,30 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+/** A test program as a process of its own, killed with the test if it is still there. */
+export class Child {
+  readonly lines: string[] = []
+  errors = ''
+  private readonly child: ChildProcess
+  readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>
+
+  constructor(program: URL, env: Readonly<Record<string, string>>) {
+    this.child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(program)], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+    let rest = ''
+    this.child.stdout?.on('data', (data: Buffer) => {
+      const parts = (rest + data.toString()).split('\n')
+      rest = parts.pop() ?? ''
+      this.lines.push(...parts)
+    })
+    this.child.stderr?.on('data', (data: Buffer) => (this.errors += data.toString()))
+    this.ended = new Promise((resolve) => this.child.on('exit', (code, signal) => resolve({ code, signal })))
+  }
+
+  get running(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.child.kill(signal)
+  }
+}

@@ -1,0 +1,142 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { createHash, randomUUID } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { until } from '../until.js'
+
+const version = '4.3.1'
+const pom = join(import.meta.dirname, 'pom.xml')
+
+const howToGetKafka =
+  'The Kafka tests need Java 17 or newer and Maven: apt-get install openjdk-17-jre-headless maven. ' +
+  'Or set KAFKA_BROKERS=host:port to use a cluster that already runs.'
+
+/** The broker, its storage tool and the console tools, as a directory of jars. */
+export function resolveKafka(): Promise<string> {
+  return resolve('broker', `kafka-${version}`)
+}
+
+/** Kafka Streams and its dependencies, as a directory of jars. Only benchmarks want it. */
+export function resolveKafkaStreams(): Promise<string> {
+  return resolve('streams', `kafka-streams-${version}`)
+}
+
+/** The class path that holds every jar of a directory. */
+export function classPath(libs: string): string {
+  return join(libs, '*')
+}
+
+function cacheRoot(): string {
+  return (
+    process.env['MILLRACE_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'millrace')
+  )
+}
+
+/** Whether this machine can run a broker at all. */
+export function canRunJava(): boolean {
+  return runs('java')
+}
+
+export function requireJava(): void {
+  if (!canRunJava()) throw new Error(`java was not found. ${howToGetKafka}`)
+}
+
+function runs(program: 'java' | 'mvn'): boolean {
+  return spawnSync(program, ['-version'], { stdio: 'ignore' }).error === undefined
+}
+
+async function resolve(profile: string, name: string): Promise<string> {
+  requireJava()
+  // A changed pom.xml gives another directory, so a cache filled by an older checkout is never taken for this one.
+  const fingerprint = createHash('sha256').update(readFileSync(pom)).digest('hex').slice(0, 8)
+  const parent = join(cacheRoot(), name)
+  const libs = join(parent, fingerprint)
+  if (existsSync(libs)) return libs
+
+  await mkdir(parent, { recursive: true })
+  const release = await lock(join(parent, `${fingerprint}.lock`), () => existsSync(libs))
+  try {
+    if (!existsSync(libs)) await download(profile, libs, name)
+  } finally {
+    await release()
+  }
+  return libs
+}
+
+/** Into a directory beside the final one, renamed when complete: the final name never holds half a distribution. */
+async function download(profile: string, libs: string, name: string): Promise<void> {
+  if (!runs('mvn')) throw new Error(`mvn was not found. ${howToGetKafka}`)
+  process.stderr.write(`fetching ${name} with Maven into ${libs} (once; about 50 MB) ...\n`)
+  const partial = `${libs}.${randomUUID()}.partial`
+  const started = performance.now()
+  try {
+    await maven([
+      '-B',
+      '-q',
+      '-f',
+      pom,
+      `-P${profile}`,
+      'dependency:copy-dependencies',
+      '-DincludeScope=runtime',
+      `-DoutputDirectory=${partial}`,
+    ])
+    await rename(partial, libs)
+  } finally {
+    await rm(partial, { recursive: true, force: true })
+  }
+  process.stderr.write(`fetched ${name} in ${((performance.now() - started) / 1000).toFixed(1)} s\n`)
+}
+
+function maven(args: readonly string[]): Promise<void> {
+  return new Promise((done, failed) => {
+    const child = spawn('mvn', args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    let output = ''
+    const keep = (chunk: Buffer): void => {
+      output = (output + chunk.toString()).slice(-4_000)
+    }
+    child.stdout.on('data', keep)
+    child.stderr.on('data', keep)
+    child.on('error', failed)
+    child.on('close', (code) => {
+      if (code === 0) done()
+      else failed(new Error(`Maven could not fetch Kafka (exit code ${code}):\n${output}\n${howToGetKafka}`))
+    })
+  })
+}
+
+/**
+ * One process at a time fetches; Maven's own repository does not take two writers well. The lock is a file holding its
+ * owner's pid, so that one left behind by a killed process is broken by the next.
+ */
+async function lock(path: string, nolongerNeeded: () => boolean): Promise<() => Promise<void>> {
+  return until(
+    async () => {
+      if (nolongerNeeded()) return async () => {}
+      try {
+        const file = await open(path, 'wx')
+        await file.writeFile(String(process.pid))
+        await file.close()
+        return () => rm(path, { force: true })
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+        if (await isAbandoned(path)) await rm(path, { force: true })
+        return undefined
+      }
+    },
+    { what: `another process to finish fetching Kafka (its lock is ${path})`, within: 600_000, every: 100 },
+  )
+}
+
+async function isAbandoned(path: string): Promise<boolean> {
+  const pid = Number(await readFile(path, 'utf8').catch(() => ''))
+  // An empty file is a lock whose owner has yet to write its pid.
+  if (!Number.isInteger(pid) || pid <= 0) return false
+  try {
+    process.kill(pid, 0)
+    return false
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH'
+  }
+}

@@ -1,0 +1,26 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    reporters: ['default', './test/support/summary-reporter.ts'],
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts', 'test/embedded/**/*.test.ts'],
+        },
+      },
+      {
+        test: {
+          name: 'kafka',
+          include: ['test/kafka/**/*.test.ts'],
+          globalSetup: ['test/support/kafka/global-setup.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 90_000,
+          // Brokers and the code under test share few cores; one file at a time keeps time-outs honest.
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+})
