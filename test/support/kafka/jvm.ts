@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { once } from 'node:events'
+import type { Socket } from 'node:net'
 import { classPath } from './distribution.js'
 
 export interface JvmOptions {
@@ -88,7 +89,7 @@ function guard(pid: number, scratch: string): ChildProcess {
   const shell = spawn('sh', ['-c', script, 'sh', String(pid), scratch], { stdio: ['pipe', 'ignore', 'ignore'] })
   shell.unref()
   // A child's pipes are sockets, which keep the event loop alive of themselves.
-  (shell.stdin as unknown as { unref(): void } | null)?.unref()
+  ;(shell.stdin as unknown as { unref(): void } | null)?.unref()
   return shell
 }
 
