@@ -48,7 +48,7 @@ function* rows(): Generator<{ key: string; value: string; timestamp: number }> {
 async function measure(program: string, mode: string): Promise<Report> {
   const output = `bench-out-${Date.now()}`
   await cluster.createTopics([{ topic: output, partitions: Number(values.partitions), config: { 'retention.ms': '-1' } }])
-  const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(new URL(`./programs/${program}.ts`, import.meta.url))], {
+  const child = spawn(process.execPath, [...(process.env.PROFILE_DIR ? ['--cpu-prof', `--cpu-prof-dir=${process.env.PROFILE_DIR}`] : []), '--import', 'tsx', fileURLToPath(new URL(`./programs/${program}.ts`, import.meta.url))], {
     env: { ...process.env, KAFKA_BROKERS: brokers.join(','), INPUT_TOPIC: input, OUTPUT_TOPIC: output, RECORDS: String(records), COMMIT_MS: values.commit, MODE: mode },
     stdio: ['ignore', 'pipe', 'inherit'],
   })

@@ -45,7 +45,7 @@ export const sourceSchema = z.strictObject({
   instanceId: z.string().min(1).optional(),
   sessionTimeout: positiveDuration.default(45_000),
   rebalanceTimeout: positiveDuration.default(60_000),
-  prefetchBytes: positiveInteger.default(32 * 1024 * 1024),
+  prefetchBytes: positiveInteger.default(8 * 1024 * 1024),
   signal: objectWith<AbortSignal>(['addEventListener', 'removeEventListener'], 'an AbortSignal').optional(),
 })
 
@@ -94,7 +94,7 @@ export interface TransactionOptions {
 export const transactionSchema = z.strictObject({
   every: duration.default(100),
   maxRecords: positiveInteger.default(250_000),
-  maxBytes: positiveInteger.default(32 * 1024 * 1024),
+  maxBytes: positiveInteger.default(24 * 1024 * 1024),
   guarantee: z.enum(['exactly-once', 'at-least-once']).default('exactly-once'),
   onError: z.union([z.enum(['stop', 'skip']), z.strictObject({ deadLetter: topicName })]).default('stop'),
   retries: z.number().int().min(0).default(1),
@@ -102,7 +102,7 @@ export const transactionSchema = z.strictObject({
   stallAfter: positiveDuration.default(60_000),
   drainWithin: duration.default(30_000),
   transactionTimeout: positiveDuration.default(10_000),
-  streamBytes: positiveInteger.default(4 * 1024 * 1024),
+  streamBytes: positiveInteger.default(1 * 1024 * 1024),
   compression: z.enum(['none', 'gzip', 'snappy', 'lz4', 'zstd']).default('none'),
   declare: z.strictObject({ topics: z.array(topicName) }).default({ topics: [] }),
   provision: z

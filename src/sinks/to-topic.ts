@@ -44,8 +44,8 @@ const schema = z
   .strictObject({
     topic: z.union([topicName, functionOption<(record: AnyRecord) => string>('a topic name or a function of the record')]),
     topics: z.array(topicName).min(1).optional(),
-    key: objectWith<Serde<unknown>>(['encode'], 'a serde such as string()').default(bytes() as Serde<unknown>),
-    value: objectWith<Serde<unknown>>(['encode'], 'a serde such as json()').default(bytes() as Serde<unknown>),
+    key: objectWith<Serde<unknown>>(['encode'], 'a serde such as string()').optional(),
+    value: objectWith<Serde<unknown>>(['encode'], 'a serde such as json()').optional(),
     headers: functionOption<(record: AnyRecord) => HeadersInput>('a function of the record').optional(),
     partition: functionOption<(record: AnyRecord, partitions: number) => number>('a function of the record and the number of partitions').optional(),
   })
@@ -70,9 +70,10 @@ const schema = z
  * orders.pipe(toTopic({ topic: (o) => o.value.rush ? 'rush' : 'normal', topics: ['rush', 'normal'], value: json() }))
  */
 export function toTopic<R extends AnyRecord>(options: ToTopicOptions<R>): MonoTypeOperatorFunction<R> {
-  const { topic, topics, key, value, headers, partition } = parseOptions(schema, options, 'toTopic')
-  const names = typeof topic === 'string' ? [topic] : (topics as readonly string[])
   const plain = bytes() as Serde<unknown>
+  // Defaults are set here, not in the schema: zod hands out copies of them, and `plain` is compared below.
+  const { topic, topics, key = plain, value = plain, headers, partition } = parseOptions(schema, options, 'toTopic')
+  const names = typeof topic === 'string' ? [topic] : (topics as readonly string[])
   const copies = key === plain && value === plain && headers === undefined
 
   return operate(`toTopic ${names.join('|')}`, (target) => {

@@ -129,7 +129,9 @@ describe('a broker with TLS, a login and ACLs', () => {
       await observer.produce(topic, awkward)
       expect(await observer.readAllJava(topic)).toEqual(asSeen(awkward))
       await other.connect()
-      await expect(other.createTopics({ topics: [{ topic: uniqueName() }] })).rejects.toThrow(/authoriz/i)
+      await expect(other.createTopics({ topics: [{ topic: uniqueName() }] })).rejects.toMatchObject({
+        errors: [{ type: 'TOPIC_AUTHORIZATION_FAILED' }],
+      })
     } finally {
       await Promise.all([observer.close(), other.disconnect()])
     }

@@ -249,7 +249,10 @@ function connectionAs(
   }
 }
 
+/** The first complaints, which the shutdown that they lead to would push out of sight, and the end. */
 async function tail(logFile: string): Promise<string> {
   const log = await readFile(logFile, 'utf8').catch(() => '')
-  return log.trimEnd().split('\n').slice(-40).join('\n')
+  const lines = log.trimEnd().split('\n')
+  const complaints = lines.slice(0, -20).filter((line) => /\b(ERROR|FATAL|Caused by)\b|Exception/.test(line))
+  return [...complaints.slice(0, 20), ...lines.slice(-20)].join('\n')
 }

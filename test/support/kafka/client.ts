@@ -75,6 +75,8 @@ export function kafkaJs(connection: KafkaConnection | readonly string[]): Kafka 
     ...structuredClone(asConnection(connection)),
     clientId: 'observer',
     logLevel: logLevel.NOTHING,
+    // A broker under SIGSTOP accepts and never answers: give up on it soon and ask another.
+    requestTimeout: 5_000,
     // A broker that has just come up may not have found its coordinators yet.
     retry: { initialRetryTime: 100, retries: 12, maxRetryTime: 2_000 },
   })

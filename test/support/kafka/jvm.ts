@@ -89,7 +89,8 @@ function guard(pid: number, scratch: string): ChildProcess {
   const shell = spawn('sh', ['-c', script, 'sh', String(pid), scratch], { stdio: ['pipe', 'ignore', 'ignore'] })
   shell.unref()
   // A child's pipes are sockets, which keep the event loop alive of themselves.
-  ;(shell.stdin as unknown as { unref(): void } | null)?.unref()
+  const pipe = shell.stdin as unknown as Socket | null
+  pipe?.unref()
   return shell
 }
 

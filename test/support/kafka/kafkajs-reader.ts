@@ -1,4 +1,5 @@
 import type { Kafka } from 'kafkajs'
+import { Hopeless, until } from '../until.js'
 import type { Isolation, PartitionOffsets, SeenRecord } from './client.js'
 
 /**
@@ -88,20 +89,44 @@ async function listOffsets(cluster: InnerCluster, topic: string): Promise<Partit
     .sort((a, b) => a.partition - b.partition)
 }
 
+/** From the start again when a leader moved or a broker went away meanwhile: reading changes nothing. */
 async function withCluster<T>(
   kafka: Kafka,
   topic: string,
   isolation: Isolation,
   use: (cluster: InnerCluster) => Promise<T>,
 ): Promise<T> {
+  const { done } = await until(() => tryWithCluster(kafka, topic, isolation, use), {
+    what: `${topic} to be readable`,
+    within: 30_000,
+    every: 100,
+  })
+  return done
+}
+
+async function tryWithCluster<T>(
+  kafka: Kafka,
+  topic: string,
+  isolation: Isolation,
+  use: (cluster: InnerCluster) => Promise<T>,
+): Promise<{ readonly done: T }> {
   const cluster = innerCluster(kafka, isolation)
-  await cluster.connect()
   try {
+    await cluster.connect()
     await cluster.addTargetTopic(topic)
-    return await use(cluster)
+    return { done: await use(cluster) }
+  } catch (error) {
+    if (error instanceof Error && !isTransient(error)) throw new Hopeless(error)
+    throw error
   } finally {
     await cluster.disconnect()
   }
+}
+
+function isTransient(error: Error): boolean {
+  // kafkajs has tried again for an unknown topic already, in case it was but new.
+  const { retriable, type } = error as { readonly retriable?: boolean; readonly type?: string }
+  return retriable === true && type !== 'UNKNOWN_TOPIC_OR_PARTITION'
 }
 
 /** kafkajs does not show the part of itself that its consumers and its admin client are made of; this gets at it. */
