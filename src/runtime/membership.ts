@@ -48,7 +48,8 @@ export class Membership {
   async join(taskCount: () => Promise<number>, signal: AbortSignal): Promise<Assignment | undefined> {
     const { topics, clock, logger, group, instanceId } = this.options
     this.cancelHeartbeat()
-    if (this.state === 'lost') this.forget()
+    // The member id is kept: if only the generation is over, the coordinator still waits for this member and no new one.
+    if (this.state === 'lost') this.forgetTasks()
     while (!signal.aborted) {
       try {
         const tasks = await taskCount()
@@ -73,8 +74,10 @@ export class Membership {
         const reaction = reactionTo(error)
         if (reaction === 'fatal') throw error
         logger.debug({ group, error: errorMessage(error), reaction }, 'joining again')
-        if (reaction === 'lost') this.forget()
-        else if (reaction !== 'rejoin') await sleep(clock, RETRY_MS, signal)
+        if (reaction === 'lost') {
+          this.memberId = ''
+          this.forgetTasks()
+        } else if (reaction !== 'rejoin') await sleep(clock, RETRY_MS, signal)
       }
     }
     return undefined
@@ -105,8 +108,7 @@ export class Membership {
     await this.beat()
   }
 
-  private forget(): void {
-    this.memberId = ''
+  private forgetTasks(): void {
     this.owned = []
     this.generation = -1
     this.member = undefined

@@ -72,7 +72,7 @@ export class Pipeline {
   private membership!: Membership
   private tasks: Task[] = []
   private readonly troubles = new Map<Task, Trouble>()
-  private limit = FIRST_LIMIT
+  private limit: number
   /** Failures in a row of the log, not of user code. */
   private setbacks = 0
   private fenced = 0
@@ -83,6 +83,7 @@ export class Pipeline {
     private readonly emit: (commit: Commit) => void,
   ) {
     this.wakeup = new Wakeup(host.clock)
+    this.limit = Math.min(FIRST_LIMIT, spec.transaction.maxRecords)
     const { onError, declare } = spec.transaction
     const topics = typeof onError === 'object' ? [...declare.topics, onError.deadLetter] : declare.topics
     this.plan = planOf(spec.project, spec.source.topics, { topics })
@@ -153,6 +154,8 @@ export class Pipeline {
         await this.investigate(trouble, member)
         continue
       }
+      // Each round begins with another task: a limit of fewer records than tasks would starve the last ones.
+      this.tasks.push(...this.tasks.splice(0, 1))
       const healthy = this.tasks.filter((task) => !this.troubles.has(task))
       const round = new Round(healthy, { ...this.limits(), live: true }, this.environment())
       const end = await this.runRound(round)
@@ -288,8 +291,8 @@ export class Pipeline {
     const { logger, clock } = this.host
     const reaction = reactionTo(error)
     const code = error instanceof MillraceError ? error.code : undefined
-    if (reaction === 'fatal' || (code !== undefined && REFUSALS.has(code))) throw error
     if (code === 'OFFSET_OUT_OF_RANGE') return this.relocate(error as MillraceError)
+    if (reaction === 'fatal' || (code !== undefined && REFUSALS.has(code))) throw error
     if (reaction === 'reinit' || reaction === 'indeterminate') this.producerReady = false
     if (reaction === 'lost') this.membership.lose()
     if (code === 'RECORD_TOO_LARGE') {

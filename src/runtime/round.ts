@@ -90,12 +90,14 @@ export class Round {
 
   private async takeIn(): Promise<RoundEnd | undefined> {
     const { clock, wakeup, demand, producer, outputs, streamBytes } = this.environment
+    // With a small limit the first task would otherwise take all of it.
+    const share = Math.min(CHUNK, Math.ceil(this.limits.maxRecords / Math.max(1, this.tasks.length)))
     let turnBegan = performance.now()
     for (;;) {
       if (demand() !== 'none') return demand() === 'drop' ? { kind: 'dropped' } : undefined
       let fed = 0
       for (const task of this.tasks) {
-        const room = Math.min(CHUNK, this.limits.maxRecords - this.records - fed)
+        const room = Math.min(share, this.limits.maxRecords - this.records - fed)
         if (room <= 0) break
         if (!task.prepare(this.limits.live)) continue
         const slice = this.sliceOf(task)

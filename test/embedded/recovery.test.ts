@@ -1,0 +1,185 @@
+import { lastValueFrom, map, mergeMap, Subject, takeWhile, tap, timer, toArray } from 'rxjs'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { embedded, silentLogger, toTopic, withTransaction, type Cluster, type Commit, type RawRecord, type TransactionOptions } from '../../src/index.js'
+import { createEmbeddedBroker, type EmbeddedBroker, type Fault } from '../../src/testing/index.js'
+import { contents, numbers, runUntil, sumOf, values } from '../support/pipelines.js'
+
+const COUNT = 400
+const all = numbers(COUNT).map(({ value }) => value).sort()
+const out = toTopic<RawRecord>({ topic: 'out' })
+
+describe('recovery', () => {
+  let broker: EmbeddedBroker
+  let cluster: Cluster
+
+  beforeEach(async () => {
+    broker = createEmbeddedBroker()
+    cluster = embedded({ broker, logger: silentLogger })
+    await cluster.createTopics([{ topic: 'in', partitions: 2 }, { topic: 'out', partitions: 2 }])
+    await cluster.produce({ topic: 'in', records: numbers(COUNT) })
+  })
+
+  afterEach(() => cluster.close())
+
+  const run = (options: TransactionOptions = {}): Promise<Commit[]> =>
+    runUntil(cluster, { group: 'g', topics: ['in'], records: COUNT, options: { maxRecords: 50, ...options } }, (records) => records.pipe(out))
+
+  const inOrder = async (): Promise<void> => {
+    const written = await contents(cluster, 'out')
+    expect(written.map(({ value }) => value).sort()).toEqual(all)
+    for (const key of new Set(written.map((record) => record.key))) {
+      const ofKey = written.filter((record) => record.key === key).map(({ value }) => Number(value))
+      expect(ofKey).toEqual([...ofKey].sort((a, b) => a - b))
+    }
+  }
+
+  const faults: Record<string, Fault> = {
+    'a produce that fails': { at: 'produce', reaction: 'abort', after: 1 },
+    'a produce that runs into its time limit': { at: 'produce', reaction: 'retry', after: 1 },
+    'a producer that was fenced by a timeout': { at: 'produce', reaction: 'reinit', after: 2 },
+    'offsets that are refused': { at: 'offsets', reaction: 'abort', after: 1, times: 2 },
+    'a generation that is over at the commit': { at: 'offsets', reaction: 'lost', after: 2 },
+    'a commit without an answer that took effect': { at: 'end', reaction: 'indeterminate', tookEffect: true, after: 1 },
+    'a commit without an answer that did not': { at: 'end', reaction: 'indeterminate', tookEffect: false, after: 1 },
+    'init that fails for a while': { at: 'init', reaction: 'retry', times: 2 },
+    'joining that fails for a while': { at: 'join', reaction: 'retry', times: 1 },
+    'stored offsets that cannot be read for a while': { at: 'committedOffsets', reaction: 'retry', times: 2 },
+  }
+  for (const [name, fault] of Object.entries(faults)) {
+    it(`${name}: nothing lost, nothing twice, in order`, async () => {
+      // Not the script's own producer, which has no transactional id.
+      broker.faults.inject(fault)
+      const commits = await run()
+      await inOrder()
+      expect(sumOf(commits, 'records')).toBe(COUNT)
+    })
+  }
+
+  it('a commit is reported once also when its answer was lost', async () => {
+    broker.faults.inject({ at: 'end', reaction: 'indeterminate', tookEffect: true, after: 1, times: 3 })
+    const commits = await run()
+    expect(sumOf(commits, 'outputs')).toBe(COUNT)
+    await inOrder()
+  })
+
+  it('a refusal that nobody can cure ends the pipeline with its error', async () => {
+    broker.faults.inject({ at: 'produce', reaction: 'fatal' })
+    await expect(run()).rejects.toMatchObject({ code: 'BROKER_REFUSED' })
+    expect(await values(cluster, 'out')).toEqual([])
+  })
+
+  it('a session that ends in the middle of a slice: its outputs never appear, the records come again', async () => {
+    let expired = false
+    const commits = await runUntil(cluster, { group: 'g', topics: ['in'], records: COUNT, options: { maxRecords: 50 } }, (records) =>
+      records.pipe(
+        tap((record) => {
+          if (String(record.value) === '99' && !expired) {
+            expired = true
+            broker.expire('g')
+          }
+        }),
+        out,
+      ),
+    )
+    expect(expired).toBe(true)
+    await inOrder()
+    expect(new Set(commits.map((commit) => commit.generation)).size).toBeGreaterThan(1)
+  })
+
+  it('two members share the partitions; one leaves and the other goes on, each record once', async () => {
+    const seen: Commit[] = []
+    const member = (signal: AbortSignal): Promise<unknown> =>
+      lastValueFrom(
+        cluster.source({ group: 'g', topics: ['in'], sessionTimeout: 300, signal }).pipe(
+          withTransaction((records) => records.pipe(mergeMap((record) => timer(10).pipe(map(() => record)), 2), out), { every: 10, maxRecords: 20 }),
+          tap((commit) => seen.push(commit)),
+        ),
+        { defaultValue: undefined },
+      )
+    const stops = [new AbortController(), new AbortController()] as const
+    const first = member(stops[0].signal)
+    await expect.poll(() => seen.length).toBeGreaterThan(1)
+    const second = member(stops[1].signal)
+    await expect.poll(() => broker.members('g').length).toBe(2)
+    await expect.poll(() => new Set(seen.filter((commit) => commit.generation > 1).flatMap((commit) => commit.tasks.map((task) => task.partition))).size, { timeout: 4_000 }).toBe(2)
+    stops[0].abort()
+    await first
+    await expect.poll(() => values(cluster, 'out'), { timeout: 4_000 }).toEqual(all)
+    stops[1].abort()
+    await second
+    expect(sumOf(seen, 'records')).toBe(COUNT)
+  })
+
+  it('a signal drains: what is in the slice commits, then the group is left and the observable completes', async () => {
+    const stop = new AbortController()
+    const gate = new Subject<void>()
+    let entered = 0
+    const commits = lastValueFrom(
+      cluster.source({ group: 'g', topics: ['in'], signal: stop.signal }).pipe(
+        withTransaction(
+          (records) =>
+            records.pipe(
+              mergeMap((record) => {
+                entered++
+                return gate.pipe(map(() => record), takeWhile(() => false, true))
+              }),
+              out,
+            ),
+          { every: 5, maxRecords: 10 },
+        ),
+        toArray(),
+      ),
+    )
+    await expect.poll(() => entered).toBeGreaterThan(0)
+    stop.abort()
+    await expect.poll(() => entered).toBe(10)
+    gate.next()
+    const done = await commits
+    expect(sumOf(done, 'records')).toBe(10)
+    expect(await values(cluster, 'out')).toHaveLength(10)
+    expect(broker.members('g')).toEqual([])
+  })
+
+  it('unsubscribing drains too, and close waits for it', async () => {
+    const entered: string[] = []
+    const gate = new Subject<void>()
+    const held = (record: RawRecord) => {
+      entered.push(String(record.value))
+      return gate.pipe(map(() => record), takeWhile(() => false, true))
+    }
+    const subscription = cluster
+      .source({ group: 'g', topics: ['in'] })
+      .pipe(withTransaction((records) => records.pipe(mergeMap(held), out), { every: 5, maxRecords: 10 }))
+      .subscribe()
+    await expect.poll(() => entered.length).toBe(10)
+    subscription.unsubscribe()
+    const closed = cluster.close()
+    gate.next()
+    await closed
+    const reader = embedded({ broker })
+    expect(await values(reader, 'out')).toEqual([...entered].sort())
+    await reader.close()
+    expect(broker.members('g')).toEqual([])
+  })
+
+  it('offsets deleted by retention stop the pipeline, unless told where to go on', async () => {
+    await run()
+    await cluster.produce({ topic: 'in', records: numbers(COUNT) })
+    broker.truncate({ topic: 'in', partition: 0, offset: 300 })
+    await expect(runUntil(cluster, { group: 'g', topics: ['in'], records: 1 }, (records) => records)).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' })
+    const rest = await lastValueFrom(
+      cluster.source({ group: 'g', topics: ['in'], onOutOfRange: 'earliest' }).pipe(
+        withTransaction((records) => records, { every: 10 }),
+        takeWhile((commit) => commit.lag > 0, true),
+        toArray(),
+      ),
+    )
+    expect(sumOf(rest, 'records')).toBe(100 + 200)
+  })
+
+  it('at-least-once: outputs and offsets are written without a transaction', async () => {
+    const commits = await run({ guarantee: 'at-least-once' })
+    expect(sumOf(commits, 'outputs')).toBe(COUNT)
+    await inOrder()
+  })
+})
