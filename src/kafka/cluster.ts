@@ -2,12 +2,13 @@ import { logError } from '../log/error.js'
 import type { TopicPartition } from '../log/port.js'
 import type { Logger } from '../record/logger.js'
 import { Connection, addressName, type Address, type ConnectionSettings } from './connections.js'
-import { ERROR, Unanswered, check, closedError, refreshAfter, type Refresh } from './errors.js'
+import { ERROR, Unanswered, asLogError, check, closedError, refreshAfter, type Refresh } from './errors.js'
 import { Lane } from './lane.js'
 import type { Api, Throttled } from './protocol/api.js'
 import { ApiVersions, type VersionRange } from './protocol/api-versions.js'
 import { FindCoordinator, type CoordinatorKind } from './protocol/find-coordinator.js'
 import { Metadata, type TopicMetadata } from './protocol/metadata.js'
+import { OffsetFetch } from './protocol/offset-fetch.js'
 import { Produce, ProduceImplicit } from './protocol/produce.js'
 import { retryDelay, retrying } from './retry.js'
 import { sleep, systemClock } from '../record/clock.js'
@@ -30,7 +31,6 @@ export interface Subject {
 
 /** To reach any broker at all, over every address. */
 const CONNECT_MS = 10_000
-const OFFSET_FETCH_KEY = 9
 const TRANSACTION_VERSION_FEATURE = 'transaction.version'
 
 /**
@@ -235,7 +235,7 @@ export class Cluster {
         try {
           return await this.reachThrough(address)
         } catch (error) {
-          if (!(error instanceof Unanswered)) throw this.signal.aborted ? closedError() : error
+          if (!(error instanceof Unanswered)) throw this.signal.aborted ? closedError() : asLogError(error, 'connecting')
           failures.set(addressName(address), error.message)
           this.logger.debug({ broker: addressName(address), reason: error.message }, 'broker not reached')
         }
@@ -268,7 +268,7 @@ export class Cluster {
   private async versionsOf(connection: Connection): Promise<BrokerVersions> {
     const payload = await connection.exchange(ApiVersions, {}, this.settings.connectionTimeoutMs)
     const { error, versions, features } = connection.decode(ApiVersions, payload, false)
-    const tooOld = error === ERROR.unsupportedVersion || (versions.get(OFFSET_FETCH_KEY)?.max ?? 0) < 7
+    const tooOld = error === ERROR.unsupportedVersion || (error === ERROR.none && (versions.get(OffsetFetch.key)?.max ?? 0) < OffsetFetch.version)
     if (tooOld) {
       throw logError('BROKER_TOO_OLD', 'fatal', `the broker at ${connection.name} is older than Kafka 2.5, which cannot hand out stable offsets (KIP-447): upgrade it to 2.5 or later`)
     }
@@ -283,7 +283,7 @@ export class Cluster {
 const NO_NODE = -1
 
 function unreachable(settings: ClusterSettings, failures: ReadonlyMap<string, string>): Error {
-  const answered = [...failures.values()].some((text) => text.includes('no answer within') || text.includes('closed'))
+  const answered = [...failures.values()].some((text) => /no answer within|closed/i.test(text))
   const guess = answered
     ? `A broker took the connection but did not talk: the listener may expect ${settings.ssl ? 'no TLS' : 'TLS (set ssl)'}${settings.sasl === undefined ? ' or a log-in (set sasl)' : ''}.`
     : 'Check the addresses in brokers, that the brokers are up, and that a firewall lets this machine through.'

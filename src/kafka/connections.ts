@@ -173,15 +173,15 @@ export class Connection {
     }
   }
 
-  /** @throws Unanswered */
+  /** @throws Unanswered, LogError BROKER_UNREACHABLE where the certificate of the broker is not trusted */
   static async open(settings: ConnectionSettings, address: Address): Promise<Connection> {
     const connection = new Connection(settings, address)
     try {
       await connection.inner.connect()
     } catch (error) {
-      const unreachable = new Unanswered(connectFailure(connection.name, error, settings), false, error)
-      connection.close(unreachable)
-      throw unreachable
+      const failure = connectFailure(connection.name, error, settings)
+      connection.close(failure)
+      throw failure
     }
     connection.inner.socket?.once('close', () => connection.close(new Unanswered(`${connection.name} closed the connection`, false)))
     return connection
@@ -308,23 +308,33 @@ function encode<Request, Response extends Throttled>(api: Api<Request, Response>
   return writer.finish()
 }
 
-/** The likely cause behind the code of a failed connection. */
-function connectFailure(name: string, error: unknown, settings: ConnectionSettings): string {
-  const { code, message } = error as { code?: string; message?: string }
-  const known: Record<string, string> = {
-    ECONNREFUSED: 'connection refused: no broker listens there',
-    ENOTFOUND: 'the host name is not known',
-    EAI_AGAIN: 'the host name could not be looked up: is there a network?',
-    EHOSTUNREACH: 'no way to the host',
-    ENETUNREACH: 'no way to the network of the host',
-    ETIMEDOUT: 'no answer: a firewall, or the wrong host',
-    ECONNRESET: settings.ssl ? 'the connection was reset during the TLS handshake: the listener may not speak TLS' : 'the connection was reset',
-    EPROTO: 'the TLS handshake failed: the listener may not speak TLS',
-    DEPTH_ZERO_SELF_SIGNED_CERT: 'the certificate of the broker is self-signed: give its authority in ssl.ca',
-    SELF_SIGNED_CERT_IN_CHAIN: 'the certificate of the broker comes from an unknown authority: give it in ssl.ca',
-    UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'the certificate of the broker comes from an unknown authority: give it in ssl.ca',
-    ERR_TLS_CERT_ALTNAME_INVALID: 'the certificate of the broker is for another host name',
-  }
-  const cause = (code === undefined ? undefined : known[code]) ?? (message === 'Connection timeout' ? known['ETIMEDOUT'] : message)
-  return `${name}: ${cause ?? code ?? 'the connection failed'}`
+/** Trying again is of no use with these. */
+const CERTIFICATE_FAILURES: Readonly<Record<string, string>> = {
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'the certificate of the broker is self-signed: give its authority in ssl.ca',
+  SELF_SIGNED_CERT_IN_CHAIN: 'the certificate of the broker comes from an unknown authority: give it in ssl.ca',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'the certificate of the broker comes from an unknown authority: give it in ssl.ca',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'the certificate of the broker comes from an unknown authority: give it in ssl.ca',
+  CERT_HAS_EXPIRED: 'the certificate of the broker has expired',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'the certificate of the broker is for another host name: use that name in brokers, or set ssl.servername',
+}
+
+const CONNECT_FAILURES: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused: no broker listens there',
+  ENOTFOUND: 'the host name is not known',
+  EAI_AGAIN: 'the host name could not be looked up: is there a network?',
+  EHOSTUNREACH: 'no way to the host',
+  ENETUNREACH: 'no way to the network of the host',
+  ETIMEDOUT: 'no answer: a firewall, or the wrong host',
+  ECONNRESET: 'the connection was reset while it was set up',
+  EPROTO: 'the TLS handshake failed: the listener may not speak TLS',
+}
+
+/** The likely cause behind a connection that could not be made. */
+function connectFailure(name: string, error: unknown, settings: ConnectionSettings): Error {
+  const { code = '', message = '' } = error as { code?: string; message?: string }
+  const certificate = CERTIFICATE_FAILURES[code]
+  if (certificate !== undefined) return logError('BROKER_UNREACHABLE', 'fatal', `${name}: ${certificate}`, { cause: error })
+  const resetByPlainText = settings.ssl !== undefined && settings.ssl !== false && code === 'ECONNRESET'
+  const known = resetByPlainText ? CONNECT_FAILURES['EPROTO'] : CONNECT_FAILURES[message === 'Connection timeout' ? 'ETIMEDOUT' : code]
+  return new Unanswered(`${name}: ${known ?? (message || code || 'the connection failed')}`, false, error)
 }

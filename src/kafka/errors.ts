@@ -47,7 +47,7 @@ const ROWS: readonly Row[] = [
   [27, 'REBALANCE_IN_PROGRESS', undefined, 'REBALANCE_IN_PROGRESS', 'rejoin', 'the group is dividing its work anew'],
   [29, 'TOPIC_AUTHORIZATION_FAILED', undefined, 'UNAUTHORIZED', 'fatal', 'this user has no right to the topic: Read and Describe are needed to read it, Write and Describe to write it, Create to create it'],
   [30, 'GROUP_AUTHORIZATION_FAILED', undefined, 'UNAUTHORIZED', 'fatal', 'this user has no right to the group: Read on the group is needed'],
-  [31, 'CLUSTER_AUTHORIZATION_FAILED', undefined, 'UNAUTHORIZED', 'fatal', 'this user has no right to do that on the cluster: Create on the cluster is needed to create topics, IdempotentWrite to write on brokers before 2.8'],
+  [31, 'CLUSTER_AUTHORIZATION_FAILED', undefined, 'UNAUTHORIZED', 'fatal', 'this user has no right to do that on the cluster: Create is needed to create topics, and to get a producer id Write on some topic, or IdempotentWrite on the cluster before Kafka 2.8'],
   [32, 'INVALID_TIMESTAMP', undefined, 'BROKER_REFUSED', 'abort', 'a record is older or newer than the topic takes: see message.timestamp.before.max.ms and message.timestamp.after.max.ms of the topic'],
   [33, 'UNSUPPORTED_SASL_MECHANISM', undefined, 'UNAUTHORIZED', 'fatal', 'the broker does not offer this SASL mechanism: see sasl.enabled.mechanisms there'],
   [34, 'ILLEGAL_SASL_STATE', undefined, 'UNAUTHORIZED', 'fatal', 'the broker expects a log-in: set sasl'],

@@ -82,7 +82,10 @@ export class Proxy {
       const request = { apiKey: frame.readInt16BE(4), version: frame.readInt16BE(6) }
       const correlationId = frame.readInt32BE(8)
       const fate = this.decide(request)
-      if (fate === 'lose request') return client.destroy()
+      if (fate === 'lose request') {
+        client.destroy()
+        return
+      }
       if (fate === 'hold') {
         detached = true
         this.held.push(() => broker.write(frame))
@@ -94,9 +97,9 @@ export class Proxy {
     }))
     broker.on('data', framed((frame) => {
       const correlationId = frame.readInt32BE(4)
-      if (doomed.has(correlationId)) return client.destroy()
       if (rewritten.delete(correlationId)) this.redirect(frame)
-      client.write(frame)
+      if (doomed.has(correlationId)) client.destroy()
+      else client.write(frame)
     }))
   }
 

@@ -63,10 +63,13 @@ export async function readAll(log: LogClient, topic: string, partition: number, 
   }
 }
 
+/** A subscription to no topic. Brokers read what members of type 'consumer' send, and do not answer at all where it makes no sense. */
+export const SUBSCRIPTION = Buffer.from([0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff])
+
 /** A member that has joined a group alone. */
 export async function soleMember(log: LogClient, name: string, instanceId?: string): Promise<GroupMember> {
   const group = log.group({ group: name, instanceId, sessionTimeoutMs: 10_000, rebalanceTimeoutMs: 10_000 })
-  const { memberId, generation } = await group.join('', 'test', Buffer.from('metadata'))
+  const { memberId, generation } = await group.join('', 'test', SUBSCRIPTION)
   const member = { group: name, memberId, generation, instanceId }
   await group.sync(member, new Map([[memberId, Buffer.from('assignment')]]))
   return member
