@@ -295,8 +295,9 @@ export class Pipeline {
     if (reaction === 'fatal' || (code !== undefined && REFUSALS.has(code))) throw error
     if (reaction === 'reinit' || reaction === 'indeterminate') this.producerReady = false
     if (reaction === 'lost') this.membership.lose()
-    if (code === 'RECORD_TOO_LARGE') {
-      // The broker names the partition written to, not the record: every task of the round is tried alone.
+    if (reaction === 'abort' && error instanceof MillraceError && !error.retryable) {
+      // Too large, a timestamp the topic does not take: the broker names the partition written to, not the record, so every
+      // task of the round is tried alone.
       for (const task of tasks) this.addTrouble(task, error, undefined, records.get(task) ?? 0)
       return
     }
