@@ -1,83 +1,72 @@
 import { logError } from '../log/error.js'
-import type { GroupMember, GroupOptions, JoinResult } from '../log/port.js'
+import type { GroupMember, GroupOptions, JoinResult, LogError } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
+import { Member } from './member.js'
 
-interface Member {
-  readonly id: string
-  readonly instanceId: string | undefined
-  readonly sessionTimeoutMs: number
-  metadata: Buffer
-  assignment: Buffer
-  cancelSession: () => void
-  joining: { readonly resolve: (result: JoinResult) => void; readonly reject: (error: Error) => void } | undefined
-  syncing: { readonly resolve: (assignment: Buffer) => void; readonly reject: (error: Error) => void } | undefined
-}
+/** Preparing: members join. Completing: the leader divides the work. */
+export type GroupState = 'empty' | 'preparing' | 'completing' | 'stable'
 
-/** One group, in the classic protocol: empty, preparing (members join), completing (the leader divides), stable. */
+const NOTHING = Buffer.alloc(0)
+
+/** One group in the classic protocol, static members (KIP-345) included. */
 export class Group {
-  private state: 'empty' | 'preparing' | 'completing' | 'stable' = 'empty'
+  state: GroupState = 'empty'
+  generation = 0
   private readonly members = new Map<string, Member>()
   private leader: string | undefined
-  private cancelBarrier: () => void = () => {}
+  /** Of the barrier that ends the state 'preparing', then of the wait for all to sync. */
+  private cancelTimer: () => void = () => {}
   private nextMember = 1
-  generation = 0
 
   constructor(
     readonly name: string,
     private readonly clock: Clock,
   ) {}
 
-  join(options: GroupOptions, memberId: string, _protocol: string, metadata: Buffer): Promise<JoinResult> {
-    const { instanceId } = options
-    let member = this.members.get(memberId)
-    if (memberId !== '' && member === undefined) return Promise.reject(this.gone(memberId, instanceId))
-    if (member === undefined && instanceId !== undefined) {
-      const earlier = [...this.members.values()].find((other) => other.instanceId === instanceId)
-      if (earlier !== undefined) return this.replace(earlier, options, metadata)
-    }
-    member ??= this.add(options)
-    const same = member.metadata.equals(metadata)
-    member.metadata = metadata
-    this.touch(member)
-    const { id } = member
-    if (this.state === 'stable' && same && id !== this.leader) {
-      return Promise.resolve({ memberId: id, generation: this.generation, members: undefined })
-    }
-    const joined = new Promise<JoinResult>((resolve, reject) => ((member as Member).joining = { resolve, reject }))
-    this.prepare(options.rebalanceTimeoutMs)
-    this.completeJoinIfAll()
-    return joined
+  get leaderId(): string | undefined {
+    return this.leader
   }
 
-  sync(given: GroupMember, assignments: ReadonlyMap<string, Buffer> | undefined): Promise<Buffer> {
+  get memberList(): readonly Member[] {
+    return [...this.members.values()]
+  }
+
+  async join(options: GroupOptions, memberId: string, protocol: string, metadata: Buffer): Promise<JoinResult> {
+    const { instanceId } = options
+    if (this.memberList.some((other) => other.id !== memberId && other.protocol !== protocol)) {
+      throw logError('BROKER_REFUSED', 'fatal', `joining group '${this.name}': its members divide the work by another protocol than '${protocol}'. Another program uses the same group name: give the group another one`)
+    }
+    if (memberId !== '') return this.rejoin(this.known(memberId, instanceId), protocol, metadata)
+    const earlier = this.holderOf(instanceId)
+    if (earlier !== undefined) return this.replace(earlier, options, protocol, metadata)
+    const member = this.add(options, protocol, metadata)
+    return this.enterBarrier(member)
+  }
+
+  async sync(given: GroupMember, assignments: ReadonlyMap<string, Buffer> | undefined): Promise<Buffer> {
     const member = this.check(given)
     if (this.state === 'preparing') throw this.rebalancing()
-    if (this.state === 'stable') return Promise.resolve(member.assignment)
-    const synced = new Promise<Buffer>((resolve, reject) => (member.syncing = { resolve, reject }))
-    if (given.memberId === this.leader) {
-      for (const other of this.members.values()) other.assignment = assignments?.get(other.id) ?? Buffer.alloc(0)
-      this.state = 'stable'
-      for (const other of this.members.values()) {
-        other.syncing?.resolve(other.assignment)
-        other.syncing = undefined
-      }
-    }
-    return synced
+    member.touch()
+    if (this.state === 'stable') return member.assignment
+    const assignment = member.sync.hold(this.superseded())
+    if (member.id === this.leader) this.divide(assignments ?? new Map<string, Buffer>())
+    return assignment
   }
 
   heartbeat(given: GroupMember): void {
-    const member = this.check(given)
-    this.touch(member)
+    this.check(given).touch()
     if (this.state === 'preparing') throw this.rebalancing()
   }
 
-  leave(given: GroupMember): void {
-    const member = this.members.get(given.memberId)
-    if (member !== undefined) this.remove(member)
+  leave({ memberId, instanceId }: GroupMember): void {
+    this.refuseFenced(memberId, instanceId)
+    this.expire(memberId)
   }
 
+  /** While a rebalance is only being prepared the generation stands, and its members may commit. */
   checkCommit(given: GroupMember): void {
     this.check(given)
+    if (this.state === 'completing') throw this.rebalancing()
   }
 
   /** Ends a member's session now, as if it had been silent for too long. */
@@ -88,113 +77,163 @@ export class Group {
 
   /** Has all members join again. */
   rebalance(): void {
-    if (this.state !== 'empty') this.prepare(60_000)
+    if (this.state !== 'empty') this.prepare()
   }
 
-  get memberIds(): string[] {
-    return [...this.members.keys()]
+  private rejoin(member: Member, protocol: string, metadata: Buffer): Promise<JoinResult> {
+    const same = member.protocol === protocol && member.metadata.equals(metadata)
+    member.protocol = protocol
+    member.metadata = metadata
+    member.touch()
+    // A member that knows nothing new has only missed an answer; the leader comes back to have the work divided anew.
+    if (same && (this.state === 'completing' || (this.state === 'stable' && member.id !== this.leader))) return Promise.resolve(this.resultFor(member))
+    return this.enterBarrier(member)
   }
 
-  private check(given: GroupMember): Member {
-    const member = this.members.get(given.memberId)
-    if (member === undefined) throw this.gone(given.memberId, given.instanceId)
-    if (given.generation !== this.generation) throw logError('MEMBER_LOST', 'lost', `group '${this.name}' is in generation ${this.generation}, the member in ${given.generation}: the partitions went to others`)
-    return member
+  private enterBarrier(member: Member): Promise<JoinResult> {
+    const joined = member.join.hold(this.superseded())
+    member.touch()
+    this.prepare()
+    this.completeIfAllJoined()
+    return joined
   }
 
-  private gone(memberId: string, instanceId: string | undefined): Error {
-    const rival = [...this.members.values()].find((other) => instanceId !== undefined && other.instanceId === instanceId && other.id !== memberId)
-    if (rival !== undefined) {
-      return logError('INSTANCE_FENCED', 'fatal', `another process joined group '${this.name}' with instance id '${instanceId}': each live process needs one of its own`)
-    }
-    return logError('MEMBER_LOST', 'lost', `the member is no longer in group '${this.name}': it was silent for longer than the session timeout`)
+  /** A static member that restarted takes its place again; in a stable group nobody else notices. */
+  private replace(earlier: Member, options: GroupOptions, protocol: string, metadata: Buffer): Promise<JoinResult> {
+    this.members.delete(earlier.id)
+    earlier.drop(this.fenced(options.instanceId))
+    const member = this.add(options, protocol, metadata)
+    member.assignment = earlier.assignment
+    if (this.leader === earlier.id) this.leader = member.id
+    member.touch()
+    // Not as the leader, whom it may be: the work is divided already.
+    if (this.state === 'stable') return Promise.resolve({ memberId: member.id, generation: this.generation, members: undefined })
+    return this.enterBarrier(member)
   }
 
-  private add({ instanceId, sessionTimeoutMs }: GroupOptions): Member {
-    const id = `${instanceId ?? 'member'}-${this.nextMember++}`
-    const member: Member = { id, instanceId, sessionTimeoutMs, metadata: Buffer.alloc(0), assignment: Buffer.alloc(0), cancelSession: () => {}, joining: undefined, syncing: undefined }
+  private add(options: GroupOptions, protocol: string, metadata: Buffer): Member {
+    const id = `${options.instanceId ?? 'member'}-${this.nextMember++}`
+    const member = new Member(id, options, protocol, metadata, this.clock, (expired) => this.remove(expired))
     this.members.set(id, member)
     return member
   }
 
-  /** A restarted static member takes its place again, without a rebalance if the group is stable. (KIP-345) */
-  private replace(earlier: Member, options: GroupOptions, metadata: Buffer): Promise<JoinResult> {
-    earlier.cancelSession()
-    this.members.delete(earlier.id)
-    const fenced = this.gone(earlier.id, undefined)
-    earlier.joining?.reject(fenced)
-    earlier.syncing?.reject(fenced)
-    const member = this.add(options)
-    member.metadata = metadata
-    member.assignment = earlier.assignment
-    const wasLeader = this.leader === earlier.id
-    if (wasLeader) this.leader = member.id
-    this.touch(member)
-    if (this.state === 'stable') return Promise.resolve({ memberId: member.id, generation: this.generation, members: undefined })
-    const joined = new Promise<JoinResult>((resolve, reject) => (member.joining = { resolve, reject }))
-    this.prepare(options.rebalanceTimeoutMs)
-    this.completeJoinIfAll()
-    return joined
-  }
-
   private remove(member: Member): void {
-    member.cancelSession()
     this.members.delete(member.id)
+    member.drop(this.gone())
     if (this.leader === member.id) this.leader = undefined
-    const error = this.gone(member.id, undefined)
-    member.joining?.reject(error)
-    member.syncing?.reject(error)
-    if (this.members.size === 0) {
-      this.state = 'empty'
-      this.cancelBarrier()
-      return
-    }
-    this.prepare(60_000)
-    this.completeJoinIfAll()
+    this.prepare()
+    this.completeIfAllJoined()
   }
 
-  private prepare(timeoutMs: number): void {
+  private prepare(): void {
     if (this.state === 'preparing') return
     this.state = 'preparing'
-    for (const member of this.members.values()) {
-      member.syncing?.reject(this.rebalancing())
-      member.syncing = undefined
-    }
-    this.cancelBarrier = this.clock.after(timeoutMs, () => {
-      for (const member of [...this.members.values()]) {
-        if (member.joining !== undefined) continue
-        member.cancelSession()
-        this.members.delete(member.id)
-      }
-      this.completeJoinIfAll()
-    })
+    for (const member of this.members.values()) member.sync.fail(this.rebalancing())
+    this.armBarrier()
   }
 
-  private completeJoinIfAll(): void {
-    const members = [...this.members.values()]
-    if (this.state !== 'preparing' || members.length === 0 || members.some((member) => member.joining === undefined)) return
-    this.cancelBarrier()
-    this.state = 'completing'
+  private armBarrier(): void {
+    this.cancelTimer()
+    this.cancelTimer = this.clock.after(this.rebalanceTimeoutMs(), () => this.endBarrier())
+  }
+
+  /** Time is up for those who did not join again. Static members keep their place until their session ends. */
+  private endBarrier(): void {
+    for (const member of this.memberList) {
+      if (member.join.held || member.instanceId !== undefined) continue
+      this.members.delete(member.id)
+      member.drop(this.gone())
+    }
+    if (this.members.size > 0 && !this.memberList.some((member) => member.join.held)) this.armBarrier()
+    else this.beginGeneration()
+  }
+
+  private completeIfAllJoined(): void {
+    if (this.state === 'preparing' && this.memberList.every((member) => member.join.held)) this.beginGeneration()
+  }
+
+  private beginGeneration(): void {
+    this.cancelTimer()
     this.generation++
-    if (this.leader === undefined || !this.members.has(this.leader)) this.leader = (members[0] as Member).id
-    for (const member of members) {
-      this.touch(member)
-      const all = member.id === this.leader ? members.map(({ id, instanceId, metadata }) => ({ memberId: id, instanceId, metadata })) : undefined
-      member.joining?.resolve({ memberId: member.id, generation: this.generation, members: all })
-      member.joining = undefined
+    const present = this.memberList.filter((member) => member.join.held)
+    if (present.length === 0) {
+      this.state = 'empty'
+      this.leader = undefined
+      return
     }
+    this.state = 'completing'
+    if (!present.some((member) => member.id === this.leader)) this.leader = (present[0] as Member).id
+    for (const member of present) {
+      member.touch()
+      member.join.answer(this.resultFor(member))
+    }
+    this.cancelTimer = this.clock.after(this.rebalanceTimeoutMs(), () => this.endSync())
   }
 
-  private touch(member: Member): void {
-    member.cancelSession()
-    member.cancelSession = this.clock.after(member.sessionTimeoutMs, () => {
-      // Who waits in the barrier is alive.
-      if (member.joining === undefined) this.remove(member)
-      else this.touch(member)
-    })
+  private divide(assignments: ReadonlyMap<string, Buffer>): void {
+    this.cancelTimer()
+    this.state = 'stable'
+    const late = this.memberList.filter((member) => !member.sync.held)
+    for (const member of this.members.values()) {
+      member.assignment = Buffer.from(assignments.get(member.id) ?? NOTHING)
+      if (member.sync.held) member.touch()
+      member.sync.answer(member.assignment)
+    }
+    // Those still to come get theirs from the stable group; their sessions watch over them.
+    for (const member of late) member.touch()
   }
 
-  private rebalancing(): Error {
-    return logError('REBALANCE_IN_PROGRESS', 'rejoin', `group '${this.name}' is rebalancing`)
+  /** The leader, or others, never came to fetch what is theirs. */
+  private endSync(): void {
+    const late = this.memberList.filter((member) => !member.sync.held)
+    for (const member of late) this.remove(member)
+  }
+
+  private resultFor(member: Member): JoinResult {
+    const members = member.id === this.leader ? this.memberList.map(({ joined }) => joined) : undefined
+    return { memberId: member.id, generation: this.generation, members }
+  }
+
+  private rebalanceTimeoutMs(): number {
+    return Math.max(0, ...this.memberList.map(({ options }) => options.rebalanceTimeoutMs))
+  }
+
+  private check({ memberId, instanceId, generation }: GroupMember): Member {
+    const member = this.known(memberId, instanceId)
+    if (generation === this.generation) return member
+    throw logError('MEMBER_LOST', 'lost', `group '${this.name}' is in generation ${this.generation} and this member in ${generation}: it was out of touch while the work was divided anew`)
+  }
+
+  private known(memberId: string, instanceId: string | undefined): Member {
+    this.refuseFenced(memberId, instanceId)
+    const member = this.members.get(memberId)
+    if (member === undefined) throw this.gone()
+    return member
+  }
+
+  private refuseFenced(memberId: string, instanceId: string | undefined): void {
+    const holder = this.holderOf(instanceId)
+    if (holder !== undefined && holder.id !== memberId) throw this.fenced(instanceId)
+  }
+
+  private holderOf(instanceId: string | undefined): Member | undefined {
+    return instanceId === undefined ? undefined : this.memberList.find((member) => member.instanceId === instanceId)
+  }
+
+  private gone(): LogError {
+    return logError('MEMBER_LOST', 'lost', `group '${this.name}' dropped this member: no heartbeat came within the session timeout, it did not join again in time, or it left`)
+  }
+
+  private fenced(instanceId: string | undefined): LogError {
+    return logError('INSTANCE_FENCED', 'fatal', `another process joined group '${this.name}' with instance id '${String(instanceId)}': each live process needs one of its own`)
+  }
+
+  private rebalancing(): LogError {
+    return logError('REBALANCE_IN_PROGRESS', 'rejoin', `group '${this.name}' is dividing its work anew: join again`)
+  }
+
+  private superseded(): LogError {
+    return logError('TIMEOUT', 'retry', `a later request of the same member of group '${this.name}' took the place of this one`)
   }
 }

@@ -1,15 +1,19 @@
-import type { GroupMember, PartitionOffset, TopicPartition } from '../log/port.js'
+import { logError } from '../log/error.js'
+import type { GroupMember } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
+import { GroupOffsets } from './group-offsets.js'
 import { Group } from './group.js'
 
-/** All groups of the broker: members and committed offsets. */
+/** The group coordinator: members and committed offsets of all groups. */
 export class Groups {
   private readonly groups = new Map<string, Group>()
-  private readonly offsets = new Map<string, Map<string, number>>()
-  private readonly pending = new Map<string, Map<bigint, Set<string>>>()
-  private waiting: (() => void)[] = []
+  private readonly stored = new Map<string, GroupOffsets>()
 
   constructor(private readonly clock: Clock) {}
+
+  get names(): string[] {
+    return [...new Set([...this.groups.keys(), ...this.stored.keys()])].sort()
+  }
 
   group(name: string): Group {
     let group = this.groups.get(name)
@@ -17,43 +21,24 @@ export class Groups {
     return group
   }
 
-  /** A group without members takes commits of anybody, as Kafka's does. */
-  checkMember(member: GroupMember): void {
-    this.groups.get(member.group)?.checkCommit(member)
+  offsets(name: string): GroupOffsets {
+    let offsets = this.stored.get(name)
+    if (offsets === undefined) this.stored.set(name, (offsets = new GroupOffsets()))
+    return offsets
   }
 
-  store(group: string, offsets: readonly PartitionOffset[]): void {
-    const stored = this.offsets.get(group) ?? new Map<string, number>()
-    for (const at of offsets) stored.set(nameOf(at), at.offset)
-    this.offsets.set(group, stored)
+  /** @throws LogError 'lost', 'rejoin', INSTANCE_FENCED: the member may not commit */
+  checkCommit(member: GroupMember, transactional: boolean): void {
+    const { group: name, memberId, generation, instanceId } = member
+    const group = this.group(name)
+    const anonymous = memberId === '' && generation < 0 && instanceId === undefined
+    if (!anonymous) group.checkCommit(member)
+    else if (!transactional && group.state !== 'empty') {
+      throw logError('MEMBER_LOST', 'lost', `group '${name}' has members: only they may commit its offsets. Stop them first`)
+    }
   }
 
-  setPending(group: string, producerId: bigint, offsets: readonly PartitionOffset[]): void {
-    const pending = this.pending.get(group) ?? new Map<bigint, Set<string>>()
-    this.pending.set(group, pending)
-    const names = pending.get(producerId) ?? new Set<string>()
-    pending.set(producerId, names)
-    for (const at of offsets) names.add(nameOf(at))
-  }
-
-  endPending(group: string, producerId: bigint, committed: readonly PartitionOffset[]): void {
-    this.store(group, committed)
-    this.pending.get(group)?.delete(producerId)
-    const waiting = this.waiting
-    this.waiting = []
-    for (const resolve of waiting) resolve()
-  }
-
-  /** Waits until no transaction is about to move one of them. */
-  async committed(group: string, partitions: readonly TopicPartition[]): Promise<(number | undefined)[]> {
-    const unstable = (): boolean => [...(this.pending.get(group)?.values() ?? [])].some((names) => partitions.some((at) => names.has(nameOf(at))))
-    while (unstable()) await new Promise<void>((resolve) => this.waiting.push(resolve))
-    const stored = this.offsets.get(group)
-    return partitions.map((at) => stored?.get(nameOf(at)))
+  forgetTopic(topic: string): void {
+    for (const offsets of this.stored.values()) offsets.forget(topic)
   }
 }
-
-function nameOf({ topic, partition }: TopicPartition): string {
-  return `${topic}/${partition}`
-}
-

@@ -1,96 +1,140 @@
-import { CommittedFilter, type AbortedTransaction } from '../log/batch/committed.js'
-import { AT, CONTROL, TRANSACTIONAL, batchCrc, writeInt64, LENGTH_OVERHEAD } from '../log/batch/header.js'
-import { viewBatch, type BatchView } from '../log/batch/read.js'
-import { writeVarint } from '../record/varint.js'
+import type { AbortedTransaction } from '../log/batch/committed.js'
+import { AT, TRANSACTIONAL, readInt64, writeInt64 } from '../log/batch/header.js'
+import { logError } from '../log/error.js'
+import { transactionMarker } from './marker.js'
+import { Sequences } from './sequences.js'
+
+export interface StoredBatch {
+  readonly bytes: Buffer
+  readonly baseOffset: number
+  readonly lastOffset: number
+  readonly maxTimestamp: number
+}
 
 interface Aborted extends AbortedTransaction {
+  /** Of its marker. */
   readonly lastOffset: number
+}
+
+/** What a broker answers to a fetch. */
+export interface FetchAnswer {
+  /** Whole batches; the first may begin before the offset asked for. */
+  readonly batches: readonly Buffer[]
+  readonly aborted: readonly AbortedTransaction[]
 }
 
 /** One partition's log: batches as bytes, with their offsets written in, and the transactions over them. */
 export class PartitionLog {
-  readonly batches: BatchView[] = []
+  readonly batches: StoredBatch[] = []
+  /** The first offset kept. */
   start = 0
+  /** The high watermark: where the next batch goes. */
   end = 0
+  /** First offset of each open transaction, by producer. */
   private readonly open = new Map<bigint, number>()
-  private readonly aborted: Aborted[] = []
+  /** In the order of their markers. */
+  private aborted: Aborted[] = []
+  private readonly sequences: Sequences
+  private readonly watchers = new Set<() => void>()
 
-  constructor(readonly name: string) {}
+  constructor(
+    readonly name: string,
+    private readonly maxMessageBytes: number,
+  ) {
+    this.sequences = new Sequences(name)
+  }
 
   /** End of what read_committed readers may see. */
   get stable(): number {
     let stable = this.end
-    for (const first of this.open.values()) stable = Math.min(stable, first)
+    for (const first of this.open.values()) if (first < stable) stable = first
     return stable
   }
 
-  append(stamped: Buffer): number {
-    // The log owns its bytes: the sender may use its buffer again.
-    const bytes = Buffer.from(stamped)
-    writeInt64(bytes, AT.baseOffset, this.end)
-    const view = viewBatch(bytes, 0, this.name) as BatchView
-    if (view.transactional && !view.control && !this.open.has(view.producerId)) this.open.set(view.producerId, view.baseOffset)
-    this.batches.push(view)
-    const base = this.end
-    this.end = view.lastOffset + 1
-    return base
+  /** @throws LogError 'abort' RECORD_TOO_LARGE, 'reinit' for a producer that is out of date */
+  append(stamped: Buffer): void {
+    if (stamped.length > this.maxMessageBytes) {
+      throw logError(
+        'RECORD_TOO_LARGE',
+        'abort',
+        `a batch of ${stamped.length} bytes for ${this.name} is larger than the topic takes (max.message.bytes=${this.maxMessageBytes}): raise the topic's limit, or write smaller records`,
+        { retryable: false },
+      )
+    }
+    const producerId = stamped.readBigInt64BE(AT.producerId)
+    if (!this.sequences.accept(producerId, stamped)) return
+    if ((stamped.readInt16BE(AT.attributes) & TRANSACTIONAL) !== 0 && !this.open.has(producerId)) this.open.set(producerId, this.end)
+    this.write(stamped)
   }
 
   /** Ends the producer's transaction here with a marker, which takes an offset like a record. */
   mark(producerId: bigint, producerEpoch: number, commit: boolean, timestamp: number): void {
-    const first = this.open.get(producerId)
-    this.append(marker(producerId, producerEpoch, commit, timestamp))
+    const firstOffset = this.open.get(producerId)
     this.open.delete(producerId)
-    if (!commit && first !== undefined) this.aborted.push({ producerId, firstOffset: first, lastOffset: this.end - 1 })
+    this.sequences.fence(producerId, producerEpoch)
+    this.write(transactionMarker(producerId, producerEpoch, commit, timestamp))
+    if (!commit && firstOffset !== undefined) this.aborted.push({ producerId, firstOffset, lastOffset: this.end - 1 })
+  }
+
+  /** Batches from the one that holds `offset` to before `limit`, of about `maxBytes` and at least one. */
+  fetch(offset: number, limit: number, maxBytes: number): FetchAnswer {
+    const batches: Buffer[] = []
+    let bytes = 0
+    let end = offset
+    for (let i = this.indexOf(offset); i < this.batches.length; i++) {
+      const batch = this.batches[i] as StoredBatch
+      if (batch.baseOffset >= limit || (bytes > 0 && bytes + batch.bytes.length > maxBytes)) break
+      batches.push(batch.bytes)
+      bytes += batch.bytes.length
+      end = batch.lastOffset
+    }
+    const from = lowerBound(this.aborted, offset)
+    return { batches, aborted: this.aborted.slice(from).filter(({ firstOffset }) => firstOffset <= end) }
   }
 
   /** Where the batch that holds `offset`, or the next after it, stands. */
   indexOf(offset: number): number {
-    let low = 0
-    let high = this.batches.length
-    while (low < high) {
-      const middle = (low + high) >> 1
-      if ((this.batches[middle] as BatchView).lastOffset < offset) low = middle + 1
-      else high = middle
-    }
-    return low
+    return lowerBound(this.batches, offset)
   }
 
-  filterFrom(offset: number): CommittedFilter {
-    return new CommittedFilter(this.aborted.filter((transaction) => transaction.lastOffset >= offset))
+  /** Deletes the records before `offset`, as retention does: whole batches only, but no reader gets what is before. */
+  truncate(offset: number): void {
+    this.start = Math.max(this.start, Math.min(offset, this.end))
+    this.batches.splice(0, this.indexOf(this.start))
+    this.aborted = this.aborted.slice(lowerBound(this.aborted, this.start))
+    this.changed()
   }
 
-  offsetAt(timestamp: number): number {
-    for (const batch of this.batches) if (!batch.control && batch.maxTimestamp >= timestamp) return batch.baseOffset
-    return this.end
+  /** Calls `watcher` after every change. Returns how to stop that. */
+  watch(watcher: () => void): () => void {
+    this.watchers.add(watcher)
+    return () => this.watchers.delete(watcher)
+  }
+
+  changed(): void {
+    for (const watcher of this.watchers) watcher()
+  }
+
+  private write(stamped: Buffer): void {
+    // The log owns its bytes: the sender may use its buffer again.
+    const bytes = Buffer.from(stamped)
+    const baseOffset = this.end
+    writeInt64(bytes, AT.baseOffset, baseOffset)
+    const lastOffset = baseOffset + bytes.readInt32BE(AT.lastOffsetDelta)
+    this.batches.push({ bytes, baseOffset, lastOffset, maxTimestamp: readInt64(bytes, AT.maxTimestamp) })
+    this.end = lastOffset + 1
+    this.changed()
   }
 }
 
-function marker(producerId: bigint, producerEpoch: number, commit: boolean, timestamp: number): Buffer {
-  const record = Buffer.alloc(32)
-  let pos = 1
-  record[pos++] = 0
-  pos = writeVarint(record, pos, 0)
-  pos = writeVarint(record, pos, 0)
-  pos = writeVarint(record, pos, 4)
-  pos = record.writeInt16BE(0, pos)
-  pos = record.writeInt16BE(commit ? 1 : 0, pos)
-  pos = writeVarint(record, pos, 6)
-  pos = record.writeInt16BE(0, pos)
-  pos = record.writeInt32BE(0, pos)
-  pos = writeVarint(record, pos, 0)
-  writeVarint(record, 0, pos - 1)
-  const bytes = Buffer.alloc(AT.records + pos)
-  record.copy(bytes, AT.records, 0, pos)
-  bytes.writeInt32BE(bytes.length - LENGTH_OVERHEAD, AT.batchLength)
-  bytes.writeInt8(2, AT.magic)
-  bytes.writeInt16BE(TRANSACTIONAL | CONTROL, AT.attributes)
-  writeInt64(bytes, AT.baseTimestamp, timestamp)
-  writeInt64(bytes, AT.maxTimestamp, timestamp)
-  bytes.writeBigInt64BE(producerId, AT.producerId)
-  bytes.writeInt16BE(producerEpoch, AT.producerEpoch)
-  bytes.writeInt32BE(-1, AT.baseSequence)
-  bytes.writeInt32BE(1, AT.recordCount)
-  bytes.writeUInt32BE(batchCrc(bytes), AT.crc)
-  return bytes
+/** Index of the first that ends at or after `offset`. */
+function lowerBound(sorted: readonly { readonly lastOffset: number }[], offset: number): number {
+  let low = 0
+  let high = sorted.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if ((sorted[middle] as { readonly lastOffset: number }).lastOffset < offset) low = middle + 1
+    else high = middle
+  }
+  return low
 }

@@ -1,131 +1,244 @@
-import { AT } from '../log/batch/header.js'
 import { builtInCodecs, codecFor, compressionNumber } from '../log/batch/compression.js'
+import { AT } from '../log/batch/header.js'
 import { stampBatch, type OutputBatch } from '../log/batch/write.js'
 import { logError, reactionTo } from '../log/error.js'
-import type { GroupMember, LogProducer, PartitionOffset, ProducerOptions, TraceStep } from '../log/port.js'
+import type { GroupMember, LogError, LogProducer, PartitionOffset, ProducerOptions, Reaction, TraceStep } from '../log/port.js'
+import { MillraceError, errorMessage } from '../record/error.js'
 import type { Faults } from './faults.js'
 import type { Groups } from './groups.js'
-import type { Topics } from './topics.js'
+import { Lifetime, closedError } from './lifetime.js'
 import type { Identity, Transactions } from './transactions.js'
+
+/**
+ * Where a producer stands.
+ *
+ * `failed` wants abort() or init(), `lapsed` wants init(): another producer has the id, or the transaction timed out. After
+ * `indeterminate` only init() is allowed.
+ */
+type State = 'new' | 'usable' | 'failed' | 'lapsed' | 'indeterminate' | 'closed'
 
 /** A producer whose broker is a function call away. */
 export class EmbeddedProducer implements LogProducer {
+  private state: State = 'new'
+  private failure: LogError | undefined
   private identity: Identity | undefined
-  private open = false
-  private failure: unknown
+  private readonly sequences = new Map<string, number>()
+  /** The broker may hold an open transaction of ours. */
+  private started = false
+  /** Counts transactions: what is still queued when one is given up is not for the next. */
+  private turn = 0
+  private queue: Promise<void> = Promise.resolve()
+  private readonly lifetime = new Lifetime()
   pendingBytes = 0
-  private sending: Promise<void> = Promise.resolve()
 
   constructor(
     private readonly options: ProducerOptions,
     private readonly transactions: Transactions,
     private readonly groups: Groups,
-    private readonly topics: Topics,
     private readonly faults: Faults,
-    private readonly refuseIfClosed: () => void,
+    private readonly onClose: () => void,
   ) {}
 
   async init(): Promise<void> {
-    this.refuseIfClosed()
-    await this.faults.pass('init', this.options.transactionalId)
-    this.identity = this.transactions.init(this.options.transactionalId, this.options.transactionTimeoutMs)
-    this.open = false
-    this.failure = undefined
+    this.lifetime.check()
+    this.turn++
+    await this.queue
+    this.state = 'lapsed'
+    this.failure = logError('TRANSACTION_ABORTED', 'reinit', 'the producer is being initialised anew: wait for init()')
+    const { transactionalId, transactionTimeoutMs } = this.options
+    try {
+      const identity = await this.lifetime.during(() => this.faults.run('init', [transactionalId], () => this.transactions.init(transactionalId, transactionTimeoutMs)))
+      this.use(identity)
+    } catch (error) {
+      throw this.fail(error)
+    }
   }
 
   send(batches: readonly OutputBatch[]): Promise<void> {
-    const bytes = batches.reduce((sum, batch) => sum + batch.bytes.length, 0)
+    const refusal = this.refusal()
+    if (refusal !== undefined) return Promise.reject(refusal)
+    if (batches.length === 0) return Promise.resolve()
+    const { turn } = this
+    let bytes = 0
+    for (const batch of batches) bytes += batch.bytes.length
     this.pendingBytes += bytes
-    const sent = this.sending.then(() => this.write(batches)).finally(() => (this.pendingBytes -= bytes))
-    this.sending = sent.catch(() => {})
+    const sent = this.queue.then(() => this.write(batches, turn)).finally(() => (this.pendingBytes -= bytes))
+    this.queue = sent.catch(() => {})
     return sent
   }
 
   async commit(offsets: readonly PartitionOffset[], member: GroupMember | undefined): Promise<void> {
-    this.refuseIfClosed()
-    await this.sending
-    if (this.failure !== undefined) throw this.failure
-    const identity = this.ready()
-    if (!this.open && offsets.length === 0) return
-    if (member !== undefined && offsets.length > 0) {
-      this.trace('offsets-sent')
-      await this.faults.pass('offsets', this.options.transactionalId)
-      if (identity.transactionalId === undefined) {
-        this.groups.checkMember(member)
-        this.groups.store(member.group, offsets)
-      } else {
-        this.open = true
-        try {
-          this.transactions.addOffsets(identity, member, offsets)
-        } catch (error) {
-          this.failure = error
-          throw error
-        }
+    this.refuse()
+    if (offsets.length > 0 && member === undefined) throw logError('INVALID_OPTIONS', 'fatal', 'offsets can only be committed for a member of a group')
+    await this.queue
+    this.refuse()
+    const transactional = this.options.transactionalId !== undefined
+    if (offsets.length > 0) {
+      try {
+        await this.commitOffsets(offsets, member as GroupMember, transactional)
+      } catch (error) {
+        throw this.fail(asOffsetsError(error))
       }
-      this.trace('offsets-acknowledged')
     }
-    if (identity.transactionalId !== undefined) {
-      this.trace('end-sent', true)
-      await this.faults.end(this.options.transactionalId, () => this.transactions.commit(identity))
-      this.trace('end-acknowledged', true)
-    }
-    this.open = false
+    if (transactional && this.started) await this.endCommit()
   }
 
   async abort(): Promise<void> {
-    this.refuseIfClosed()
-    await this.sending
-    const identity = this.ready()
-    this.failure = undefined
-    if (!this.open || identity.transactionalId === undefined) return
-    this.open = false
-    this.trace('end-sent', false)
-    this.transactions.abort(identity)
-    this.trace('end-acknowledged', false)
+    this.lifetime.check()
+    if (this.state === 'indeterminate') {
+      throw logError('COMMIT_INDETERMINATE', 'fatal', 'abort() after a commit whose outcome is not known could tear the next transaction: call init() instead', { cause: this.failure })
+    }
+    if (this.state === 'new') return
+    this.turn++
+    await this.queue
+    this.lifetime.check()
+    if (this.state === 'lapsed') throw withReaction(this.failure, 'reinit')
+    if (!this.started || this.options.transactionalId === undefined) return this.reopen()
+    try {
+      const identity = await this.lifetime.during(() => {
+        this.trace('end-sent', false)
+        return this.faults.run('abort', [this.options.transactionalId], () => this.transactions.end(this.identity as Identity, false))
+      })
+      this.trace('end-acknowledged', false)
+      this.use(identity)
+    } catch (error) {
+      throw this.fail(reactionTo(error) === 'fatal' ? error : withReaction(error, 'reinit'))
+    }
   }
 
   async close(): Promise<void> {
-    await this.sending
+    if (this.state === 'closed') return
+    this.state = 'closed'
+    this.failure = closedError()
+    this.lifetime.end()
+    this.onClose()
   }
 
-  private async write(batches: readonly OutputBatch[]): Promise<void> {
-    if (this.failure !== undefined) throw this.failure
-    this.refuseIfClosed()
-    const identity = this.ready()
+  private async write(batches: readonly OutputBatch[], turn: number): Promise<void> {
+    if (turn !== this.turn) throw logError('TRANSACTION_ABORTED', 'abort', 'the transaction was ended while the batch was queued')
+    this.refuse()
+    const { transactionalId } = this.options
     try {
-      if (batches.length > 0) {
+      await this.lifetime.during(async () => {
+        const stamped = await Promise.all(batches.map((batch) => this.compressed(batch)))
         this.trace('produce-sent')
-        await this.faults.pass('produce', this.options.transactionalId)
-      }
-      for (const batch of batches) {
-        const { compression } = this.options
-        const compressed = compression === 'none' ? undefined : await codecFor(compression, builtInCodecs).compress(batch.bytes.subarray(AT.records))
-        const stamped = stampBatch(batch, {
-          producerId: identity.producerId,
-          producerEpoch: identity.epoch,
-          baseSequence: 0,
-          transactional: identity.transactionalId !== undefined,
-          compression: compressionNumber(compression),
-          ...(compressed === undefined ? {} : { compressed }),
-        })
-        this.open = true
-        this.transactions.write(identity, batch, stamped)
-      }
-      if (batches.length > 0) this.trace('produce-acknowledged')
+        this.started = true
+        const names = [transactionalId, ...batches.flatMap(({ topic, partition }) => [topic, `${topic}/${partition}`])]
+        await this.faults.run('produce', names, () => batches.forEach((batch, i) => this.append(batch, stamped[i])))
+      })
+      this.trace('produce-acknowledged')
     } catch (error) {
-      if (this.options.transactionalId !== undefined || reactionTo(error) !== 'retry') this.failure = error
-      throw error
+      throw this.fail(retryLater(error))
     }
-    if (identity.transactionalId === undefined) this.topics.changed()
   }
 
-  private ready(): Identity {
-    if (this.identity === undefined) throw logError('CLOSED', 'fatal', 'the producer was used before init()')
-    return this.identity
+  private async compressed(batch: OutputBatch): Promise<Uint8Array | undefined> {
+    const { compression } = this.options
+    return compression === 'none' ? undefined : codecFor(compression, builtInCodecs).compress(batch.bytes.subarray(AT.records))
+  }
+
+  private append(batch: OutputBatch, compressed: Uint8Array | undefined): void {
+    const identity = this.identity as Identity
+    const name = `${batch.topic}/${batch.partition}`
+    const baseSequence = this.sequences.get(name) ?? 0
+    const stamped = stampBatch(batch, {
+      producerId: identity.producerId,
+      producerEpoch: identity.epoch,
+      baseSequence,
+      transactional: identity.transactionalId !== undefined,
+      compression: compressionNumber(this.options.compression),
+      ...(compressed === undefined ? {} : { compressed }),
+    })
+    this.transactions.write(identity, batch, stamped)
+    this.sequences.set(name, (baseSequence + batch.count) % 2 ** 31)
+  }
+
+  private async commitOffsets(offsets: readonly PartitionOffset[], member: GroupMember, transactional: boolean): Promise<void> {
+    if (transactional) this.started = true
+    const store = (): void => {
+      if (transactional) return this.transactions.addOffsets(this.identity as Identity, member, offsets)
+      this.groups.checkCommit(member, false)
+      this.groups.offsets(member.group).store(offsets)
+    }
+    await this.lifetime.during(() => {
+      this.trace('offsets-sent')
+      return this.faults.run('offsets', [this.options.transactionalId, member.group], store)
+    })
+    this.trace('offsets-acknowledged')
+  }
+
+  private async endCommit(): Promise<void> {
+    const { transactionalId } = this.options
+    let identity: Identity
+    try {
+      identity = await this.lifetime.during(() => {
+        this.trace('end-sent', true)
+        return this.faults.run('end', [transactionalId], () => this.transactions.end(this.identity as Identity, true))
+      })
+    } catch (error) {
+      if (reactionTo(error) !== 'indeterminate') throw this.fail(retryLater(error))
+      this.state = 'indeterminate'
+      this.failure = logError(
+        'COMMIT_INDETERMINATE',
+        'indeterminate',
+        `the commit of '${String(transactionalId)}' was not answered: it may have been carried out or not. The committed offsets tell, once init() has been called`,
+        { cause: error },
+      )
+      throw this.failure
+    }
+    this.trace('end-acknowledged', true)
+    this.use(identity)
+  }
+
+  private use(identity: Identity): void {
+    this.identity = identity
+    this.sequences.clear()
+    this.reopen()
+  }
+
+  private reopen(): void {
+    if (this.state === 'closed') return
+    this.state = 'usable'
+    this.failure = undefined
+    this.started = false
+  }
+
+  private fail(error: unknown): LogError {
+    const failure = error instanceof MillraceError && 'reaction' in error ? (error as LogError) : withReaction(error, 'fatal')
+    if (this.state === 'closed') return this.failure as LogError
+    this.failure = failure
+    this.state = failure.reaction === 'reinit' || this.state === 'lapsed' ? 'lapsed' : 'failed'
+    return failure
+  }
+
+  private refuse(): void {
+    const refusal = this.refusal()
+    if (refusal !== undefined) throw refusal
+  }
+
+  private refusal(): LogError | undefined {
+    if (this.state === 'new') return logError('INVALID_OPTIONS', 'fatal', 'call init() of the producer first')
+    return this.state === 'usable' ? undefined : this.failure
   }
 
   private trace(step: TraceStep, commit?: boolean): void {
-    const { trace, transactionalId } = this.options
-    if (transactionalId !== undefined) trace?.({ step, transactionalId, ...(commit === undefined ? {} : { commit }) })
+    const { trace, transactionalId = '' } = this.options
+    if (trace !== undefined) trace({ step, transactionalId, ...(commit === undefined ? {} : { commit }) })
   }
+}
+
+function withReaction(error: unknown, reaction: Reaction): LogError {
+  if (error instanceof MillraceError) return logError(error.code, reaction, error.message, { cause: error.cause, origin: error.origin, retryable: error.retryable })
+  return logError('BROKER_REFUSED', reaction, errorMessage(error), { cause: error })
+}
+
+/** Whose time ran out takes the transaction with it: only a new one can try again. */
+function retryLater(error: unknown): unknown {
+  const reaction = reactionTo(error)
+  return reaction === 'retry' || reaction === 'rejoin' ? withReaction(error, 'abort') : error
+}
+
+/** A member that is out of its group loses the transaction, whatever else the error means for the group. */
+function asOffsetsError(error: unknown): unknown {
+  return error instanceof MillraceError && error.code === 'INSTANCE_FENCED' ? withReaction(error, 'lost') : retryLater(error)
 }

@@ -1,102 +1,162 @@
-import { codecByNumber, builtInCodecs } from '../log/batch/compression.js'
-import { withUncompressed, type BatchView } from '../log/batch/read.js'
 import { logError } from '../log/error.js'
-import type { Fetched, LogReader, PartitionOffset, ReaderOptions } from '../log/port.js'
-import type { Topics } from './topics.js'
+import type { Fetched, LogError, LogReader, PartitionOffset, ReaderOptions } from '../log/port.js'
+import { sleep, type Clock } from '../record/clock.js'
+import { faultError, type Faults } from './faults.js'
+import { FetchedPartition } from './fetched.js'
+import { missing, type Topics } from './topics.js'
 
-interface Position {
-  readonly topic: string
-  readonly partition: number
-  offset: number
-  end: number | undefined
-  /** A compressed batch being opened: take waits for it. */
-  opening: boolean
-  opened: Fetched | undefined
-}
+/** At most so much of one partition at a time. */
+const PARTITION_BYTES = 1024 * 1024
+/** After an error, so that a reader that only tries again does not do so in a tight loop. */
+const RETRY_MS = 50
 
-/** Hands out batches where they lie: what is in memory already needs no fetching ahead. */
+/** Fetches ahead up to its bound, in turns of its own. */
 export class EmbeddedReader implements LogReader {
-  private readonly positions = new Map<string, Position>()
+  private partitions = new Map<string, Map<number, FetchedPartition>>()
+  private all: FetchedPartition[] = []
+  private unwatch: (() => void)[] = []
   private readonly forget: () => void
-  private told = false
+  private rotation = 0
+  private scheduled = false
   private closed = false
 
   constructor(
     private readonly topics: Topics,
     private readonly options: ReaderOptions,
+    private readonly faults: Faults,
+    private readonly clock: Clock,
+    private readonly onClose: () => void,
   ) {
-    this.forget = topics.onChange(() => this.tell())
+    this.forget = topics.onChange(() => this.watch())
   }
 
   assign(positions: readonly PartitionOffset[]): void {
-    const kept = new Map(this.positions)
-    this.positions.clear()
+    if (this.closed) return
+    const next = new Map<string, Map<number, FetchedPartition>>()
     for (const { topic, partition, offset } of positions) {
-      const name = `${topic}/${partition}`
-      const earlier = kept.get(name)
-      this.positions.set(name, earlier?.offset === offset ? earlier : { topic, partition, offset, end: undefined, opening: false, opened: undefined })
+      const current = this.partitions.get(topic)?.get(partition)
+      const fetched = current?.position === offset ? current : new FetchedPartition(topic, partition, offset, () => this.tell())
+      const of = next.get(topic)
+      if (of === undefined) next.set(topic, new Map([[partition, fetched]]))
+      else of.set(partition, fetched)
     }
-    this.tell()
+    for (const old of this.all) if (next.get(old.topic)?.get(old.partition) !== old) old.drop()
+    this.partitions = next
+    this.all = [...next.values()].flatMap((of) => [...of.values()])
+    this.watch()
   }
 
   take(topic: string, partition: number): Fetched | undefined {
-    const at = this.positions.get(`${topic}/${partition}`)
-    if (at === undefined || at.opening || this.closed) return undefined
-    if (at.opened !== undefined) {
-      const { opened } = at
-      at.opened = undefined
-      at.offset = opened.nextOffset
-      return opened
+    const fetched = this.partitions.get(topic)?.get(partition)
+    if (fetched === undefined || this.topics.isPaused(topic)) return undefined
+    const had = fetched.bytes > 0 || fetched.failed
+    try {
+      return fetched.take()
+    } catch (error) {
+      this.hold(fetched, RETRY_MS)
+      throw error
+    } finally {
+      if (had) this.schedule()
     }
-    const log = this.topics.partition(at)
-    const committedOnly = this.options.isolation === 'read_committed'
-    const end = committedOnly ? log.stable : log.end
-    at.end = end
-    if (at.offset < log.start || at.offset > log.end) {
-      throw logError('OFFSET_OUT_OF_RANGE', 'fatal', `offset ${at.offset} of ${topic}/${partition} does not exist: the log holds ${log.start} to ${log.end}. It was deleted by retention, or the topic was made anew`, {
-        origin: { topic, partition, offset: at.offset },
-      })
-    }
-    const filter = committedOnly ? log.filterFrom(at.offset) : undefined
-    const fromOffset = at.offset
-    for (let i = log.indexOf(fromOffset); i < log.batches.length; i++) {
-      const batch = log.batches[i] as BatchView
-      if (batch.baseOffset >= end) break
-      const visible = filter === undefined ? !batch.control : filter.isVisible(batch)
-      at.offset = batch.lastOffset + 1
-      if (!visible) continue
-      const piece: Fetched = { batch, fromOffset, nextOffset: at.offset }
-      if (batch.compression === 0) return piece
-      void this.open(at, piece)
-      return undefined
-    }
-    return at.offset > fromOffset ? { batch: undefined, fromOffset, nextOffset: at.offset } : undefined
   }
 
   end(topic: string, partition: number): number | undefined {
-    return this.positions.get(`${topic}/${partition}`)?.end
+    return this.partitions.get(topic)?.get(partition)?.end
   }
 
   close(): void {
+    if (this.closed) return
     this.closed = true
     this.forget()
+    for (const stop of this.unwatch) stop()
+    for (const fetched of this.all) fetched.drop()
+    this.all = []
+    this.partitions = new Map()
+    this.onClose()
   }
 
-  private async open(at: Position, piece: Fetched): Promise<void> {
-    const batch = piece.batch as BatchView
-    at.opening = true
-    const records = await codecByNumber(batch.compression, builtInCodecs).decompress(batch.bytes.subarray(batch.records))
-    at.opening = false
-    at.opened = { ...piece, batch: withUncompressed(batch, records) }
-    this.tell()
+  /** Topics may have come or gone: looks at all partitions anew. */
+  private watch(): void {
+    for (const stop of this.unwatch) stop()
+    this.unwatch = this.all.flatMap((at) => this.topics.find(at)?.watch(() => this.schedule()) ?? [])
+    this.schedule()
+  }
+
+  /** In a turn of its own: whoever calls the reader is not called back meanwhile. */
+  private schedule(): void {
+    if (this.scheduled || this.closed) return
+    this.scheduled = true
+    queueMicrotask(() => {
+      this.scheduled = false
+      if (!this.closed && this.fetchAll()) this.options.onData()
+    })
   }
 
   private tell(): void {
-    if (this.told || this.closed) return
-    this.told = true
-    queueMicrotask(() => {
-      this.told = false
-      if (!this.closed) this.options.onData()
+    if (!this.closed) this.options.onData()
+  }
+
+  /** Returns whether there may be more to take. */
+  private fetchAll(): boolean {
+    const { prefetchBytes } = this.options
+    const share = prefetchBytes / Math.max(1, this.all.length)
+    // The one that is first gets the last of the room: they take turns.
+    const start = this.rotation++ % Math.max(1, this.all.length)
+    const inTurn = [...this.all.slice(start), ...this.all.slice(0, start)]
+    let bytes = this.all.reduce((sum, fetched) => sum + fetched.bytes, 0)
+    let arrived = false
+    for (const fetched of inTurn) {
+      if (fetched.failed || fetched.waiting || this.topics.isPaused(fetched.topic)) continue
+      bytes -= fetched.bytes
+      if (this.fetch(fetched, Math.min(prefetchBytes - bytes, share) - fetched.bytes)) arrived = true
+      bytes += fetched.bytes
+    }
+    return arrived
+  }
+
+  private fetch(fetched: FetchedPartition, room: number): boolean {
+    const { topic, partition, fetchOffset: offset } = fetched
+    const log = this.topics.find(fetched)
+    if (log === undefined) return fail(fetched, missing(fetched, 'retry'))
+    const readCommitted = this.options.isolation === 'read_committed'
+    const known = fetched.end
+    fetched.end = log.stable
+    if (room <= 0) return known === undefined
+    if (offset < log.start || offset > log.end) return fail(fetched, outOfRange(fetched, log.start, log.end))
+    const limit = readCommitted ? log.stable : log.end
+    if (offset >= limit) return known === undefined
+    const fault = this.faults.due('fetch', [topic, `${topic}/${partition}`])
+    if (fault !== undefined) {
+      const error = fault.reaction === undefined ? undefined : faultError(fault)
+      if (fault.delayMs !== undefined) this.hold(fetched, fault.delayMs, error)
+      else if (error !== undefined) return fail(fetched, error)
+      return known === undefined
+    }
+    const arrived = fetched.accept(log.fetch(offset, limit, Math.min(room, PARTITION_BYTES)), readCommitted)
+    // Aborted batches and markers take no room: there may be more to fetch at once.
+    if (arrived) this.schedule()
+    return arrived || known === undefined
+  }
+
+  /** Fetches nothing for a while, and then at most an error. */
+  private hold(fetched: FetchedPartition, ms: number, error?: LogError): void {
+    fetched.waiting = true
+    void sleep(this.clock, ms).then(() => {
+      fetched.waiting = false
+      if (error !== undefined) fetched.fail(error)
+      this.schedule()
+      if (error !== undefined) this.tell()
     })
   }
+}
+
+function fail(fetched: FetchedPartition, error: LogError): boolean {
+  fetched.fail(error)
+  return true
+}
+
+function outOfRange({ topic, partition, fetchOffset: offset }: FetchedPartition, start: number, end: number): LogError {
+  return logError('OFFSET_OUT_OF_RANGE', 'fatal', `${topic}/${partition} at offset ${offset}: the log holds ${start} to ${end}. The records were deleted by retention, or the topic was created anew`, {
+    origin: { topic, partition, offset },
+  })
 }

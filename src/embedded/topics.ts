@@ -1,33 +1,45 @@
 import { logError } from '../log/error.js'
-import type { NewTopic, PartitionOffset, TopicInfo, TopicPartition } from '../log/port.js'
-import type { Clock } from '../record/clock.js'
+import type { LogError, NewTopic, Reaction, TopicInfo, TopicPartition } from '../log/port.js'
 import { PartitionLog } from './partition.js'
+import { TOPIC_CONFIGS } from './topic-configs.js'
 
 const DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
+const MAX_MESSAGE_BYTES = 'max.message.bytes'
+const ALLOWED_NAME = /^[a-zA-Z0-9._-]{1,249}$/
 
 interface Topic {
   readonly partitions: readonly PartitionLog[]
   readonly maxMessageBytes: number
 }
 
-/** What the broker holds, and who waits for more of it. */
+/** The topics of the broker. None comes into being by itself. */
 export class Topics {
   private readonly topics = new Map<string, Topic>()
   private readonly listeners = new Set<() => void>()
+  private readonly paused = new Set<string>()
+  private allPaused = false
 
-  constructor(readonly clock: Clock) {}
+  constructor(private readonly defaultPartitions: number) {}
 
-  create({ topic, partitions = 1, config = {} }: NewTopic): void {
-    if (this.topics.has(topic)) throw logError('TOPIC_EXISTS', 'fatal', `topic '${topic}' exists already`)
-    this.topics.set(topic, {
-      partitions: Array.from({ length: partitions }, (_, partition) => new PartitionLog(`${topic}/${partition}`)),
-      maxMessageBytes: Number(config['max.message.bytes'] ?? DEFAULT_MAX_MESSAGE_BYTES),
-    })
+  /** @throws LogError TOPIC_EXISTS, BROKER_REFUSED */
+  create({ topic, partitions = this.defaultPartitions, replicationFactor = 1, config = {} }: NewTopic): void {
+    const refuse = (why: string): never => {
+      throw logError('BROKER_REFUSED', 'fatal', `creating topic '${topic}': ${why}`)
+    }
+    if (!ALLOWED_NAME.test(topic) || topic === '.' || topic === '..') refuse('the name is not allowed: at most 249 of letters, digits, ".", "_" and "-"')
+    if (this.topics.has(topic)) throw logError('TOPIC_EXISTS', 'fatal', `creating topic '${topic}': it exists already`)
+    if (!Number.isInteger(partitions) || partitions < 1) refuse(`${partitions} is not a number of partitions`)
+    if (!Number.isInteger(replicationFactor) || replicationFactor === 0) refuse(`${replicationFactor} is not a replication factor`)
+    for (const name of Object.keys(config)) if (!TOPIC_CONFIGS.has(name)) refuse(`there is no topic configuration named '${name}'`)
+    const maxMessageBytes = Number(config[MAX_MESSAGE_BYTES] ?? DEFAULT_MAX_MESSAGE_BYTES)
+    if (!Number.isInteger(maxMessageBytes) || maxMessageBytes < 0) refuse(`${MAX_MESSAGE_BYTES} must be a whole number`)
+    const logs = Array.from({ length: partitions }, (_, partition) => new PartitionLog(`${topic}/${partition}`, maxMessageBytes))
+    this.topics.set(topic, { partitions: logs, maxMessageBytes })
+    this.changed()
   }
 
   delete(topic: string): void {
-    this.topics.delete(topic)
-    this.changed()
+    if (this.topics.delete(topic)) this.changed()
   }
 
   info(topic: string): TopicInfo | undefined {
@@ -35,34 +47,53 @@ export class Topics {
     return found && { topic, partitions: found.partitions.length, maxMessageBytes: found.maxMessageBytes }
   }
 
-  partition({ topic, partition }: TopicPartition): PartitionLog {
-    const found = this.topics.get(topic)?.partitions[partition]
-    if (found === undefined) throw logError('MISSING_TOPIC', 'abort', `partition ${topic}/${partition} does not exist`)
-    return found
+  /** @throws LogError MISSING_TOPIC */
+  logs(topic: string): readonly PartitionLog[] {
+    const found = this.topics.get(topic)
+    if (found === undefined) throw logError('MISSING_TOPIC', 'retry', `topic '${topic}' does not exist: create it first`)
+    return found.partitions
   }
 
-  append(at: TopicPartition, bytes: Buffer): void {
-    const log = this.partition(at)
-    const limit = this.topics.get(at.topic)?.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES
-    if (bytes.length > limit) {
-      throw logError('RECORD_TOO_LARGE', 'abort', `a batch of ${bytes.length} bytes for ${at.topic}/${at.partition} is larger than max.message.bytes=${limit}: raise the topic's limit or make the records smaller`)
-    }
-    log.append(bytes)
+  find({ topic, partition }: TopicPartition): PartitionLog | undefined {
+    return this.topics.get(topic)?.partitions[partition]
   }
 
-  /** Deletes the records before an offset, as retention would. */
-  truncate({ topic, partition, offset }: PartitionOffset): void {
-    const log = this.partition({ topic, partition })
-    log.start = Math.min(offset, log.end)
-    log.batches.splice(0, log.indexOf(log.start))
+  /** @throws LogError MISSING_TOPIC */
+  partition(at: TopicPartition, reaction: Reaction = 'retry'): PartitionLog {
+    const log = this.find(at)
+    if (log === undefined) throw missing(at, reaction)
+    return log
   }
 
+  /** Holds back what readers would get, of one topic or of all. */
+  pause(topic?: string): void {
+    if (topic === undefined) this.allPaused = true
+    else this.paused.add(topic)
+  }
+
+  resume(topic?: string): void {
+    if (topic === undefined) {
+      this.allPaused = false
+      this.paused.clear()
+    } else this.paused.delete(topic)
+    this.changed()
+  }
+
+  isPaused(topic: string): boolean {
+    return this.allPaused || this.paused.has(topic)
+  }
+
+  /** Calls `listener` when topics come, go, or are let go on. Returns how to stop that. */
   onChange(listener: () => void): () => void {
     this.listeners.add(listener)
     return () => this.listeners.delete(listener)
   }
 
-  changed(): void {
+  private changed(): void {
     for (const listener of this.listeners) listener()
   }
+}
+
+export function missing({ topic, partition }: TopicPartition, reaction: Reaction): LogError {
+  return logError('MISSING_TOPIC', reaction, `${topic}/${partition} does not exist: the topic was not created, was deleted, or has fewer partitions`)
 }

@@ -1,25 +1,43 @@
 import { logError } from '../log/error.js'
 import type { GroupMember, PartitionOffset, TopicPartition } from '../log/port.js'
+import type { Clock } from '../record/clock.js'
 import type { Groups } from './groups.js'
 import type { Topics } from './topics.js'
 
-interface Producer {
-  readonly id: bigint
-  epoch: number
-  readonly timeoutMs: number
-  readonly partitions: Map<string, TopicPartition>
-  readonly offsets: Map<string, PartitionOffset[]>
-  cancelTimeout: (() => void) | undefined
-}
+/** transaction.max.timeout.ms, as brokers have it unless told. */
+const MAX_TIMEOUT_MS = 15 * 60_000
+const LAST_EPOCH = 32_766
 
-/** Who holds an id and epoch; what a producer passes with each call. */
+/** Who writes: what a producer passes with each call. */
 export interface Identity {
   readonly transactionalId: string | undefined
   readonly producerId: bigint
   readonly epoch: number
 }
 
-/** The transaction coordinator: one producer per transactional id, fenced by epochs. */
+/** A transaction that has begun and not ended. */
+export interface OpenTransaction {
+  readonly transactionalId: string
+  readonly partitions: readonly TopicPartition[]
+  /** Groups whose offsets it is about to move. */
+  readonly groups: readonly string[]
+}
+
+interface Producer {
+  readonly transactionalId: string
+  id: bigint
+  epoch: number
+  timeoutMs: number
+  readonly partitions: Map<string, TopicPartition>
+  readonly groups: Set<string>
+  /** Set while a transaction is open. */
+  cancelTimeout: (() => void) | undefined
+}
+
+/**
+ * The transaction coordinator: one producer per transactional id, fenced by epochs. As with KIP-890, every transaction has an
+ * epoch of its own, so that nothing late can hit the next one.
+ */
 export class Transactions {
   private readonly producers = new Map<string, Producer>()
   private nextId = 1n
@@ -27,69 +45,94 @@ export class Transactions {
   constructor(
     private readonly topics: Topics,
     private readonly groups: Groups,
+    private readonly clock: Clock,
   ) {}
 
+  /** Fences earlier producers of the id and aborts what they left open. @throws LogError INVALID_OPTIONS */
   init(transactionalId: string | undefined, timeoutMs: number): Identity {
     if (transactionalId === undefined) return { transactionalId, producerId: this.nextId++, epoch: 0 }
-    const earlier = this.producers.get(transactionalId)
-    if (earlier !== undefined) this.end(transactionalId, earlier, false)
-    const producer: Producer = { id: earlier?.id ?? this.nextId++, epoch: (earlier?.epoch ?? -1) + 1, timeoutMs, partitions: new Map(), offsets: new Map(), cancelTimeout: undefined }
-    this.producers.set(transactionalId, producer)
-    return { transactionalId, producerId: producer.id, epoch: producer.epoch }
+    if (timeoutMs <= 0 || timeoutMs > MAX_TIMEOUT_MS) {
+      throw logError('INVALID_OPTIONS', 'fatal', `the transaction timeout of '${transactionalId}' is ${timeoutMs} ms; brokers take 1 to ${MAX_TIMEOUT_MS} ms`)
+    }
+    let producer = this.producers.get(transactionalId)
+    if (producer === undefined) {
+      producer = { transactionalId, id: this.nextId++, epoch: -1, timeoutMs, partitions: new Map(), groups: new Set(), cancelTimeout: undefined }
+      this.producers.set(transactionalId, producer)
+    }
+    if (producer.cancelTimeout !== undefined) this.finish(producer, false)
+    this.bump(producer)
+    producer.timeoutMs = timeoutMs
+    return identityOf(producer)
   }
 
-  write(identity: Identity, at: TopicPartition, bytes: Buffer): void {
+  /** @throws LogError 'reinit', 'abort' */
+  write(identity: Identity, at: TopicPartition, stamped: Buffer): void {
     if (identity.transactionalId !== undefined) {
-      const producer = this.open(identity)
-      this.topics.append(at, bytes)
+      const producer = this.begin(identity)
+      const log = this.topics.partition(at, 'abort')
       producer.partitions.set(`${at.topic}/${at.partition}`, at)
-    } else this.topics.append(at, bytes)
+      log.append(stamped)
+    } else this.topics.partition(at, 'abort').append(stamped)
   }
 
+  /** @throws LogError 'reinit', 'lost', 'rejoin' */
   addOffsets(identity: Identity, member: GroupMember, offsets: readonly PartitionOffset[]): void {
-    this.groups.checkMember(member)
-    const producer = this.open(identity)
-    producer.offsets.set(member.group, [...(producer.offsets.get(member.group) ?? []), ...offsets])
-    this.groups.setPending(member.group, producer.id, offsets)
+    const producer = this.begin(identity)
+    producer.groups.add(member.group)
+    this.groups.checkCommit(member, true)
+    this.groups.offsets(member.group).prepare(producer.id, offsets)
   }
 
-  commit(identity: Identity): void {
-    this.end(identity.transactionalId as string, this.current(identity), true)
-  }
-
-  abort(identity: Identity): void {
-    this.end(identity.transactionalId as string, this.current(identity), false)
-  }
-
-  private open(identity: Identity): Producer {
+  /** Returns what the next transaction is to be written as. @throws LogError 'reinit' */
+  end(identity: Identity, commit: boolean): Identity {
     const producer = this.current(identity)
-    if (producer.cancelTimeout === undefined) {
-      const { epoch } = producer
-      producer.cancelTimeout = this.topics.clock.after(producer.timeoutMs, () => {
-        // As a broker does: aborted, and the epoch moves on so that the slow producer learns of it.
-        if (producer.epoch !== epoch) return
-        this.end(identity.transactionalId as string, producer, false)
-        producer.epoch++
-      })
+    this.finish(producer, commit)
+    return identityOf(producer)
+  }
+
+  open(): OpenTransaction[] {
+    return [...this.producers.values()]
+      .filter(({ cancelTimeout }) => cancelTimeout !== undefined)
+      .map(({ transactionalId, partitions, groups }) => ({ transactionalId, partitions: [...partitions.values()], groups: [...groups] }))
+  }
+
+  private begin(identity: Identity): Producer {
+    const producer = this.current(identity)
+    // As a broker does: aborted, and the epoch moves on, by which the slow producer learns of it.
+    producer.cancelTimeout ??= this.clock.after(producer.timeoutMs, () => this.finish(producer, false))
+    return producer
+  }
+
+  private current({ transactionalId, producerId, epoch }: Identity): Producer {
+    const producer = this.producers.get(transactionalId as string)
+    if (producer === undefined || producer.id !== producerId || producer.epoch !== epoch) {
+      throw logError('PRODUCER_FENCED', 'reinit', `the producer of '${String(transactionalId)}' is out of date: another producer took this transactional id over, or the transaction was open for longer than its timeout`)
     }
     return producer
   }
 
-  private current(identity: Identity): Producer {
-    const producer = this.producers.get(identity.transactionalId as string)
-    if (producer === undefined || producer.id !== identity.producerId || producer.epoch !== identity.epoch) {
-      throw logError('PRODUCER_FENCED', 'reinit', `the producer of '${identity.transactionalId}' was replaced by a newer one, or its transaction took longer than its timeout`)
-    }
-    return producer
-  }
-
-  private end(_transactionalId: string, producer: Producer, commit: boolean): void {
+  private finish(producer: Producer, commit: boolean): void {
     producer.cancelTimeout?.()
     producer.cancelTimeout = undefined
-    for (const at of producer.partitions.values()) this.topics.partition(at).mark(producer.id, producer.epoch, commit, this.topics.clock.now())
-    for (const [group, offsets] of producer.offsets) this.groups.endPending(group, producer.id, commit ? offsets : [])
-    producer.partitions.clear()
-    producer.offsets.clear()
-    this.topics.changed()
+    const { id, partitions, groups } = producer
+    const markerEpoch = producer.epoch + 1
+    // Stored offsets first: who sees the outputs must find the inputs they came from done.
+    for (const group of groups) this.groups.offsets(group).end(id, commit)
+    for (const at of partitions.values()) this.topics.find(at)?.mark(id, markerEpoch, commit, this.clock.now())
+    partitions.clear()
+    groups.clear()
+    this.bump(producer)
   }
+
+  private bump(producer: Producer): void {
+    if (producer.epoch < LAST_EPOCH) producer.epoch++
+    else {
+      producer.id = this.nextId++
+      producer.epoch = 0
+    }
+  }
+}
+
+function identityOf({ transactionalId, id, epoch }: Producer): Identity {
+  return { transactionalId, producerId: id, epoch }
 }

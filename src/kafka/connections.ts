@@ -69,10 +69,10 @@ interface KafkaJsConnection {
 
 interface KafkaJsLogger {
   namespace(): KafkaJsLogger
-  info(message: string, extra?: object): void
-  error(message: string, extra?: object): void
-  warn(message: string, extra?: object): void
-  debug(message: string, extra?: object): void
+  info(message: string, extra?: { broker?: string }): void
+  error(message: string, extra?: { broker?: string }): void
+  warn(message: string, extra?: { broker?: string }): void
+  debug(message: string, extra?: { broker?: string }): void
 }
 
 interface SocketRequest {
@@ -120,7 +120,7 @@ function openSocket({ host, port, ssl, onConnect }: SocketRequest): Socket {
 
 /** What kafkajs reports of a connection is either thrown as well or of no use to a user. */
 function bridge(logger: Logger): KafkaJsLogger {
-  const debug = (message: string, extra: object = {}): void => logger.debug(extra, `kafkajs: ${message}`)
+  const debug = (message: string, { broker }: { broker?: string } = {}): void => logger.debug({ broker }, `kafkajs: ${message}`)
   const bridged: KafkaJsLogger = { namespace: () => bridged, info: debug, error: debug, warn: debug, debug: () => {} }
   return bridged
 }

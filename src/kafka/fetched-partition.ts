@@ -60,6 +60,11 @@ export class PartitionFetch {
     return this.takenOffset
   }
 
+  /** Whether the last fetch gave all there was to read. */
+  get caughtUp(): boolean {
+    return this.lastStableOffset !== undefined && this.fetchOffset >= this.lastStableOffset
+  }
+
   get failed(): boolean {
     return this.error !== undefined
   }

@@ -9,28 +9,35 @@ import { Fetch, type FetchResponse } from './protocol/fetch.js'
 import { retryDelay } from './retry.js'
 
 /** How long a broker may hold back an answer while it has no data. */
-const LONG_POLL_MS = 250
-/** The same while partitions are left out of the request that may want to be in again before that. */
-const SHORT_POLL_MS = 5
+const LONG_POLL_MS = 500
+/** A fetch that takes longer waits for data to be written: partitions that were not in it do not wait behind it. */
+const ANSWER_MS = 10
 const FETCH_BYTES = 8 * 1024 * 1024
 const PARTITION_BYTES = 1024 * 1024
-/** A fetch for less than this part of the prefetch would be all overhead. */
-const WORTH_FETCHING = 1 / 4
+/** What is asked for where everything there was has been read: more than comes in one go, and little to keep free for it. */
+const CAUGHT_UP_BYTES = 256 * 1024
 /** For so long a topic that is not there may be one that was created just now. */
 const MISSING_MS = 5_000
 
+/** The connection a broker answers on, and when it was last asked. */
+interface Slot {
+  readonly lane: Lane
+  readonly since: Map<number, number>
+}
+
 /**
  * One request in flight a broker; the next is sent before the answer is handed on, so that it is under way while the records
- * are worked on.
+ * are worked on. Only where that request waits for data to be written, another goes out for other partitions, on a connection of its own.
  */
 export class KafkaReader implements LogReader {
   private partitions = new Map<string, Map<number, PartitionFetch>>()
   private all: PartitionFetch[] = []
-  private readonly lane: Lane
-  private readonly busy = new Set<number>()
+  private readonly slots: readonly [Slot, Slot]
   private bytes = 0
   private reserved = 0
   private rotation = 0
+  /** What a fetch waits for that was put off. */
+  private roomNeeded = Infinity
   private accepting = false
   private refreshing = false
   private timer: NodeJS.Timeout | undefined
@@ -41,7 +48,7 @@ export class KafkaReader implements LogReader {
     private readonly options: ReaderOptions,
     private readonly onClose: () => void,
   ) {
-    this.lane = cluster.lane()
+    this.slots = [newSlot(cluster), newSlot(cluster)]
   }
 
   assign(positions: readonly PartitionOffset[]): void {
@@ -73,10 +80,8 @@ export class KafkaReader implements LogReader {
       return fetch.take()
     } finally {
       const share = this.share()
-      const freed = before - fetch.bytes
-      const low = this.prefetchLow()
-      this.bytes -= freed
-      if ((failed && !fetch.failed) || (before >= share && fetch.bytes < share) || (!low && this.prefetchLow())) this.pump()
+      this.bytes -= before - fetch.bytes
+      if ((failed && !fetch.failed) || (before >= share && fetch.bytes < share) || this.room() >= this.roomNeeded) this.pump()
     }
   }
 
@@ -91,7 +96,7 @@ export class KafkaReader implements LogReader {
     for (const fetch of this.all) fetch.drop()
     this.all = []
     this.partitions = new Map()
-    this.cluster.closeLane(this.lane)
+    for (const { lane } of this.slots) this.cluster.closeLane(lane)
     this.onClose()
   }
 
@@ -111,10 +116,6 @@ export class KafkaReader implements LogReader {
     return this.options.prefetchBytes - this.bytes - this.reserved
   }
 
-  private prefetchLow(): boolean {
-    return this.room() >= this.options.prefetchBytes * WORTH_FETCHING
-  }
-
   /** Not in the same turn: several calls into the reader often follow each other. */
   private schedule(): void {
     setImmediate(() => this.pump())
@@ -131,58 +132,73 @@ export class KafkaReader implements LogReader {
     const now = Date.now()
     const share = this.share()
     const wanted = new Map<number, PartitionFetch[]>()
-    const left = new Set<number>()
     const leaderless: PartitionFetch[] = []
+    const nodes = new Set<number>()
     let wakeAt = Infinity
     for (const fetch of this.all) {
-      if (fetch.inFlight || fetch.failed) continue
+      const leader = this.cluster.leader(fetch.topic, fetch.partition)
+      if (leader !== undefined) nodes.add(leader)
+      if (fetch.inFlight || fetch.failed || (fetch.bytes > 0 && fetch.bytes >= share)) continue
       if (fetch.retryAt > now) {
         wakeAt = Math.min(wakeAt, fetch.retryAt)
         continue
       }
-      const leader = this.cluster.leader(fetch.topic, fetch.partition)
       if (leader === undefined) {
         leaderless.push(fetch)
-      } else if (fetch.bytes > 0 && fetch.bytes >= share) {
-        left.add(leader)
-      } else if (!this.busy.has(leader)) {
-        const of = wanted.get(leader)
-        if (of === undefined) wanted.set(leader, [fetch])
-        else of.push(fetch)
+        continue
       }
+      const of = wanted.get(leader)
+      if (of === undefined) wanted.set(leader, [fetch])
+      else of.push(fetch)
+    }
+    if (leaderless.length > 0) void this.findLeaders(leaderless)
+    // Half of the prefetch is under way, in equal parts from all brokers, while the other half waits to be taken.
+    const part = Math.min(FETCH_BYTES, this.options.prefetchBytes / 2 / Math.max(1, nodes.size))
+    this.roomNeeded = Infinity
+    for (const [node, fetches] of wanted) {
+      const slot = this.freeSlot(node, now)
+      if (typeof slot === 'number') wakeAt = Math.min(wakeAt, slot)
+      if (typeof slot === 'number' || slot === undefined) continue
+      const bytes = fetches.every(({ caughtUp }) => caughtUp) ? Math.min(part, CAUGHT_UP_BYTES) : part
+      // Something is let through even where one batch alone is larger than the whole prefetch.
+      const nothingElse = this.bytes <= 0 && this.reserved === 0
+      if (this.room() >= bytes || nothingElse) void this.fetch(slot, node, fetches, Math.max(1, Math.floor(bytes)))
+      else this.roomNeeded = Math.min(this.roomNeeded, bytes)
     }
     if (wakeAt < Infinity) this.wake(wakeAt)
-    if (leaderless.length > 0) void this.findLeaders(leaderless)
-    let waiting = wanted.size
-    for (const [node, fetches] of wanted) {
-      const room = this.room()
-      // Something is let through even where one batch alone is larger than the whole prefetch.
-      if (!this.prefetchLow() && (this.bytes > 0 || this.reserved > 0)) return
-      const maxBytes = Math.max(1, Math.min(FETCH_BYTES, Math.floor(room / waiting--)))
-      void this.fetch(node, fetches, maxBytes, left.has(node) ? SHORT_POLL_MS : LONG_POLL_MS)
-    }
   }
 
-  private async fetch(node: number, fetches: readonly PartitionFetch[], maxBytes: number, maxWaitMs: number): Promise<void> {
+  /** What the next fetch from a broker can use, or when the second may be used. */
+  private freeSlot(node: number, now: number): Slot | number | undefined {
+    const [first, second] = this.slots
+    const since = first.since.get(node) ?? second.since.get(node)
+    if (since === undefined) return first
+    if (first.since.has(node) && second.since.has(node)) return undefined
+    if (now - since < ANSWER_MS) return since + ANSWER_MS
+    return first.since.has(node) ? second : first
+  }
+
+  private async fetch({ lane, since }: Slot, node: number, fetches: readonly PartitionFetch[], maxBytes: number): Promise<void> {
     // The broker fills the answer in the order asked: each partition gets its turn to be the first.
     const start = this.rotation++ % fetches.length
     const inOrder = [...fetches.slice(start), ...fetches.slice(0, start)]
     const partitionBytes = Math.max(1, Math.min(maxBytes, Math.max(PARTITION_BYTES, Math.floor(maxBytes / fetches.length))))
     const readCommitted = this.options.isolation === 'read_committed'
     const asked = new Map(inOrder.map((fetch) => [fetch, fetch.fetchOffset]))
-    this.busy.add(node)
+    since.set(node, Date.now())
     this.reserved += maxBytes
     for (const fetch of fetches) fetch.inFlight = true
     let response: FetchResponse | undefined
     let failure: unknown
     try {
       const partitions = inOrder.map(({ topic, partition, fetchOffset }) => ({ topic, partition, offset: fetchOffset, maxBytes: partitionBytes }))
-      response = await this.lane.send(this.cluster.addressOf(node), Fetch, { maxWaitMs, maxBytes, readCommitted, partitions }, maxWaitMs + this.cluster.requestTimeoutMs)
+      const body = { maxWaitMs: LONG_POLL_MS, maxBytes, readCommitted, partitions }
+      response = await lane.send(this.cluster.addressOf(node), Fetch, body, LONG_POLL_MS + this.cluster.requestTimeoutMs)
       check(response.error, `fetching from broker ${node}`)
     } catch (error) {
       failure = error
     }
-    this.busy.delete(node)
+    since.delete(node)
     this.reserved -= maxBytes
     for (const fetch of fetches) fetch.inFlight = false
     if (this.closed) return
@@ -243,6 +259,10 @@ export class KafkaReader implements LogReader {
     const known = this.cluster.partitionError(topic, partition)
     return new Refused(known === ERROR.none ? ERROR.leaderNotAvailable : known, `fetching ${topic}/${partition}`)
   }
+}
+
+function newSlot(cluster: Cluster): Slot {
+  return { lane: cluster.lane(), since: new Map() }
 }
 
 function postpone(fetches: readonly PartitionFetch[], failure: unknown, patienceMs: number): boolean {

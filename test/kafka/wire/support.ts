@@ -1,7 +1,7 @@
 import { createKafkaLog, type KafkaLogOptions } from '../../../src/kafka/client.js'
 import { BatchReader } from '../../../src/log/batch/read.js'
 import { BatchWriter, type OutputBatch } from '../../../src/log/batch/write.js'
-import type { GroupMember, LogClient, LogProducer, ProducerOptions, ReaderOptions } from '../../../src/log/port.js'
+import type { GroupMember, LogClient, LogProducer, LogReader, ProducerOptions, ReaderOptions } from '../../../src/log/port.js'
 import { NO_HEADERS } from '../../../src/record/headers.js'
 import { silentLogger } from '../../../src/record/logger.js'
 
@@ -63,14 +63,23 @@ export async function readAll(log: LogClient, topic: string, partition: number, 
   }
 }
 
+/** Takes all that is there, and adds its values. */
+export function drain(reader: LogReader, topic: string, partition: number, values: string[]): void {
+  for (let fetched = reader.take(topic, partition); fetched !== undefined; fetched = reader.take(topic, partition)) {
+    if (fetched.batch === undefined) continue
+    const records = new BatchReader(fetched.batch, { topic, partition, bytes: fetched.batch.bytes, marks: undefined }, fetched.fromOffset)
+    for (let record = records.next(0); record !== undefined; record = records.next(0)) values.push(String(record.value))
+  }
+}
+
 /** A subscription to no topic. Brokers read what members of type 'consumer' send, and do not answer at all where it makes no sense. */
 export const SUBSCRIPTION = Buffer.from([0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff])
 
-/** A member that has joined a group alone. */
-export async function soleMember(log: LogClient, name: string, instanceId?: string): Promise<GroupMember> {
-  const group = log.group({ group: name, instanceId, sessionTimeoutMs: 10_000, rebalanceTimeoutMs: 10_000 })
+/** A member that has joined a group alone, and sends no heartbeats. */
+export async function soleMember(log: LogClient, name: string, sessionTimeoutMs = 10_000): Promise<GroupMember> {
+  const group = log.group({ group: name, instanceId: undefined, sessionTimeoutMs, rebalanceTimeoutMs: 10_000 })
   const { memberId, generation } = await group.join('', 'test', SUBSCRIPTION)
-  const member = { group: name, memberId, generation, instanceId }
+  const member = { group: name, memberId, generation, instanceId: undefined }
   await group.sync(member, new Map([[memberId, Buffer.from('assignment')]]))
   return member
 }

@@ -1,0 +1,106 @@
+import type { Clock } from '../record/clock.js'
+
+interface Timer {
+  readonly at: number
+  /** Timers of one instant run in the order they were set. */
+  readonly order: number
+  readonly fn: () => void
+}
+
+/** Turns of the event loop in which nothing happens before all is taken to be quiet. */
+const QUIET_TURNS = 4
+/** Work that goes on for longer without the time moving will not end by itself. */
+const MAX_TURNS = 100_000
+
+/**
+ * A clock that stands still until told to move: hours of windows, delays and sessions pass in a moment, always the same way.
+ *
+ * Give the same one to `createEmbeddedBroker` and `embedded`.
+ *
+ * @example
+ * const clock = new VirtualClock()
+ * const broker = createEmbeddedBroker({ clock })
+ * const cluster = embedded({ broker, clock })
+ * await clock.advance(60_000)
+ */
+export class VirtualClock implements Clock {
+  private time: number
+  private timers: Timer[] = []
+  private order = 0
+  private advancing = false
+
+  /** @param start the time it begins with, in milliseconds since the epoch */
+  constructor(start = 0) {
+    this.time = start
+  }
+
+  now(): number {
+    return this.time
+  }
+
+  after(ms: number, fn: () => void): () => void {
+    const timer: Timer = { at: this.time + Math.max(0, ms), order: this.order++, fn }
+    this.insert(timer)
+    return () => {
+      const index = this.timers.indexOf(timer)
+      if (index >= 0) this.timers.splice(index, 1)
+    }
+  }
+
+  /** Timers that are set and have not run. */
+  get pendingTimers(): number {
+    return this.timers.length
+  }
+
+  /**
+   * Moves the time on by `ms`. Timers that come due run in order of time, each at its own time, and what they set off is done before the next.
+   *
+   * @throws what a timer's function throws
+   */
+  async advance(ms: number): Promise<void> {
+    if (this.advancing) throw new Error('advance() was called while another one is under way: await each call')
+    this.advancing = true
+    try {
+      const end = this.time + ms
+      await this.settle()
+      for (;;) {
+        const timer = this.timers[0]
+        if (timer === undefined || timer.at > end) break
+        this.timers.shift()
+        this.time = Math.max(this.time, timer.at)
+        timer.fn()
+        await this.settle()
+      }
+      this.time = end
+    } finally {
+      this.advancing = false
+    }
+  }
+
+  /** Waits until all that is under way in this process waits for time to pass. Sockets, files and compression are not seen. */
+  async settle(): Promise<void> {
+    let quiet = 0
+    for (let turns = 0; quiet < QUIET_TURNS; turns++) {
+      if (turns === MAX_TURNS) throw new Error(`something goes on for ever without waiting for the clock: after ${MAX_TURNS} turns of the event loop there was still work`)
+      const before = this.order
+      await new Promise<void>((resolve) => setImmediate(resolve))
+      quiet = before === this.order && !hasImmediates() ? quiet + 1 : 0
+    }
+  }
+
+  private insert(timer: Timer): void {
+    let low = 0
+    let high = this.timers.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if ((this.timers[middle] as Timer).at <= timer.at) low = middle + 1
+      else high = middle
+    }
+    this.timers.splice(low, 0, timer)
+  }
+}
+
+/** Whether somebody waits for the next turn of the event loop. */
+function hasImmediates(): boolean {
+  return process.getActiveResourcesInfo().includes('Immediate')
+}
