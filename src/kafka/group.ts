@@ -1,7 +1,7 @@
 import type { GroupMember, GroupOptions, JoinResult, LogGroup } from '../log/port.js'
 import type { Address } from './connections.js'
 import type { Cluster } from './cluster.js'
-import { ERROR, Unanswered, check } from './errors.js'
+import { ERROR, check, closedError } from './errors.js'
 import type { Lane } from './lane.js'
 import { Heartbeat } from './protocol/heartbeat.js'
 import { JoinGroup } from './protocol/join-group.js'
@@ -15,17 +15,16 @@ const LEAVE_MS = 5_000
 const HEARTBEAT_PART = 1 / 3
 
 export class KafkaGroup implements LogGroup {
-  private readonly closing = new AbortController()
-  private readonly signal: AbortSignal
-  private lane: Lane
-  private closed = false
+  private readonly lane: Lane
+  private calls = new AbortController()
+  private signal: AbortSignal
 
   constructor(
     private readonly cluster: Cluster,
     private readonly options: GroupOptions,
   ) {
     this.lane = cluster.lane()
-    this.signal = AbortSignal.any([cluster.signal, this.closing.signal])
+    this.signal = AbortSignal.any([cluster.signal, this.calls.signal])
   }
 
   async join(memberId: string, protocol: string, metadata: Buffer): Promise<JoinResult> {
@@ -65,8 +64,11 @@ export class KafkaGroup implements LogGroup {
   }
 
   async leave(member: GroupMember): Promise<void> {
-    // A join under way holds its connection until the coordinator answers.
-    this.lane.reset(new Unanswered('the member leaves the group', true))
+    // A join under way holds its connection until the coordinator answers, and must not be tried again.
+    this.calls.abort()
+    this.lane.reset(closedError())
+    this.calls = new AbortController()
+    this.signal = AbortSignal.any([this.cluster.signal, this.calls.signal])
     await this.attempt('leaving', LEAVE_MS, async (address) => {
       const { error } = await this.lane.send(address, LeaveGroup, member, LEAVE_MS)
       if (error !== ERROR.unknownMemberId) check(error, `leaving group '${member.group}'`)
@@ -74,9 +76,7 @@ export class KafkaGroup implements LogGroup {
   }
 
   close(): void {
-    if (this.closed) return
-    this.closed = true
-    this.closing.abort()
+    this.calls.abort()
     this.cluster.closeLane(this.lane)
   }
 
