@@ -188,8 +188,9 @@ export class KafkaProducer implements LogProducer {
   }
 
   private async addPartitions(partitions: readonly TopicPartition[]): Promise<void> {
+    // Where the broker refuses there is no transaction to abort, and it would refuse that too.
+    await this.requests.addPartitions(this.transaction(), partitions, this.deadline(), () => (this.started = true))
     this.started = true
-    await this.requests.addPartitions(this.transaction(), partitions, this.deadline())
   }
 
   /** After the end of a transaction. */

@@ -241,7 +241,8 @@ export class Sender {
   /** After a try that failed: plans another, or gives the transaction up. Returns whether leaders are to be looked up. */
   private setBack(queue: PartitionQueue, failure: unknown): boolean {
     const first = queue.first as QueuedBatch
-    if (mayHaveArrived(failure)) first.uncertain = true
+    // What never left, for want of a leader, cannot arrive.
+    if (first.stamped !== undefined && mayHaveArrived(failure)) first.uncertain = true
     const refresh = refreshAfter(failure)
     const delay = retryDelay(first.tries - 1)
     const inTime = Date.now() + delay - first.firstSentAt < this.options.deliveryMs

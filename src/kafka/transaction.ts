@@ -46,12 +46,12 @@ export class TransactionRequests {
     })
   }
 
-  /** @throws LogError */
-  addPartitions(identity: TransactionIdentity, partitions: readonly TopicPartition[], until: number): Promise<void> {
+  /** `onUnanswered` is called for a try that may have been carried out. @throws LogError */
+  addPartitions(identity: TransactionIdentity, partitions: readonly TopicPartition[], until: number, onUnanswered: () => void): Promise<void> {
     const what = `adding partitions to the transaction of '${identity.transactionalId}'`
     const topics = [...new Set(partitions.map(({ topic }) => topic))]
     return this.cluster.retry({ what, until, signal: this.signal, topics, ...this.subject() }, async () => {
-      const { results } = await this.toCoordinator(AddPartitionsToTxn, { ...identity, partitions })
+      const { results } = await reportingSilence(onUnanswered, () => this.toCoordinator(AddPartitionsToTxn, { ...identity, partitions }))
       // One partition refused, the others are not attempted: the first says why.
       checkEach(results.filter(({ error }) => error !== ERROR.operationNotAttempted), what)
       checkEach(results, what)
