@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { builtInCodecs, compressionNumber, type Codec, type CodecLookup, type CompressionName } from '../log/batch/compression.js'
+import { MillraceError, errorMessage } from '../record/error.js'
 
 interface KafkaJsCodec {
   compress(encoder: { readonly buffer: Buffer }): Promise<Buffer> | Buffer
@@ -18,18 +19,19 @@ export const kafkaCodecs: CodecLookup = (name) => {
   if (factory === undefined) return undefined
   const known = adapted.get(name)
   if (known?.factory === factory) return known.codec
-  const codec = adapt(factory)
+  const codec = adapt(name, factory)
   if (codec !== undefined) adapted.set(name, { factory, codec })
   return codec
 }
 
-function adapt(factory: () => KafkaJsCodec): Codec | undefined {
+function adapt(name: CompressionName, factory: () => KafkaJsCodec): Codec | undefined {
   let codec: KafkaJsCodec
   try {
     codec = factory()
-  } catch {
-    // kafkajs's place-holder for a codec that is not installed throws.
-    return undefined
+  } catch (error) {
+    // kafkajs's place-holder for a codec that is not registered.
+    if ((error as Error).name === 'KafkaJSNotImplemented') return undefined
+    throw new MillraceError('UNSUPPORTED_FORMAT', `the codec registered for ${name} compression cannot be set up: ${errorMessage(error)}`, { cause: error })
   }
   return {
     compress: async (records) => codec.compress({ buffer: records }),

@@ -28,15 +28,21 @@ export function compressionNumber(name: CompressionName): number {
   return NUMBER[name]
 }
 
+/** What to install for the others, and what kafkajs calls them. */
+const ELSEWHERE: Partial<Record<CompressionName, { readonly packages: string; readonly type: string }>> = {
+  snappy: { packages: 'kafkajs-snappy', type: 'Snappy' },
+  lz4: { packages: 'lz4-napi', type: 'LZ4' },
+  zstd: { packages: 'fzstd @bokuweb/zstd-wasm', type: 'ZSTD' },
+}
+
 export function codecFor(name: CompressionName, lookup: CodecLookup): Codec {
   const codec = lookup(name)
-  if (codec === undefined) {
-    throw new MillraceError(
-      'UNSUPPORTED_FORMAT',
-      `no codec for ${name} compression: register one with kafkajs, e.g. CompressionCodecs[CompressionTypes.${name.toUpperCase()}] = ... (kafkajs-snappy, kafkajs-lz4, @kafkajs/zstd)`,
-    )
-  }
-  return codec
+  if (codec !== undefined) return codec
+  const { packages = '', type = name } = ELSEWHERE[name] ?? {}
+  throw new MillraceError(
+    'UNSUPPORTED_FORMAT',
+    `no codec for ${name} compression is registered: npm install ${packages}, and set CompressionCodecs[CompressionTypes.${type}] of kafkajs to a function that returns { compress({ buffer }), decompress(buffer) }`,
+  )
 }
 
 /** The codec for the number in a batch's attributes. */
