@@ -73,7 +73,7 @@ export class LogCluster implements Cluster {
   }
 
   async produce(options: ProduceOptions): Promise<number> {
-    return produce(await this.client(), options)
+    return produce(await this.client(), this.host.clock, options)
   }
 
   async *read(options: ReadOptions): AsyncGenerator<RawRecord> {

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Encoded } from '../log/batch/write.js'
 import type { LogClient } from '../log/port.js'
+import type { Clock } from '../record/clock.js'
 import { MillraceError } from '../record/error.js'
 import type { HeadersInput } from '../record/headers.js'
 import { LogRecord, record as newRecord } from '../record/record.js'
@@ -37,7 +38,7 @@ const schema = z.strictObject({
 const WINDOW_BYTES = 8 * 1024 * 1024
 
 /** `cluster.produce`: encodes into batches of a window, waits for each window to be acknowledged. */
-export async function produce(log: LogClient, options: ProduceOptions): Promise<number> {
+export async function produce(log: LogClient, clock: Clock, options: ProduceOptions): Promise<number> {
   const { topic, records, compression } = parseOptions(schema, options, 'produce')
   const info = (await log.topics([topic])).get(topic)
   if (info === undefined) throw new MillraceError('MISSING_TOPIC', `produce: topic '${topic}' does not exist. Create it first: cluster.createTopics([{ topic: '${topic}' }])`)
@@ -47,7 +48,7 @@ export async function produce(log: LogClient, options: ProduceOptions): Promise<
     const outputs = new Outputs([info], compression === 'none')
     const output = outputs.topic(topic)
     if (output === undefined) return 0
-    for await (const { key = null, value, headers, timestamp = Date.now(), partition } of records) {
+    for await (const { key = null, value, headers, timestamp = clock.now(), partition } of records) {
       const record = newRecord({ key, value, timestamp }) as LogRecord<Encoded, Encoded>
       output.append(record, partition ?? output.partitionOf(record, key), key, value, headers)
       if (outputs.bytes >= WINDOW_BYTES) await producer.send(outputs.take(true))

@@ -1,9 +1,10 @@
-import { builtInCodecs, codecByNumber } from '../log/batch/compression.js'
+import { codecByNumber } from '../log/batch/compression.js'
 import { CommittedFilter } from '../log/batch/committed.js'
 import { viewBatch, withUncompressed, type BatchView } from '../log/batch/read.js'
 import { logError, reactionTo } from '../log/error.js'
 import type { Fetched, LogError } from '../log/port.js'
 import { MillraceError, errorMessage } from '../record/error.js'
+import { embeddedCodecs } from './codecs.js'
 import type { FetchAnswer } from './partition.js'
 
 /** How far to uncompress ahead: it can be a thousand times as large afterwards. */
@@ -125,7 +126,7 @@ export class FetchedPartition {
 
   private async uncompressOne(entry: Entry, batch: BatchView): Promise<void> {
     try {
-      const records = await codecByNumber(batch.compression, builtInCodecs).decompress(batch.bytes.subarray(batch.records))
+      const records = await codecByNumber(batch.compression, embeddedCodecs).decompress(batch.bytes.subarray(batch.records))
       entry.batch = withUncompressed(batch, records)
     } catch (error) {
       if (this.dropped) return

@@ -1,9 +1,10 @@
-import { builtInCodecs, codecFor, compressionNumber } from '../log/batch/compression.js'
+import { codecFor, compressionNumber } from '../log/batch/compression.js'
 import { AT } from '../log/batch/header.js'
 import { stampBatch, type OutputBatch } from '../log/batch/write.js'
 import { logError, reactionTo } from '../log/error.js'
 import type { GroupMember, LogError, LogProducer, PartitionOffset, ProducerOptions, Reaction, TraceStep } from '../log/port.js'
 import { MillraceError, errorMessage } from '../record/error.js'
+import { embeddedCodecs } from './codecs.js'
 import type { Faults } from './faults.js'
 import type { Groups } from './groups.js'
 import { Lifetime, closedError } from './lifetime.js'
@@ -134,7 +135,7 @@ export class EmbeddedProducer implements LogProducer {
 
   private async compressed(batch: OutputBatch): Promise<Uint8Array | undefined> {
     const { compression } = this.options
-    return compression === 'none' ? undefined : codecFor(compression, builtInCodecs).compress(batch.bytes.subarray(AT.records))
+    return compression === 'none' ? undefined : codecFor(compression, embeddedCodecs).compress(batch.bytes.subarray(AT.records))
   }
 
   private append(batch: OutputBatch, compressed: Uint8Array | undefined): void {

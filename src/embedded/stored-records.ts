@@ -1,8 +1,9 @@
-import { builtInCodecs, codecByNumber } from '../log/batch/compression.js'
+import { codecByNumber } from '../log/batch/compression.js'
 import { CommittedFilter } from '../log/batch/committed.js'
 import { BatchReader, viewBatch, withUncompressed, type BatchView } from '../log/batch/read.js'
 import type { Headers } from '../record/headers.js'
 import type { LogRecord } from '../record/record.js'
+import { embeddedCodecs } from './codecs.js'
 import type { PartitionLog } from './partition.js'
 
 /** One record of a topic, as a plain object. */
@@ -45,7 +46,7 @@ export async function offsetAt(log: PartitionLog, topic: string, partition: numb
 }
 
 async function readBatch(batch: BatchView, topic: string, partition: number, fromOffset: number): Promise<LogRecord<Buffer | null, Buffer | null>[]> {
-  const plain = batch.compression === 0 ? batch : withUncompressed(batch, await codecByNumber(batch.compression, builtInCodecs).decompress(batch.bytes.subarray(batch.records)))
+  const plain = batch.compression === 0 ? batch : withUncompressed(batch, await codecByNumber(batch.compression, embeddedCodecs).decompress(batch.bytes.subarray(batch.records)))
   const reader = new BatchReader(plain, { topic, partition, bytes: plain.bytes, marks: undefined }, fromOffset)
   const records: LogRecord<Buffer | null, Buffer | null>[] = []
   for (let record = reader.next(-1); record !== undefined; record = reader.next(-1)) records.push(record)

@@ -1,4 +1,10 @@
-export { createEmbeddedBroker, type EmbeddedBroker, type EmbeddedBrokerOptions } from '../embedded/broker.js'
-export type { Fault, FaultPoint } from '../embedded/faults.js'
+export { createTestKit, type KitReadOptions, type TestKit, type TestKitOptions } from './test-kit.js'
+export type { RunningPipeline } from './running-pipeline.js'
+export type { FeedRecord, TestTopic, TestTopics, TopicKey, TopicSerdes, TopicValue, WrittenRecord } from './topic-records.js'
+export { VirtualClock } from './virtual-clock.js'
+export { clockScheduler } from './clock-scheduler.js'
+
+export { createEmbeddedBroker, type EmbeddedBroker, type EmbeddedBrokerOptions, type GroupSnapshot, type OpenTransaction, type StoredRecord } from '../embedded/broker.js'
+export type { FailingCall, Fault, FaultPoint, InjectedFault, SlowCall } from '../embedded/faults.js'
 export type { Clock } from '../record/clock.js'
 export { record, type NewRecord } from '../record/record.js'

@@ -1,4 +1,5 @@
 import type { Clock } from '../record/clock.js'
+import { durationMs, type Duration } from '../record/duration.js'
 
 interface Timer {
   readonly at: number
@@ -21,7 +22,7 @@ const MAX_TURNS = 100_000
  * const clock = new VirtualClock()
  * const broker = createEmbeddedBroker({ clock })
  * const cluster = embedded({ broker, clock })
- * await clock.advance(60_000)
+ * await clock.advance('1m')
  */
 export class VirtualClock implements Clock {
   private time: number
@@ -53,28 +54,25 @@ export class VirtualClock implements Clock {
   }
 
   /**
-   * Moves the time on by `ms`. Timers that come due run in order of time, each at its own time, and what they set off is done before the next.
+   * Moves the time on. Timers that come due run in order of time, each at its own time, and what they set off is done before the next.
    *
-   * @throws what a timer's function throws
+   * @throws MillraceError INVALID_OPTIONS if `by` is no duration; what a timer's function throws
    */
-  async advance(ms: number): Promise<void> {
-    if (this.advancing) throw new Error('advance() was called while another one is under way: await each call')
-    this.advancing = true
-    try {
-      const end = this.time + ms
+  advance(by: Duration): Promise<void> {
+    const end = this.time + durationMs(by, 'advance')
+    return this.moving(async () => {
       await this.settle()
-      for (;;) {
-        const timer = this.timers[0]
-        if (timer === undefined || timer.at > end) break
-        this.timers.shift()
-        this.time = Math.max(this.time, timer.at)
-        timer.fn()
-        await this.settle()
-      }
+      while ((this.timers[0]?.at ?? Infinity) <= end) await this.runFirst()
       this.time = end
-    } finally {
-      this.advancing = false
-    }
+    })
+  }
+
+  /** Moves the time on to the next timer and runs it; false, without moving, where none is set. */
+  advanceToNext(): Promise<boolean> {
+    return this.moving(async () => {
+      await this.settle()
+      return this.runFirst()
+    })
   }
 
   /** Waits until all that is under way in this process waits for time to pass. Sockets, files and compression are not seen. */
@@ -85,6 +83,25 @@ export class VirtualClock implements Clock {
       const before = this.order
       await new Promise<void>((resolve) => setImmediate(resolve))
       quiet = before === this.order && !hasImmediates() ? quiet + 1 : 0
+    }
+  }
+
+  private async runFirst(): Promise<boolean> {
+    const timer = this.timers.shift()
+    if (timer === undefined) return false
+    this.time = Math.max(this.time, timer.at)
+    timer.fn()
+    await this.settle()
+    return true
+  }
+
+  private async moving<T>(move: () => Promise<T>): Promise<T> {
+    if (this.advancing) throw new Error('the time is being moved already: await each call of advance()')
+    this.advancing = true
+    try {
+      return await move()
+    } finally {
+      this.advancing = false
     }
   }
 

@@ -1,0 +1,11 @@
+import { gunzipSync, gzipSync } from 'node:zlib'
+import type { Codec, CodecLookup } from '../log/batch/compression.js'
+
+/** In the calling thread: a virtual clock waits until nothing is under way, and cannot see what other threads do. */
+const gzip: Codec = {
+  compress: async (records) => gzipSync(records),
+  decompress: async (records) => gunzipSync(records),
+}
+
+/** The codecs of the broker in this process. */
+export const embeddedCodecs: CodecLookup = (name) => (name === 'gzip' ? gzip : undefined)
