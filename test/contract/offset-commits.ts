@@ -15,8 +15,9 @@ export const offsetCommits: readonly ContractCase[] = [
       const state = async (): Promise<unknown> => ({ outputs: await readAll(client, topic, 0), offsets: await newClient().committedOffsets(member.group, at) })
       expect(await state()).toEqual({ outputs: [], offsets: [undefined, undefined] })
 
-      await sender.send([batchOf(topic, 0, ['a'])])
+      const sent = sender.send([batchOf(topic, 0, ['a'])])
       await sender.commit([{ topic, partition: 0, offset: 3 }], member)
+      await sent
       const committed = { outputs: ['a'], offsets: [3, undefined] }
       expect(await state()).toEqual(committed)
 
