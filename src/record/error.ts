@@ -27,6 +27,7 @@ export type ErrorCode =
   | 'RECORD_FAILED'
   | 'DECODE_FAILED'
   | 'ENCODE_FAILED'
+  | 'ATTEMPT_TIMEOUT'
   | 'SLICE_COMPLETED_EARLY'
   | 'SLICE_SUBSCRIBED_LATE'
   | 'SLICE_STALLED'
@@ -64,5 +65,10 @@ export class MillraceError extends Error {
 
 /** The text of anything that was thrown: user code throws strings and plain objects too. */
 export function errorMessage(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  try {
+    return String(error instanceof Error ? error.message : error)
+  } catch {
+    // An object without a prototype, a toString that throws.
+    return `${typeof error} without text`
+  }
 }

@@ -11,6 +11,8 @@ export class FailedRecord<K = unknown, V = unknown> {
     readonly error: unknown,
     /** Name of the step that failed: "decode", or the name given to it. */
     readonly step: string,
+    /** How often the step was tried, the first time included. */
+    readonly attempts: number = 1,
   ) {}
 
   /** The record as its partition holds it, byte for byte. */

@@ -50,7 +50,27 @@ function toEntries(headers: HeadersInput): Entry[] {
 
 /** The header section of a record, its count first, ready to be copied into a batch. */
 export function encodeHeaders(headers: HeadersInput): Buffer {
-  const entries = toEntries(headers)
+  return encodeEntries(toEntries(headers))
+}
+
+/**
+ * The header section that begins at `start` of `bytes`, with what it has of `names` taken out and `added` put behind.
+ * All else stays as it is, bytes, order and repeated names included.
+ */
+export function replaceHeaders(bytes: Buffer, start: number, names: ReadonlySet<string>, added: HeadersInput): Buffer {
+  const entries: Entry[] = []
+  const count = readVarint(bytes, start)
+  for (let i = 0, pos = cursor.pos; i < count; i++) {
+    const nameLength = readVarint(bytes, pos)
+    const name = bytes.subarray(cursor.pos, cursor.pos + nameLength)
+    const valueLength = readVarint(bytes, cursor.pos + nameLength)
+    pos = cursor.pos + Math.max(0, valueLength)
+    if (!names.has(name.toString('utf8'))) entries.push([name, valueLength < 0 ? null : bytes.subarray(cursor.pos, pos)])
+  }
+  return encodeEntries([...entries, ...toEntries(added)])
+}
+
+function encodeEntries(entries: readonly Entry[]): Buffer {
   let size = varintSize(entries.length)
   for (const [name, value] of entries) {
     size += varintSize(name.length) + name.length + varintSize(value === null ? -1 : value.length) + (value?.length ?? 0)

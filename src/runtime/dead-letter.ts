@@ -1,18 +1,60 @@
-import { MillraceError, errorMessage } from '../record/error.js'
-import type { HeadersInput } from '../record/headers.js'
-import type { RawRecord } from '../record/record.js'
+import { MillraceError } from '../record/error.js'
+import type { FailedRecord } from '../record/failed-record.js'
+import { failureHeaderNames, failureHeaders, failureOf, shortened, type FailureHeaders } from '../record/failure-headers.js'
+import { encodeHeaders, replaceHeaders, type HeadersInput } from '../record/headers.js'
+import type { LogRecord } from '../record/record.js'
+import { Mark, mark } from './accounting.js'
+import type { TopicOutput } from './outputs.js'
 
-/** Longer messages are cut, so that a dead letter never outgrows what the broker takes. */
-const MESSAGE_LIMIT = 1_000
+/** Enough for the frames of user code and a cause or two. */
+export const DEFAULT_STACK_BYTES = 4_096
 
-/** Headers of a dead letter: where it came from and why. One bounded set, overwritten if the record has been here before. */
-export function deadLetterHeaders(record: RawRecord, error: unknown, step: string): HeadersInput {
-  const { topic, partition, offset } = record.origin
-  return {
-    ...record.headers,
-    'millrace.origin': `${topic}/${partition}/${offset}`,
-    'millrace.step': step,
-    'millrace.error': error instanceof MillraceError ? error.code : error instanceof Error ? error.name : typeof error,
-    'millrace.message': errorMessage(error).slice(0, MESSAGE_LIMIT),
+/** How a dead letter says what happened: under the names of a preset, or with headers of the user's own making. */
+export type DeadLetterHeaders = FailureHeaders | ((failed: FailedRecord) => HeadersInput)
+
+/**
+ * Writes a failed record as it was read, key, value and headers byte for byte, and behind its headers those that tell of the failure.
+ * Earlier ones of the same names are taken out, so that a record that fails again and again does not grow.
+ *
+ * The stack, then the message are cut until the record fits the topic.
+ *
+ * @throws MillraceError RECORD_TOO_LARGE where it does not fit even so; ENCODE_FAILED if it was never read from a log and is not bytes
+ */
+export function writeDeadLetter(output: TopicOutput, failed: FailedRecord, headers: DeadLetterHeaders = 'millrace', maxStackBytes = DEFAULT_STACK_BYTES): void {
+  const raw = failed.raw as LogRecord<Buffer | null, Buffer | null>
+  const key = bytesOf(raw.key, 'key', raw)
+  const value = bytesOf(raw.value, 'value', raw)
+  const { partition } = raw.origin
+  const section = headers instanceof Function ? ownHeaders(raw, headers(failed)) : presetHeaders(raw, failed, headers, maxStackBytes, (tried) => output.excessBytes(key, value, tried))
+  output.appendWhole(raw, partition < 0 ? output.partitionOf(raw, key) : partition % output.partitions, key, value, section)
+  mark(failed.record, Mark.failed)
+}
+
+function presetHeaders(raw: LogRecord<unknown, unknown>, failed: FailedRecord, preset: FailureHeaders, maxStackBytes: number, excessOf: (section: Buffer) => number): Buffer {
+  let failure = failureOf(failed, maxStackBytes)
+  for (;;) {
+    const section = withHeaders(raw, failureHeaderNames(preset), failureHeaders(failure, preset))
+    const excess = excessOf(section)
+    if (excess <= 0 || (failure.stack === '' && failure.message === '')) return section
+    failure = shortened(failure, excess)
   }
+}
+
+function ownHeaders(raw: LogRecord<unknown, unknown>, headers: HeadersInput): Buffer {
+  return withHeaders(raw, new Set(Object.keys(headers)), headers)
+}
+
+function withHeaders(raw: LogRecord<unknown, unknown>, names: ReadonlySet<string>, added: HeadersInput): Buffer {
+  return raw.start < 0 ? replaceHeaders(encodeHeaders(raw.headers), 0, names, added) : replaceHeaders(raw.source.bytes, raw.headersStart(), names, added)
+}
+
+/** What was read is bytes; only records that user code made can be anything else. */
+function bytesOf(part: unknown, name: string, record: LogRecord<unknown, unknown>): Uint8Array | null {
+  if (part === null || part instanceof Uint8Array) return part
+  if (typeof part === 'string') return Buffer.from(part, 'utf8')
+  throw new MillraceError(
+    'ENCODE_FAILED',
+    `the ${name} of ${record.id}, which failed, is a ${typeof part} and was never read from a topic, so there are no bytes to store: derive records with record.with({ ... }) instead of record({ ... })`,
+    { origin: record.origin },
+  )
 }

@@ -1,4 +1,4 @@
-import { BatchWriter, type Encoded, type OutputBatch } from '../log/batch/write.js'
+import { BatchWriter, singleBatchSize, type Encoded, type OutputBatch } from '../log/batch/write.js'
 import { partitionOfKey } from '../log/partitioner.js'
 import { MillraceError } from '../record/error.js'
 import type { HeadersInput } from '../record/headers.js'
@@ -16,6 +16,7 @@ const SINGLE_RECORD_OVERHEAD = 128
 /** Where the outputs of a transaction for one topic gather, encoded, until they are sent. */
 export class TopicOutput {
   private readonly writers: (BatchWriter | undefined)[]
+  private readonly limit: number
   private readonly largest: number
   private readonly batchBytes: number
   private turn = 0
@@ -28,9 +29,9 @@ export class TopicOutput {
     /** Compressed batches get smaller than what is counted here; only the broker can judge their size. */
     checkSize: boolean,
   ) {
-    const limit = maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES
-    this.largest = checkSize && maxMessageBytes !== undefined ? limit : Number.POSITIVE_INFINITY
-    this.batchBytes = Math.min(BATCH_BYTES, limit)
+    this.limit = maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES
+    this.largest = checkSize && maxMessageBytes !== undefined ? this.limit : Number.POSITIVE_INFINITY
+    this.batchBytes = Math.min(BATCH_BYTES, this.limit)
     this.writers = new Array<BatchWriter | undefined>(partitions).fill(undefined)
   }
 
@@ -45,6 +46,19 @@ export class TopicOutput {
     this.checkFits((key?.length ?? 0) + (value?.length ?? 0), record)
     this.records++
     this.writer(partition).append(key, value, headers ?? record, record.timestamp)
+  }
+
+  /** A record with a finished header section, checked to the byte. */
+  appendWhole(record: LogRecord<unknown, unknown>, partition: number, key: Uint8Array | null, value: Uint8Array | null, headers: Buffer): void {
+    const size = singleBatchSize(key, value, headers.length)
+    if (size > this.largest) throw this.tooLarge(size, record)
+    this.records++
+    this.writer(partition).append(key, value, headers, record.timestamp)
+  }
+
+  /** Bytes that such a record has too many for the topic, as far as it is known what it takes; compression is not foreseen. */
+  excessBytes(key: Uint8Array | null, value: Uint8Array | null, headers: Buffer): number {
+    return singleBatchSize(key, value, headers.length) - this.limit
   }
 
   /** Kafka's default for a key; the record's own partition, modulo, without one: that keeps its order. */
@@ -85,8 +99,11 @@ export class TopicOutput {
   }
 
   private checkFits(size: number, record: LogRecord<unknown, unknown>): void {
-    if (size + SINGLE_RECORD_OVERHEAD <= this.largest) return
-    throw new MillraceError(
+    if (size + SINGLE_RECORD_OVERHEAD > this.largest) throw this.tooLarge(size, record)
+  }
+
+  private tooLarge(size: number, record: LogRecord<unknown, unknown>): MillraceError {
+    return new MillraceError(
       'RECORD_TOO_LARGE',
       `a record of ${size} bytes for '${this.topic}', made from ${record.id}, is larger than the topic takes (max.message.bytes=${this.largest}): raise the topic's limit, make the record smaller, or set compression`,
       { origin: record.origin },

@@ -3,10 +3,11 @@ import type { LogClient, LogProducer, LogReader, PartitionOffset, TopicInfo, Tra
 import { LogRecord } from '../record/record.js'
 import { sleep, type Clock } from '../record/clock.js'
 import { MillraceError, errorMessage, type ErrorCode } from '../record/error.js'
+import { FailedRecord } from '../record/failed-record.js'
 import type { Logger } from '../record/logger.js'
 import { Mark, Tally, mark } from './accounting.js'
 import type { Commit, TaskCommit } from './commit.js'
-import { deadLetterHeaders } from './dead-letter.js'
+import { writeDeadLetter } from './dead-letter.js'
 import { Membership, type Assignment } from './membership.js'
 import { Outputs } from './outputs.js'
 import { checkPlan, planOf, taskCount, type CheckedPlan, type Plan } from './plan.js'
@@ -399,7 +400,7 @@ export class Pipeline {
     mark(record, Mark.failed)
     if (typeof onError === 'object') {
       const output = this.outputs.topic(onError.deadLetter)
-      output?.append(record, record.source.partition % output.partitions, record.key as Buffer | null, record.value as Buffer | null, deadLetterHeaders(record, cause, 'project'))
+      if (output !== undefined) writeDeadLetter(output, new FailedRecord(record, cause, 'project', suspicion.runs))
     }
     this.host.logger.error({ origin: record.origin, error: errorMessage(cause), runs: suspicion.runs, policy: onError }, 'a record failed for good and was taken out')
     const round = new Round([task], { ...this.limits(), live: false, maxRecords: 0 }, this.environment())

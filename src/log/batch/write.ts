@@ -61,8 +61,8 @@ export class BatchWriter {
     this.finish(copyInto(buffer, pos, record.source.bytes, start, end))
   }
 
-  /** `headers` is either a map or the record whose untouched header bytes are copied. */
-  append(key: Encoded, value: Encoded, headers: HeadersInput | LogRecord<unknown, unknown>, timestamp: number): void {
+  /** `headers` is a map, or the record whose untouched header bytes are copied, or such bytes. */
+  append(key: Encoded, value: Encoded, headers: HeadersInput | LogRecord<unknown, unknown> | Buffer, timestamp: number): void {
     const headerBytes = headerSection(headers)
     const keyBound = boundOf(key)
     const valueBound = boundOf(value)
@@ -145,6 +145,13 @@ export class BatchWriter {
   }
 }
 
+/** Size of a batch that holds one record, uncompressed; `headerBytes` is the length of its header section. */
+export function singleBatchSize(key: Uint8Array | null, value: Uint8Array | null, headerBytes: number): number {
+  // Attributes and two deltas of zero.
+  const body = 3 + guessSection(key) + guessSection(value) + headerBytes
+  return AT.records + varintSize(body) + body
+}
+
 export interface BatchStamp {
   readonly producerId: bigint
   readonly producerEpoch: number
@@ -175,7 +182,8 @@ export function stampBatch(batch: OutputBatch, stamp: BatchStamp): Buffer {
 
 const EMPTY_HEADERS = Buffer.from([0])
 
-function headerSection(headers: HeadersInput | LogRecord<unknown, unknown>): Buffer {
+function headerSection(headers: HeadersInput | LogRecord<unknown, unknown> | Buffer): Buffer {
+  if (Buffer.isBuffer(headers)) return headers
   if (headers === NO_HEADERS) return EMPTY_HEADERS
   if (headers instanceof LogRecord) {
     if (headers.raw & RAW_HEADERS) return headers.source.bytes.subarray(headers.headersStart(), headers.end)
