@@ -35,6 +35,9 @@ export function viewBatch(source: Buffer, at: number, where: string): BatchView 
     throw new MillraceError('UNSUPPORTED_FORMAT', `${where}: record format ${magic} is older than Kafka 0.11; only format 2 is read. Rewrite the topic with a current message format`)
   }
   const length = source.readInt32BE(at + AT.batchLength) + LENGTH_OVERHEAD
+  if (length < AT.records) {
+    throw new MillraceError('CORRUPT_BATCH', `${where}: a batch says that it is ${length} bytes long, less than its header: it was damaged on disk or on the way`, { retryable: true })
+  }
   if (source.length - at < length) return undefined
   const bytes = source.subarray(at, at + length)
   const baseOffset = readInt64(bytes, AT.baseOffset)
