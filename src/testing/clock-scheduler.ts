@@ -55,6 +55,15 @@ export function clockScheduler(clock: Clock): SchedulerLike {
   }
 }
 
+/** The time RxJS's default scheduler has: the system's, or inside `run` of a TestScheduler its frames. */
+export const rxjsClock: Clock = {
+  now: () => asyncScheduler.now(),
+  after(ms, fn) {
+    const action = asyncScheduler.schedule(fn, ms)
+    return () => action.unsubscribe()
+  },
+}
+
 const real = { schedule: asyncScheduler.schedule, now: asyncScheduler.now }
 let users = 0
 

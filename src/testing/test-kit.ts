@@ -12,7 +12,19 @@ import { duration, objectWith, parseOptions, topicName } from '../runtime/option
 import { useClockInPipelines } from './clock-scheduler.js'
 import { memberContext } from './member-context.js'
 import { PipelineRun, type RunningPipeline } from './running-pipeline.js'
-import { decoded, encoded, serdesShape, testTopics, type FeedRecord, type TestTopics, type TopicKey, type TopicSerdes, type TopicValue, type WrittenRecord } from './topic-records.js'
+import {
+  decoded,
+  encoded,
+  feedRecord,
+  serdesShape,
+  testTopics,
+  type FeedRecord,
+  type TestTopics,
+  type TopicKey,
+  type TopicSerdes,
+  type TopicValue,
+  type WrittenRecord,
+} from './topic-records.js'
 import { VirtualClock } from './virtual-clock.js'
 
 export interface TestKitOptions<Topics extends TestTopics = TestTopics> {
@@ -75,15 +87,7 @@ const schema = z.strictObject({
 
 const serdesSchema = z.strictObject(serdesShape)
 const readSchema = z.strictObject({ ...serdesShape, from: z.enum(['last-read', 'earliest']).default('last-read') })
-const feedSchema = z.array(
-  z.strictObject({
-    key: z.unknown().optional(),
-    value: z.unknown().refine((value) => value !== undefined, { message: 'give a value; null is a tombstone' }),
-    headers: z.custom<NonNullable<FeedRecord['headers']>>((given) => typeof given === 'object' && given !== null, { message: 'expected an object' }).optional(),
-    timestamp: z.number().int().optional(),
-    partition: z.number().int().min(0).optional(),
-  }),
-)
+const feedSchema = z.array(feedRecord)
 
 /** A pipeline that has not ended after so much virtual time will not. */
 const STOP_WITHIN_MS = 60 * 60_000

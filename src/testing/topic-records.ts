@@ -67,6 +67,14 @@ export const testTopics = z.record(
   z.strictObject({ partitions: positiveInteger.default(1), config: z.record(z.string(), z.string()).optional(), ...serdesShape }),
 )
 
+export const feedRecord = z.strictObject({
+  key: z.unknown().optional(),
+  value: z.unknown().refine((value) => value !== undefined, { message: 'give a value; null is a tombstone' }),
+  headers: z.custom<HeadersInput>((given) => typeof given === 'object' && given !== null, { message: 'expected an object' }).optional(),
+  timestamp: z.number().int().optional(),
+  partition: z.number().int().min(0).optional(),
+})
+
 interface Stored {
   readonly partition: number
   readonly offset: number
@@ -106,7 +114,7 @@ export function encoded(topic: string, { key = string(), value = string() }: Giv
     } catch (error) {
       throw new MillraceError('ENCODE_FAILED', `the ${name} of a record for '${topic}' cannot be written as ${by.name}: ${errorMessage(error)}`, { cause: error })
     }
-    throw new MillraceError('ENCODE_FAILED', `the ${name} of a record for '${topic}' is a ${typeof what}: give the topic a serde, e.g. topics: { '${topic}': { ${name}: json() } }`)
+    throw new MillraceError('ENCODE_FAILED', `the ${name} of a record for '${topic}' is of type ${typeof what}, not text or bytes: give a serde for it, e.g. ${name}: json()`)
   }
   return { ...given, key: part('key', key), value: part('value', value) }
 }

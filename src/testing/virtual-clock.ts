@@ -58,9 +58,9 @@ export class VirtualClock implements Clock {
    *
    * @throws MillraceError INVALID_OPTIONS if `by` is no duration; what a timer's function throws
    */
-  advance(by: Duration): Promise<void> {
+  async advance(by: Duration): Promise<void> {
     const end = this.time + durationMs(by, 'advance')
-    return this.moving(async () => {
+    await this.moving(async () => {
       await this.settle()
       while ((this.timers[0]?.at ?? Infinity) <= end) await this.runFirst()
       this.time = end
@@ -81,7 +81,7 @@ export class VirtualClock implements Clock {
     for (let turns = 0; quiet < QUIET_TURNS; turns++) {
       if (turns === MAX_TURNS) throw new Error(`something goes on for ever without waiting for the clock: after ${MAX_TURNS} turns of the event loop there was still work`)
       const before = this.order
-      await new Promise<void>((resolve) => setImmediate(resolve))
+      await turn()
       quiet = before === this.order && !hasImmediates() ? quiet + 1 : 0
     }
   }
@@ -117,7 +117,20 @@ export class VirtualClock implements Clock {
   }
 }
 
+/** Turns that clocks wait for, of this one and of others that settle at the same time: they are nobody's work. */
+let ownTurns = 0
+
+function turn(): Promise<void> {
+  ownTurns++
+  return new Promise<void>((resolve) =>
+    setImmediate(() => {
+      ownTurns--
+      resolve()
+    }),
+  )
+}
+
 /** Whether somebody waits for the next turn of the event loop. */
 function hasImmediates(): boolean {
-  return process.getActiveResourcesInfo().includes('Immediate')
+  return process.getActiveResourcesInfo().filter((kind) => kind === 'Immediate').length > ownTurns
 }
