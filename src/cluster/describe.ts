@@ -9,6 +9,10 @@ export interface Description {
   readonly commitEveryMs: number
   readonly inputs: readonly string[]
   readonly outputs: readonly { readonly topic: string; readonly writtenBy: readonly string[] }[]
+  /** State, and the topic it is restored from: a changelog of the pipeline's own, or the topic that a table shows. */
+  readonly stores: readonly { readonly name: string; readonly kind: string; readonly operator: string; readonly topic: string }[]
+  /** Topics the pipeline both writes and reads. */
+  readonly internal: readonly { readonly topic: string; readonly operator: string }[]
   /** The same as lines of text, for people. */
   toString(): string
 }
@@ -25,13 +29,24 @@ export function describe(pipeline: Observable<unknown>): Description {
   // RxJS links each observable to the one it was made from; operators behind withTransaction are passed over.
   while (at !== undefined && !(at instanceof CommitStream)) at = (at as { source?: Observable<unknown> }).source
   if (at === undefined) throw new MillraceError('OUTSIDE_SOURCE', 'describe takes what withTransaction made: cluster.source(...).pipe(withTransaction(...))')
-  const { group, guarantee, everyMs, inputs, outputs } = at.plan()
-  return Object.defineProperty({ group, guarantee, commitEveryMs: everyMs, inputs, outputs }, 'toString', {
+  const { group, guarantee, everyMs, inputs, outputs, stores, inlets } = at.plan()
+  const description = {
+    group,
+    guarantee,
+    commitEveryMs: everyMs,
+    inputs,
+    outputs,
+    stores: stores.map(({ spec, operator, topic }) => ({ name: spec.name, kind: spec.kind, operator, topic })),
+    internal: inlets.map(({ topic, operator }) => ({ topic, operator })),
+  }
+  return Object.defineProperty(description, 'toString', {
     value(this: Description) {
       return [
         `group ${this.group}, ${this.guarantee}, commit every ${this.commitEveryMs} ms`,
         ...this.inputs.map((topic) => `  reads  ${topic}`),
         ...this.outputs.map(({ topic, writtenBy }) => `  writes ${topic}  (${writtenBy.join(', ')})`),
+        ...this.internal.map(({ topic, operator }) => `  writes and reads ${topic}  (${operator})`),
+        ...this.stores.map(({ name, kind, operator, topic }) => `  keeps  ${name}  (${operator}, ${kind}) on ${topic}`),
       ].join('\n')
     },
   }) as Description

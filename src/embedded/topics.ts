@@ -10,6 +10,8 @@ const ALLOWED_NAME = /^[a-zA-Z0-9._-]{1,249}$/
 interface Topic {
   readonly partitions: readonly PartitionLog[]
   readonly maxMessageBytes: number
+  /** What is said here has no effect: nothing is ever deleted. */
+  readonly cleanupPolicy: string
 }
 
 /** The topics of the broker. None comes into being by itself. */
@@ -34,7 +36,7 @@ export class Topics {
     const maxMessageBytes = Number(config[MAX_MESSAGE_BYTES] ?? DEFAULT_MAX_MESSAGE_BYTES)
     if (!Number.isInteger(maxMessageBytes) || maxMessageBytes < 0) refuse(`${MAX_MESSAGE_BYTES} must be a whole number`)
     const logs = Array.from({ length: partitions }, (_, partition) => new PartitionLog(`${topic}/${partition}`, maxMessageBytes))
-    this.topics.set(topic, { partitions: logs, maxMessageBytes })
+    this.topics.set(topic, { partitions: logs, maxMessageBytes, cleanupPolicy: config['cleanup.policy'] ?? 'delete' })
     this.changed()
   }
 
@@ -44,7 +46,7 @@ export class Topics {
 
   info(topic: string): TopicInfo | undefined {
     const found = this.topics.get(topic)
-    return found && { topic, partitions: found.partitions.length, maxMessageBytes: found.maxMessageBytes }
+    return found && { topic, partitions: found.partitions.length, maxMessageBytes: found.maxMessageBytes, cleanupPolicy: found.cleanupPolicy }
   }
 
   /** @throws LogError MISSING_TOPIC */

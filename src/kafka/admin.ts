@@ -11,6 +11,7 @@ import { OffsetFetch } from './protocol/offset-fetch.js'
 /** A pending transaction can keep an offset unstable for as long as its producer's timeout, 60 s by Kafka's default. */
 const UNSTABLE_MS = 120_000
 const MAX_MESSAGE_BYTES = 'max.message.bytes'
+const CLEANUP_POLICY = 'cleanup.policy'
 
 export class KafkaAdmin implements LogAdmin {
   constructor(private readonly cluster: Cluster) {}
@@ -24,8 +25,12 @@ export class KafkaAdmin implements LogAdmin {
       for (const { topic, error } of topics) if (!isMissing(error)) check(error, `looking up topic '${topic}'`)
       return topics.filter(({ error }) => !isMissing(error))
     })
-    const limits = await this.cluster.retry({ what }, () => this.maxMessageBytes(listed.map(({ topic }) => topic)))
-    for (const { topic, partitions } of listed) found.set(topic, { topic, partitions: partitions.length, maxMessageBytes: limits.get(topic) })
+    const configs = await this.cluster.retry({ what }, () => this.configs(listed.map(({ topic }) => topic)))
+    for (const { topic, partitions } of listed) {
+      const config = configs.get(topic)
+      const limit = Number(config?.get(MAX_MESSAGE_BYTES) ?? Number.NaN)
+      found.set(topic, { topic, partitions: partitions.length, maxMessageBytes: Number.isFinite(limit) ? limit : undefined, cleanupPolicy: config?.get(CLEANUP_POLICY) ?? undefined })
+    }
     return found
   }
 
@@ -119,17 +124,17 @@ export class KafkaAdmin implements LogAdmin {
     await this.listOffsets(partitions, LATEST, false)
   }
 
-  private async maxMessageBytes(topics: readonly string[]): Promise<ReadonlyMap<string, number>> {
-    const limits = new Map<string, number>()
-    if (topics.length === 0) return limits
-    const { results } = await this.cluster.any(DescribeConfigs, { topics, names: [MAX_MESSAGE_BYTES] })
+  /** Of the topics whose configuration may be read. */
+  private async configs(topics: readonly string[]): Promise<ReadonlyMap<string, ReadonlyMap<string, string | null>>> {
+    const configs = new Map<string, ReadonlyMap<string, string | null>>()
+    if (topics.length === 0) return configs
+    const { results } = await this.cluster.any(DescribeConfigs, { topics, names: [MAX_MESSAGE_BYTES, CLEANUP_POLICY] })
     for (const { topic, error, config } of results) {
       if (error === ERROR.topicUnauthorized || error === ERROR.clusterUnauthorized || isMissing(error)) continue
       check(error, `reading the configuration of topic '${topic}'`)
-      const value = Number(config.get(MAX_MESSAGE_BYTES) ?? Number.NaN)
-      if (Number.isFinite(value)) limits.set(topic, value)
+      configs.set(topic, config)
     }
-    return limits
+    return configs
   }
 
   private async onController<Request, Response extends Throttled & { readonly results: readonly { readonly error: number }[] }>(

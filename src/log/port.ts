@@ -45,6 +45,8 @@ export interface TopicInfo {
   readonly partitions: number
   /** Largest batch the topic takes, in bytes; undefined where its configuration may not be read. */
   readonly maxMessageBytes: number | undefined
+  /** 'delete', 'compact' or both, as the broker writes it; undefined where its configuration may not be read. */
+  readonly cleanupPolicy: string | undefined
 }
 
 export interface NewTopic {

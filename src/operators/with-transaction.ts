@@ -42,9 +42,9 @@ export class CommitStream extends Observable<Commit> {
   }
 
   /** @internal */
-  plan(): Plan & { readonly group: string; readonly guarantee: string; readonly everyMs: number } {
+  plan(): Plan & { readonly guarantee: string; readonly everyMs: number } {
     const { source, transaction, project } = this.spec
-    return { ...planOf(project, source.topics, transaction.declare), group: source.group, guarantee: transaction.guarantee, everyMs: transaction.every }
+    return { ...planOf(project, source.group, source.topics, transaction.declare), guarantee: transaction.guarantee, everyMs: transaction.every }
   }
 }
 

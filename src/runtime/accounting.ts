@@ -1,8 +1,8 @@
 import type { LogRecord, RecordSource } from '../record/record.js'
 
 /**
- * What became of a record, as one byte beside its batch. The last mark wins, but "processed" stays: a record that reached
- * a sink on one branch and was dropped on another is processed.
+ * What became of a record, as one byte beside its batch. The first of processed, duplicate and late stays: a record that reached a
+ * sink on one branch and was dropped on another is processed, and one that is late is late also if a side output stores it.
  */
 export const Mark = { filtered: 0, processed: 1, duplicate: 2, late: 3, failed: 4 } as const
 export type Mark = (typeof Mark)[keyof typeof Mark]
@@ -23,7 +23,9 @@ export interface RecordCounts {
 
 export function mark(record: LogRecord<unknown, unknown>, as: Mark): void {
   const marks = record.source.marks
-  if (marks !== undefined && record.seq >= 0 && marks[record.seq] !== Mark.processed) marks[record.seq] = as
+  if (marks === undefined || record.seq < 0) return
+  const before = marks[record.seq]
+  if (before === Mark.filtered || before === Mark.failed) marks[record.seq] = as
 }
 
 /** Adds up marks over the batches of a transaction. */

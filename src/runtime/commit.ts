@@ -16,6 +16,8 @@ export interface Commit extends RecordCounts {
   readonly outputs: number
   /** Records still to read, over all tasks of this member, as of the last fetch. */
   readonly lag: number
+  /** Tasks of this member that wait for their state to be restored. */
+  readonly restoring: number
   readonly tasks: readonly TaskCommit[]
   /** The offsets committed: the next ones to read. */
   readonly offsets: readonly PartitionOffset[]

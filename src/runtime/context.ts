@@ -1,4 +1,8 @@
 import { MillraceError } from '../record/error.js'
+import type { RawRecord } from '../record/record.js'
+import type { StoreSpec, TaskStore } from '../state/store.js'
+import type { Clock } from '../record/clock.js'
+import type { Logger } from '../record/logger.js'
 import type { TopicOutput } from './outputs.js'
 
 /** What an operator asks of the slice it was subscribed in. In planning it registers; in a run it gets the real thing. */
@@ -11,10 +15,58 @@ export interface SliceContext {
    * @throws MillraceError NOT_PLANNED if the dry subscription did not see the topic
    */
   outputs(operator: string, topics: readonly string[]): ReadonlyMap<string, TopicOutput>
+  /** The consumer group, which the topics a pipeline makes for itself are named by. */
+  readonly group: string
+  /** The partition of the task; -1 in planning. */
+  readonly partition: number
+  /** Number of tasks: the partitions of each input. */
+  readonly tasks: number
+  /**
+   * The task's store of this name.
+   * @throws MillraceError NOT_PLANNED; in planning PLAN_FAILED where two operators use one name
+   */
+  store<S extends TaskStore>(operator: string, spec: StoreSpec<S>): S
+  /**
+   * Reads a topic of the pipeline's own as part of the task, its offsets committed with the others: `push` gets its records. It has as many
+   * partitions as the inputs, and starts at its beginning.
+   */
+  inlet(operator: string, spec: InletSpec, push: (record: RawRecord) => void): void
+  /** Sends a record through the whole project function again, as if it had been read now. */
+  reenter(record: RawRecord): void
+  /** An alarm of the task, by a name unique in the pipeline: `ring` is called in this slice if it comes due. The time is kept over slices. */
+  alarm(name: string, ring: () => void): Alarm
   /** A counter of the transaction, by name. */
   meter(name: string): Meter
   /** Tells the watchdog that the slice is alive. */
   progress(): void
+  readonly clock: Clock
+  readonly logger: Logger
+  /** What the slice waits for on purpose: operators count themselves in and out. */
+  readonly waits: Waits
+  /** What an operator keeps for the life of the pipeline, by a name of its own; made when first asked for. */
+  shared<T>(name: string, create: () => T): T
+}
+
+/** How many waits are under way. */
+export interface Waits {
+  /** Those that end by themselves: a back-off, a call with a time limit. The watchdog does not take the slice for stuck meanwhile. */
+  bounded: number
+  /** Those for something outside that may take any time, while nothing else goes on. In a stop or a rebalance the slice is given up at once, not waited for. */
+  outside: number
+}
+
+/** A topic that a pipeline writes to and reads from itself. */
+export interface InletSpec {
+  readonly topic: string
+  /** How it is created where provisioning is on. */
+  readonly config: Readonly<Record<string, string>>
+  /** When a record may be taken, in milliseconds since the epoch; those behind it in its partition wait with it. */
+  readonly due?: (record: RawRecord) => number
+}
+
+export interface Alarm {
+  /** Milliseconds since the epoch, or undefined to take it back. */
+  set(at: number | undefined): void
 }
 
 export interface Meter {

@@ -18,6 +18,13 @@ export const topicName = z
   .max(249)
   .regex(/^[a-zA-Z0-9._-]+$/, { message: 'topic names are made of letters, digits, ".", "_" and "-"' })
 
+/** Names a store: part of its changelog's name. */
+export const storeName = z
+  .string()
+  .min(1)
+  .max(100)
+  .regex(/^[a-zA-Z0-9._-]+$/, { message: 'names of state are made of letters, digits, ".", "_" and "-", as they are part of a topic name' })
+
 export function functionOption<F>(what: string): z.ZodType<F> {
   return z.custom<F>((given) => typeof given === 'function', { message: `expected ${what}` })
 }

@@ -28,6 +28,8 @@ export class TopicOutput {
     maxMessageBytes: number | undefined,
     /** Compressed batches get smaller than what is counted here; only the broker can judge their size. */
     checkSize: boolean,
+    /** Changelogs: what goes there is no output of the pipeline. */
+    readonly internal = false,
   ) {
     this.limit = maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES
     this.largest = checkSize && maxMessageBytes !== undefined ? this.limit : Number.POSITIVE_INFINITY
@@ -46,6 +48,18 @@ export class TopicOutput {
     this.checkFits((key?.length ?? 0) + (value?.length ?? 0), record)
     this.records++
     this.writer(partition).append(key, value, headers ?? record, record.timestamp)
+  }
+
+  /** One change of a store. `headers` is a finished header section. */
+  appendChange(partition: number, key: Uint8Array, value: Encoded, headers: Buffer, timestamp: number): void {
+    const size = key.length + (value?.length ?? 0)
+    if (size + SINGLE_RECORD_OVERHEAD > this.largest) {
+      throw new MillraceError(
+        'RECORD_TOO_LARGE',
+        `the state of one key (${Buffer.from(key).toString('latin1')}) takes ${size} bytes, more than its changelog '${this.topic}' takes (max.message.bytes=${this.largest}): raise the topic's limit, or keep less a key`,
+      )
+    }
+    this.writer(partition).append(key, value, headers, timestamp)
   }
 
   /** A record with a finished header section, checked to the byte. */
@@ -117,9 +131,11 @@ export class Outputs {
 
   constructor(
     infos: Iterable<TopicInfo>,
-    private readonly checkSize: boolean,
+    checkSize: boolean,
+    changelogs: readonly TopicInfo[] = [],
   ) {
-    for (const info of infos) this.topics.set(info.topic, new TopicOutput(info.topic, info.partitions, info.maxMessageBytes, this.checkSize))
+    for (const info of infos) this.topics.set(info.topic, new TopicOutput(info.topic, info.partitions, info.maxMessageBytes, checkSize))
+    for (const info of changelogs) this.topics.set(info.topic, new TopicOutput(info.topic, info.partitions, info.maxMessageBytes, checkSize, true))
   }
 
   topic(name: string): TopicOutput | undefined {
@@ -134,7 +150,7 @@ export class Outputs {
 
   get records(): number {
     let records = 0
-    for (const topic of this.topics.values()) records += topic.records
+    for (const topic of this.topics.values()) if (!topic.internal) records += topic.records
     return records
   }
 

@@ -3,6 +3,7 @@ import type { LogClient, LogProducer, LogReader, PartitionOffset, TopicInfo, Tra
 import { LogRecord } from '../record/record.js'
 import { sleep, type Clock } from '../record/clock.js'
 import { MillraceError, errorMessage, type ErrorCode } from '../record/error.js'
+import { restore } from '../state/restore.js'
 import { FailedRecord } from '../record/failed-record.js'
 import type { Logger } from '../record/logger.js'
 import { Mark, Tally, mark } from './accounting.js'
@@ -14,8 +15,9 @@ import { checkPlan, planOf, taskCount, type CheckedPlan, type Plan } from './pla
 import { Round, type RoundEnd, type RoundEnvironment } from './round.js'
 import type { SourceSettings, TransactionSettings } from './settings.js'
 import type { Project } from './slice.js'
-import { openTasks } from './start.js'
+import { openTasks, type StartEnvironment } from './start.js'
 import { Suspicion } from './suspicion.js'
+import type { PlannedStore } from './task-state.js'
 import type { Task } from './task.js'
 import { Wakeup } from './wakeup.js'
 
@@ -72,11 +74,19 @@ export class Pipeline {
   private reader!: LogReader
   private membership!: Membership
   private tasks: Task[] = []
+  private stores: readonly PlannedStore[] = []
+  /** The member and generation that the tasks were last held in. */
+  private heldIn: Assignment['member'] | undefined
+  /** Set where the state in memory may not be what is in the log: it is read again, in the same assignment. */
+  private reopen = false
+  private restoreFailure: { readonly error: unknown } | undefined
+  private readonly shared = new Map<string, unknown>()
   private readonly troubles = new Map<Task, Trouble>()
   private limit: number
   /** Failures in a row of the log, not of user code. */
   private setbacks = 0
   private fenced = 0
+  private failedAlarms = 0
 
   constructor(
     private readonly spec: PipelineSpec,
@@ -87,7 +97,7 @@ export class Pipeline {
     this.limit = Math.min(FIRST_LIMIT, spec.transaction.maxRecords)
     const { onError, declare } = spec.transaction
     const topics = typeof onError === 'object' ? [...declare.topics, onError.deadLetter] : declare.topics
-    this.plan = planOf(spec.project, spec.source.topics, { topics })
+    this.plan = planOf(spec.project, spec.source.group, spec.source.topics, { topics })
   }
 
   /** Ends the pipeline in order; `run` then resolves. */
@@ -105,7 +115,8 @@ export class Pipeline {
       await this.log.connect()
       const { provision } = transaction
       this.checked = await checkPlan(this.plan, this.log, provision === true ? {} : provision === false ? undefined : provision)
-      this.outputs = new Outputs(this.checked.outputInfos, transaction.compression === 'none')
+      this.outputs = new Outputs(this.checked.outputInfos, transaction.compression === 'none', this.checked.changelogInfos)
+      this.stores = this.plan.stores.map(({ spec, topic }) => ({ spec, changelog: spec.source === undefined ? this.outputs.topic(topic) : undefined }))
       this.reader = this.log.reader({ isolation: 'read_committed', prefetchBytes: source.prefetchBytes, onData: () => this.wakeup.wake() })
       this.producer = this.log.producer({
         transactionalId: transaction.guarantee === 'exactly-once' ? `${source.group}-${source.instanceId ?? randomId()}` : undefined,
@@ -134,7 +145,10 @@ export class Pipeline {
     while (!this.stopping.signal.aborted) {
       const assignment = await this.membership.join(() => this.countTasks(), this.stopping.signal)
       if (assignment === undefined) return
-      await this.work(assignment)
+      do {
+        this.reopen = false
+        await this.work(assignment)
+      } while (this.reopen && this.demand() === 'none')
       if (this.membership.state === 'fatal') throw this.membership.failure
     }
   }
@@ -143,12 +157,63 @@ export class Pipeline {
   private async work({ tasks, member }: Assignment): Promise<void> {
     this.troubles.clear()
     if (!(await this.readyProducer())) return
-    const opened = await this.whileHeld(() => openTasks({ log: this.log, reader: this.reader, settings: this.spec.source, clock: this.host.clock, earlier: this.tasks }, tasks))
+    const opened = await this.whileHeld(() => openTasks(this.startEnvironment(member), tasks))
+    this.heldIn = undefined
     if (opened === undefined) return
     this.tasks = opened
+    let over = false
+    const restored = this.restore(() => over || this.demand() !== 'none')
+    try {
+      await this.transact(member)
+      if (!this.reopen && this.membership.state !== 'lost') this.heldIn = member
+    } finally {
+      over = true
+      await restored
+    }
+  }
+
+  private startEnvironment(member: Assignment['member']): StartEnvironment {
+    const { heldIn } = this
+    return {
+      log: this.log,
+      reader: this.reader,
+      settings: this.spec.source,
+      clock: this.host.clock,
+      earlier: this.tasks,
+      // A generation without us would have let others have the tasks, and give them back, unseen.
+      uninterrupted: heldIn !== undefined && heldIn.memberId === member.memberId && heldIn.generation + 1 === member.generation,
+      stores: this.stores,
+      inlets: this.plan.inlets,
+      onWaiting: () => this.reader.assign(this.tasks.flatMap((task) => task.fetchPositions())),
+    }
+  }
+
+  /** Fills the stores of new tasks, which take part once that is done; the others go on meanwhile. Never rejects. */
+  private async restore(cancelled: () => boolean): Promise<void> {
+    const waiting = this.tasks.filter((task) => !task.ready)
+    if (waiting.length === 0) return
+    const parts = waiting.map((task) => [task, task.state.restoring()] as const)
+    const { clock, logger } = this.host
+    try {
+      const all = parts.flatMap(([, part]) => part)
+      if (!(await restore(all, { log: this.log, clock, logger, cancelled }))) return
+      for (const [task, part] of parts) {
+        for (const { spec, store, topic, reached } of part) if (spec.source !== undefined) task.follow(topic, store, reached ?? 0)
+        task.ready = true
+      }
+      if (this.stores.some(({ spec }) => spec.source !== undefined)) this.reader.assign(this.tasks.flatMap((task) => task.fetchPositions()))
+    } catch (error) {
+      this.restoreFailure = { error }
+    } finally {
+      this.wakeup.wake()
+    }
+  }
+
+  private async transact(member: Assignment['member']): Promise<void> {
     let topicsChecked = this.host.clock.now()
 
-    while (this.demand() === 'none') {
+    while (this.demand() === 'none' && !this.reopen) {
+      if (this.restoreFailure !== undefined) await this.recoverRestore()
       if (!(await this.readyProducer())) break
       const trouble = this.dueTrouble()
       if (trouble !== undefined) {
@@ -157,7 +222,7 @@ export class Pipeline {
       }
       // Each round begins with another task: a limit of fewer records than tasks would starve the last ones.
       this.tasks.push(...this.tasks.splice(0, 1))
-      const healthy = this.tasks.filter((task) => !this.troubles.has(task))
+      const healthy = this.tasks.filter((task) => task.ready && !this.troubles.has(task))
       const round = new Round(healthy, { ...this.limits(), live: true }, this.environment())
       const end = await this.runRound(round)
       if (end.kind === 'idle') {
@@ -170,7 +235,7 @@ export class Pipeline {
         if (await this.commit(round, healthy, member)) this.adapt(round)
       } else if (end.kind === 'failed') {
         await this.giveUp(round)
-        this.suspect(end)
+        await this.suspect(end)
       } else {
         await this.handle(end, round, healthy)
       }
@@ -191,10 +256,15 @@ export class Pipeline {
   private environment(): RoundEnvironment {
     const { transaction, project } = this.spec
     return {
+      group: this.spec.source.group,
+      taskCount: this.checked.tasks,
+      inputs: this.spec.source.topics,
       project,
       outputs: this.outputs,
       producer: this.producer,
       clock: this.host.clock,
+      logger: this.host.logger,
+      shared: this.shared,
       wakeup: this.wakeup,
       streamBytes: transaction.streamBytes,
       stallAfterMs: transaction.stallAfter,
@@ -229,10 +299,19 @@ export class Pipeline {
     const offsets = round.offsets()
     const began = clock.now()
     try {
+      for (const task of tasks) task.state.flush(began)
       round.flush()
       await this.producer.commit(offsets, member)
     } catch (error) {
-      if (reactionTo(error) !== 'indeterminate' || !(await this.didCommit(offsets))) {
+      const outcome = reactionTo(error) === 'indeterminate' ? await this.outcomeOf(offsets) : 'aborted'
+      if (outcome === 'unknown') {
+        logger.warn({ error: errorMessage(error) }, 'the answer to a commit was lost, and it moved no offset that could tell: the state is read again')
+        await this.giveUp(round)
+        this.reopen = true
+        this.tasks = []
+        return false
+      }
+      if (outcome === 'aborted') {
         await this.handle({ kind: 'send-failed', error }, round, tasks)
         return false
       }
@@ -240,6 +319,7 @@ export class Pipeline {
     }
     this.setbacks = 0
     this.fenced = 0
+    this.failedAlarms = 0
     const outputs = this.outputs.records
     this.outputs.reset()
     const total = new Tally()
@@ -251,6 +331,7 @@ export class Pipeline {
       ...total.result(),
       outputs,
       lag: this.tasks.reduce((sum, task) => sum + task.lag(), 0),
+      restoring: this.tasks.filter((task) => !task.ready).length,
       tasks: counts.map(({ task, tally }): TaskCommit => ({ partition: task.partition, ...tally.result(), lag: task.lag() })),
       offsets,
       meters: Object.fromEntries([...round.meters].map(([name, meter]) => [name, meter.count])),
@@ -262,11 +343,13 @@ export class Pipeline {
   }
 
   /** After a commit without an answer: ends whatever is open under our id, then reads what is stored. */
-  private async didCommit(offsets: readonly PartitionOffset[]): Promise<boolean> {
+  private async outcomeOf(offsets: readonly PartitionOffset[]): Promise<'committed' | 'aborted' | 'unknown'> {
     this.producerReady = false
-    if (!(await this.readyProducer())) return false
+    if (!(await this.readyProducer())) return 'unknown'
+    if (offsets.length === 0) return 'unknown'
     const stored = await this.whileHeld(() => this.log.committedOffsets(this.spec.source.group, offsets))
-    return stored !== undefined && offsets.length > 0 && offsets.every(({ offset }, i) => stored[i] === offset)
+    if (stored === undefined) return 'unknown'
+    return offsets.every(({ offset }, i) => stored[i] === offset) ? 'committed' : 'aborted'
   }
 
   /** Undoes a round: nothing of it stays in the log, its records come again. */
@@ -281,6 +364,17 @@ export class Pipeline {
       if (reactionTo(error) === 'fatal') throw error
       this.producerReady = false
     }
+  }
+
+  /** A restore that failed: the log's trouble passes, anything else needs somebody to act. */
+  private async recoverRestore(): Promise<void> {
+    const { error } = this.restoreFailure as NonNullable<typeof this.restoreFailure>
+    this.restoreFailure = undefined
+    if (reactionTo(error) === 'fatal') throw error
+    this.host.logger.warn({ error: errorMessage(error) }, 'restoring state failed and begins again')
+    await sleep(this.host.clock, RETRY_MS, this.stopping.signal)
+    this.tasks = this.tasks.filter((task) => task.ready)
+    this.reopen = true
   }
 
   /** Recovers from what the log, not user code, did to a round. */
@@ -330,8 +424,16 @@ export class Pipeline {
     this.reader.assign(this.tasks.flatMap((task) => task.fetchPositions()))
   }
 
-  private suspect(end: RoundEnd & { readonly kind: 'failed' }): void {
+  private async suspect(end: RoundEnd & { readonly kind: 'failed' }): Promise<void> {
     if (end.error instanceof MillraceError && PROGRAM_ERRORS.has(end.error.code)) throw end.error
+    if (end.records === 0) {
+      // What an alarm set off: no record to blame and nothing to leave out.
+      const { retries, retryDelay } = this.spec.transaction
+      if (++this.failedAlarms > retries) throw end.error
+      this.host.logger.warn({ partition: end.task.partition, error: errorMessage(end.error) }, 'what was due in a task failed; it is run again')
+      await sleep(this.host.clock, retryDelay * 2 ** (this.failedAlarms - 1), this.stopping.signal)
+      return
+    }
     this.addTrouble(end.task, end.error, end.hint, end.records)
   }
 
@@ -351,6 +453,7 @@ export class Pipeline {
   private nextLook(): number {
     const now = this.host.clock.now()
     let wait = TOPIC_CHECK_MS
+    for (const task of this.tasks) if (task.ready && !this.troubles.has(task)) wait = Math.min(wait, Math.max(0, task.nextDue - now))
     for (const trouble of this.troubles.values()) wait = Math.min(wait, Math.max(0, trouble.notBefore - now))
     return wait
   }

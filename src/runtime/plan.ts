@@ -1,14 +1,28 @@
-import type { LogClient, TopicInfo } from '../log/port.js'
+import type { LogClient, NewTopic, TopicInfo } from '../log/port.js'
+import { systemClock } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
-import { runInSlice, type Meter, type SliceContext } from './context.js'
+import { silentLogger } from '../record/logger.js'
+import { changelogTopic, type StoreSpec, type TaskStore } from '../state/store.js'
+import { runInSlice, type Alarm, type InletSpec, type Meter, type SliceContext } from './context.js'
 import { TopicOutput } from './outputs.js'
 import type { Project } from './slice.js'
 import { SliceStream } from './slice-stream.js'
 
-/** What a pipeline reads, writes and is made of, as its dry subscription told. */
+/** What a pipeline reads, writes, keeps and is made of, as its dry subscription told. */
 export interface Plan {
+  readonly group: string
   readonly inputs: readonly string[]
   readonly outputs: readonly { readonly topic: string; readonly writtenBy: readonly string[] }[]
+  readonly stores: readonly PlanStore[]
+  /** Topics that the pipeline both writes and reads. */
+  readonly inlets: readonly (InletSpec & { readonly operator: string })[]
+}
+
+export interface PlanStore {
+  readonly spec: StoreSpec
+  readonly operator: string
+  /** The changelog; for a view, the topic it shows. */
+  readonly topic: string
 }
 
 export interface Declarations {
@@ -18,8 +32,18 @@ export interface Declarations {
 
 class PlanContext implements SliceContext {
   readonly mode = 'plan'
+  readonly partition = -1
+  readonly tasks = 1
   closed = false
+  readonly clock = systemClock
+  readonly logger = silentLogger
+  readonly waits = { bounded: 0, outside: 0 }
+  private readonly kept = new Map<string, unknown>()
   readonly found = new Map<string, Set<string>>()
+  readonly stores = new Map<string, PlanStore>()
+  readonly inlets = new Map<string, InletSpec & { readonly operator: string }>()
+
+  constructor(readonly group: string) {}
 
   outputs(operator: string, topics: readonly string[]): ReadonlyMap<string, TopicOutput> {
     return new Map(
@@ -31,11 +55,38 @@ class PlanContext implements SliceContext {
     )
   }
 
+  store<S extends TaskStore>(operator: string, spec: StoreSpec<S>): S {
+    const earlier = this.stores.get(spec.name)
+    // One spec subscribed twice, as in merge(r.pipe(a), r.pipe(a)), would be fed twice: that is two operators as well.
+    if (earlier !== undefined && spec.source === undefined) {
+      throw new MillraceError('PLAN_FAILED', `two operators keep their state under the name '${spec.name}' (${earlier.operator} and ${operator}): give each a name of its own, which must stay the same over restarts`)
+    }
+    this.stores.set(spec.name, { spec, operator, topic: spec.source ?? changelogTopic(this.group, spec.name) })
+    return spec.create()
+  }
+
+  inlet(operator: string, spec: InletSpec): void {
+    const earlier = this.inlets.get(spec.topic)
+    if (earlier !== undefined) throw new MillraceError('PLAN_FAILED', `two operators (${earlier.operator} and ${operator}) read '${spec.topic}': give each a topic of its own`)
+    this.inlets.set(spec.topic, { ...spec, operator })
+  }
+
+  reenter(): void {}
+
+  alarm(): Alarm {
+    return { set() {} }
+  }
+
   meter(): Meter {
     return { count: 0 }
   }
 
   progress(): void {}
+
+  shared<T>(name: string, create: () => T): T {
+    if (!this.kept.has(name)) this.kept.set(name, create())
+    return this.kept.get(name) as T
+  }
 }
 
 /**
@@ -44,8 +95,8 @@ class PlanContext implements SliceContext {
  *
  * @throws MillraceError PLAN_FAILED, or what the operators refuse
  */
-export function planOf(project: Project, inputs: readonly string[], declared: Declarations): Plan {
-  const context = new PlanContext()
+export function planOf(project: Project, group: string, inputs: readonly string[], declared: Declarations): Plan {
+  const context = new PlanContext(group)
   for (const topic of declared.topics) context.outputs('declare', [topic])
   const slice = new SliceStream(inputs, -1)
   let failure: { readonly error: unknown } | undefined
@@ -69,8 +120,11 @@ export function planOf(project: Project, inputs: readonly string[], declared: De
     )
   }
   return {
+    group,
     inputs,
     outputs: [...context.found].map(([topic, by]) => ({ topic, writtenBy: [...by] })),
+    stores: [...context.stores.values()],
+    inlets: [...context.inlets.values()],
   }
 }
 
@@ -84,34 +138,72 @@ export interface Provision {
 export interface CheckedPlan extends Plan {
   /** Number of tasks: the partition count that all inputs share. */
   readonly tasks: number
+  /** Of outputs and inlets. */
   readonly outputInfos: readonly TopicInfo[]
+  readonly changelogInfos: readonly TopicInfo[]
 }
 
+/** Changelogs live as long as their last value of each key. */
+const CHANGELOG_CONFIG = { 'cleanup.policy': 'compact' } as const
+
 /**
- * Checks a plan against the log, and creates missing output topics if asked to.
+ * Checks a plan against the log, and creates missing topics of its own if asked to.
  *
- * @throws MillraceError MISSING_TOPIC, PARTITION_MISMATCH, and what the log refuses
+ * @throws MillraceError MISSING_TOPIC, PARTITION_MISMATCH, STATE_MISMATCH, and what the log refuses
  */
 export async function checkPlan(plan: Plan, log: LogClient, provision: Provision | undefined): Promise<CheckedPlan> {
-  const outputs = plan.outputs.map((output) => output.topic)
-  let infos = await log.topics([...new Set([...plan.inputs, ...outputs])])
-  const missingInputs = plan.inputs.filter((topic) => !infos.has(topic))
+  const views = plan.stores.filter(({ spec }) => spec.source !== undefined).map(({ topic }) => topic)
+  const changelogs = plan.stores.filter(({ spec }) => spec.source === undefined).map(({ topic }) => topic)
+  const inlets = plan.inlets.map(({ topic }) => topic)
+  const outputs = [...new Set([...plan.outputs.map(({ topic }) => topic), ...inlets])]
+  const inputs = [...plan.inputs, ...views]
+  const all = [...new Set([...inputs, ...outputs, ...changelogs])]
+
+  let infos = await log.topics(all)
+  const missingInputs = inputs.filter((topic) => !infos.has(topic))
   if (missingInputs.length > 0) {
     throw new MillraceError('MISSING_TOPIC', `input ${list(missingInputs)} does not exist. Create it first (cluster.createTopics), or check the name and the rights to see it`)
   }
-  const tasks = taskCount(plan.inputs, infos)
-  const missing = outputs.filter((topic) => !infos.has(topic))
+  const tasks = taskCount(inputs, infos)
+  const missing = all.filter((topic) => !infos.has(topic))
   if (missing.length > 0) {
     if (provision === undefined) {
-      throw new MillraceError('MISSING_TOPIC', `output ${list(missing)} does not exist. Create it first (cluster.createTopics), or let withTransaction do it: provision: true`)
+      const kind = changelogs.includes(missing[0] as string) ? 'changelog' : inlets.includes(missing[0] as string) ? 'internal' : 'output'
+      throw new MillraceError(
+        'MISSING_TOPIC',
+        `${kind} ${list(missing)} does not exist. Create it first (cluster.createTopics${kind === 'changelog' ? ` with ${tasks} partitions and cleanup.policy=compact` : ''}), or let withTransaction do it: provision: true`,
+      )
     }
-    const { partitions = tasks, replicationFactor, config } = provision
-    await log.createTopics(
-      missing.map((topic) => ({ topic, partitions, ...(replicationFactor === undefined ? {} : { replicationFactor }), ...(config === undefined ? {} : { config }) })),
-    )
-    infos = await log.topics([...new Set([...plan.inputs, ...outputs])])
+    await log.createTopics(missing.map((topic) => newTopic(topic, provision)))
+    infos = await log.topics(all)
   }
-  return { ...plan, tasks, outputInfos: outputs.map((topic) => infos.get(topic)).filter((info) => info !== undefined) }
+  for (const topic of [...changelogs, ...inlets]) checkOwn(infos.get(topic), tasks, changelogs.includes(topic))
+  const found = (topics: readonly string[]): TopicInfo[] => topics.map((topic) => infos.get(topic)).filter((info) => info !== undefined)
+  return { ...plan, tasks, outputInfos: found(outputs), changelogInfos: found(changelogs) }
+
+  function newTopic(topic: string, { partitions = tasks, replicationFactor, config }: Provision): NewTopic {
+    const inlet = plan.inlets.find((one) => one.topic === topic)
+    const replicas = replicationFactor === undefined ? {} : { replicationFactor }
+    if (changelogs.includes(topic)) return { topic, partitions: tasks, ...replicas, config: CHANGELOG_CONFIG }
+    if (inlet !== undefined) return { topic, partitions: tasks, ...replicas, config: inlet.config }
+    return { topic, partitions, ...replicas, ...(config === undefined ? {} : { config }) }
+  }
+}
+
+/** A topic of the pipeline's own has a partition a task, and a changelog keeps what it is told. */
+function checkOwn(info: TopicInfo | undefined, tasks: number, changelog: boolean): void {
+  if (info === undefined) return
+  const { topic, partitions, cleanupPolicy } = info
+  if (partitions !== tasks) {
+    throw new MillraceError(
+      'PARTITION_MISMATCH',
+      `topic '${topic}' has ${partitions} partitions and the inputs have ${tasks}; it must have as many, since partition p of it belongs to task p. ` +
+        (changelog ? 'Partitions were added to the inputs: keys are now elsewhere than their state. Move the data to new topics, or start with another name' : 'Create it anew with as many'),
+    )
+  }
+  if (changelog && cleanupPolicy !== undefined && cleanupPolicy !== 'compact') {
+    throw new MillraceError('STATE_MISMATCH', `changelog '${topic}' has cleanup.policy=${cleanupPolicy}: old state would be deleted from it. Set cleanup.policy=compact`)
+  }
 }
 
 /** All inputs must have as many partitions: task p is partition p of each. */

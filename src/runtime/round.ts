@@ -1,5 +1,6 @@
 import type { LogProducer, PartitionOffset } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
+import type { Logger } from '../record/logger.js'
 import type { Meter } from './context.js'
 import type { Outputs } from './outputs.js'
 import { Slice, type Project } from './slice.js'
@@ -24,10 +25,17 @@ export interface RoundLimits {
 }
 
 export interface RoundEnvironment {
+  readonly group: string
+  /** Number of tasks of the pipeline, over all members. */
+  readonly taskCount: number
+  readonly inputs: readonly string[]
   readonly project: Project
   readonly outputs: Outputs
   readonly producer: LogProducer
   readonly clock: Clock
+  readonly logger: Logger
+  /** What operators keep from round to round. */
+  readonly shared: Map<string, unknown>
   readonly wakeup: Wakeup
   readonly streamBytes: number
   readonly stallAfterMs: number
@@ -96,7 +104,12 @@ export class Round {
     for (;;) {
       if (demand() !== 'none') return demand() === 'drop' ? { kind: 'dropped' } : undefined
       let fed = 0
+      if (this.limits.live) {
+        const failed = this.ring()
+        if (failed !== undefined) return failed
+      }
       for (const task of this.tasks) {
+        task.lookAtViews()
         const room = Math.min(share, this.limits.maxRecords - this.records - fed)
         if (room <= 0) break
         if (!task.prepare(this.limits.live)) continue
@@ -127,6 +140,19 @@ export class Round {
     }
   }
 
+  /** Alarms that came due: what operators do on them is part of the transaction. */
+  private ring(): RoundEnd | undefined {
+    const now = this.environment.clock.now()
+    for (const task of this.tasks) {
+      if (task.alarms.next > now) continue
+      const slice = this.sliceOf(task)
+      slice.ring(now)
+      if (slice.failure !== undefined) return this.failed(task, slice)
+      this.startedAt ??= now
+    }
+    return undefined
+  }
+
   private endInput(): RoundEnd | undefined {
     for (const [task, slice] of this.slices) {
       slice.endInput()
@@ -153,12 +179,13 @@ export class Round {
       const wanted = demand()
       if (wanted === 'drop') return { kind: 'dropped' }
       const now = clock.now()
-      if (wanted === 'drain' && now - (drainSince ??= now) >= drainMs) return { kind: 'dropped' }
-      if (signs !== alive) {
+      if (wanted === 'drain' && (now - (drainSince ??= now) >= drainMs || open.some(([, slice]) => slice.waits.outside > 0))) return { kind: 'dropped' }
+      const silent = open.find(([, { waits }]) => waits.bounded + waits.outside === 0)
+      if (signs !== alive || silent === undefined) {
         alive = signs
         aliveAt = now
       } else if (now - aliveAt >= stallAfterMs) {
-        const [task, slice] = open[0] as [Task, Slice]
+        const [task, slice] = silent
         return { kind: 'failed', task, error: slice.stalledError(now - aliveAt, task.records), records: task.records, hint: undefined }
       }
       if (outputs.bytes >= streamBytes) this.send(false)
@@ -169,8 +196,9 @@ export class Round {
   private sliceOf(task: Task): Slice {
     let slice = this.slices.get(task)
     if (slice === undefined) {
-      const { project, outputs, wakeup } = this.environment
-      slice = new Slice(task.topics, task.partition, project, { outputs, meters: this.meters, onEnd: () => wakeup.wake() })
+      const { project, outputs, wakeup, group, taskCount, inputs, shared, clock, logger } = this.environment
+      const { state, alarms, partition } = task
+      slice = new Slice(inputs, partition, project, { group, tasks: taskCount, state, alarms, outputs, meters: this.meters, shared, clock, logger, onEnd: () => wakeup.wake() })
       this.slices.set(task, slice)
     }
     return slice

@@ -1,16 +1,28 @@
 import type { Observable, Subscription } from 'rxjs'
 import { MillraceError } from '../record/error.js'
+import type { Clock } from '../record/clock.js'
+import type { Logger } from '../record/logger.js'
 import type { RawRecord } from '../record/record.js'
-import { runInSlice, type Meter, type SliceContext } from './context.js'
+import type { StoreSpec, TaskStore } from '../state/store.js'
+import type { Alarms } from './alarms.js'
+import { runInSlice, type Alarm, type InletSpec, type Meter, type SliceContext } from './context.js'
 import type { Outputs, TopicOutput } from './outputs.js'
 import { SliceStream, type RecordStream } from './slice-stream.js'
+import type { TaskState } from './task-state.js'
 
 /** User code: one slice in, anything out; done when the returned observable completes. */
 export type Project = (records: RecordStream) => Observable<unknown>
 
 export interface SliceEnvironment {
+  readonly group: string
+  readonly tasks: number
+  readonly state: TaskState
+  readonly alarms: Alarms
   readonly outputs: Outputs
   readonly meters: Map<string, Meter>
+  readonly shared: Map<string, unknown>
+  readonly clock: Clock
+  readonly logger: Logger
   /** Called once, when the slice is done or has failed. */
   readonly onEnd: () => void
 }
@@ -25,8 +37,11 @@ export class Slice implements SliceContext {
   private inputEnded = false
   /** Counts anything that comes out, so that slow is told from stuck. */
   signsOfLife = 0
+  readonly waits = { bounded: 0, outside: 0 }
   private pushing: RawRecord | undefined
   private readonly stream: SliceStream
+  private readonly inlets = new Map<string, (record: RawRecord) => void>()
+  private readonly rings = new Map<string, () => void>()
   private subscription: Subscription | undefined
 
   constructor(
@@ -67,6 +82,36 @@ export class Slice implements SliceContext {
     this.stream.push(record)
   }
 
+  /** A record of a topic of the pipeline's own. */
+  pushInto(topic: string, record: RawRecord): void {
+    this.pushing = record
+    const push = this.inlets.get(topic)
+    if (push === undefined) {
+      throw new MillraceError(
+        'NOT_PLANNED',
+        `no operator of the slice takes the records of '${topic}': the one that reads it was seen in planning, and is now subscribed in a branch that was not taken. Move it out of mergeMap, defer or groupBy`,
+        { origin: record.origin },
+      )
+    }
+    try {
+      push(record)
+    } catch (error) {
+      this.fail(error)
+    }
+  }
+
+  /** Rings the alarms that are due. */
+  ring(now: number): void {
+    const names = this.environment.alarms.take(now)
+    runInSlice(this, () => {
+      try {
+        for (const name of names) if (!this.ended) this.rings.get(name)?.()
+      } catch (error) {
+        this.fail(error)
+      }
+    })
+  }
+
   endInput(): void {
     if (this.inputEnded) return
     this.inputEnded = true
@@ -105,6 +150,31 @@ export class Slice implements SliceContext {
     )
   }
 
+  get group(): string {
+    return this.environment.group
+  }
+
+  get tasks(): number {
+    return this.environment.tasks
+  }
+
+  store<S extends TaskStore>(operator: string, spec: StoreSpec<S>): S {
+    return this.environment.state.store(operator, spec)
+  }
+
+  inlet(_operator: string, { topic }: InletSpec, push: (record: RawRecord) => void): void {
+    this.inlets.set(topic, push)
+  }
+
+  reenter(record: RawRecord): void {
+    this.stream.push(record)
+  }
+
+  alarm(name: string, ring: () => void): Alarm {
+    this.rings.set(name, ring)
+    return { set: (at) => this.environment.alarms.set(name, at) }
+  }
+
   meter(name: string): Meter {
     let meter = this.environment.meters.get(name)
     if (meter === undefined) this.environment.meters.set(name, (meter = { count: 0 }))
@@ -113,6 +183,20 @@ export class Slice implements SliceContext {
 
   progress(): void {
     this.signsOfLife++
+  }
+
+  get clock(): Clock {
+    return this.environment.clock
+  }
+
+  get logger(): Logger {
+    return this.environment.logger
+  }
+
+  shared<T>(name: string, create: () => T): T {
+    const { shared } = this.environment
+    if (!shared.has(name)) shared.set(name, create())
+    return shared.get(name) as T
   }
 
   private fail(error: unknown): void {

@@ -2,6 +2,8 @@ import { logError } from '../log/error.js'
 import type { LogClient, LogReader, TopicPartition } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
 import type { SourceSettings } from './settings.js'
+import type { InletSpec } from './context.js'
+import { TaskState, type PlannedStore } from './task-state.js'
 import { Task, type TaskStart } from './task.js'
 
 export interface StartEnvironment {
@@ -11,11 +13,19 @@ export interface StartEnvironment {
   readonly clock: Clock
   /** Tasks of the assignment before: one that stayed keeps what it has fetched. */
   readonly earlier: readonly Task[]
+  /** Whether nobody else can have had those tasks since: only then is the state they hold what is in the log. */
+  readonly uninterrupted: boolean
+  readonly stores: readonly PlannedStore[]
+  readonly inlets: readonly InletSpec[]
+  readonly onWaiting: () => void
 }
 
 /** Finds where each task starts and sets the reader on it. */
-export async function openTasks({ log, reader, settings, earlier }: StartEnvironment, partitions: readonly number[]): Promise<Task[]> {
-  const { group, topics, startFrom } = settings
+export async function openTasks(environment: StartEnvironment, partitions: readonly number[]): Promise<Task[]> {
+  const { log, reader, settings, clock, earlier, uninterrupted, stores, onWaiting } = environment
+  const { group, startFrom } = settings
+  const inlets = new Map(environment.inlets.map((inlet) => [inlet.topic, inlet]))
+  const topics = [...settings.topics, ...inlets.keys()]
   const wanted = partitions.flatMap((partition) => topics.map((topic) => ({ topic, partition })))
   const stored = await log.committedOffsets(group, wanted)
   const starts = new Map<string, TaskStart>()
@@ -25,21 +35,32 @@ export async function openTasks({ log, reader, settings, earlier }: StartEnviron
     if (offset === undefined) without.push(at)
     else starts.set(nameOf(at), { topic: at.topic, offset, stored: true })
   })
-  if (without.length > 0) {
+  // What a pipeline wrote for itself is read from the beginning, wherever the inputs start.
+  const own = without.filter(({ topic }) => inlets.has(topic))
+  if (own.length > 0) {
+    const offsets = await log.offsets(own, 'earliest')
+    own.forEach((at, i) => starts.set(nameOf(at), { topic: at.topic, offset: offsets[i] as number, stored: false }))
+  }
+  const inputs = without.filter(({ topic }) => !inlets.has(topic))
+  if (inputs.length > 0) {
     if (startFrom === 'committed') {
       throw logError(
         'NO_COMMITTED_OFFSET',
         'fatal',
-        `group '${group}' has no committed offset for ${without.map(nameOf).join(', ')}, and startFrom is 'committed': give 'earliest', 'latest' or a timestamp to start without one`,
+        `group '${group}' has no committed offset for ${inputs.map(nameOf).join(', ')}, and startFrom is 'committed': give 'earliest', 'latest' or a timestamp to start without one`,
       )
     }
-    const offsets = await log.offsets(without, typeof startFrom === 'object' ? { timestamp: Number(startFrom.timestamp) } : startFrom)
-    without.forEach((at, i) => starts.set(nameOf(at), { topic: at.topic, offset: offsets[i] as number, stored: false }))
+    const offsets = await log.offsets(inputs, typeof startFrom === 'object' ? { timestamp: Number(startFrom.timestamp) } : startFrom)
+    inputs.forEach((at, i) => starts.set(nameOf(at), { topic: at.topic, offset: offsets[i] as number, stored: false }))
   }
   const tasks = partitions.map((partition) => {
     const own = topics.map((topic) => starts.get(nameOf({ topic, partition })) as TaskStart)
     const kept = earlier.find((task) => task.partition === partition && own.every(({ topic, offset, stored: known }) => known && task.committedOffset(topic) === offset))
-    return kept ?? new Task(partition, topics, own, reader)
+    if (kept !== undefined && (stores.length === 0 || (uninterrupted && kept.ready))) return kept
+    const state = new TaskState(partition, stores)
+    const task = new Task(partition, topics, own, reader, clock, state, inlets, onWaiting)
+    task.ready = state.isEmpty
+    return task
   })
   reader.assign(tasks.flatMap((task) => task.fetchPositions()))
   return tasks

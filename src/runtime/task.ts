@@ -1,18 +1,32 @@
 import { BatchReader, type BatchView } from '../log/batch/read.js'
 import type { LogReader, PartitionOffset } from '../log/port.js'
+import type { Clock } from '../record/clock.js'
 import type { RawRecord } from '../record/record.js'
+import { loadBatch } from '../state/restore.js'
+import type { TaskStore } from '../state/store.js'
 import { Tally, markedSource } from './accounting.js'
+import { Alarms } from './alarms.js'
+import type { InletSpec } from './context.js'
 import type { Slice } from './slice.js'
+import type { TaskState } from './task-state.js'
 
 /** A stretch of one partition: a fetched batch or part of one, or only a position stepped over. Kept until its transaction committed. */
 interface Piece {
   readonly topic: string
+  /** Set where the topic is one of the pipeline's own. */
+  readonly inlet: InletSpec | undefined
   readonly batch: BatchView | undefined
   readonly fromOffset: number
   readonly nextOffset: number
   /** Known once it was read: the marks and how many records it held. */
   marks?: Uint8Array
   records?: number
+}
+
+/** A topic of the task whose next record is not due yet. */
+interface Waiting {
+  readonly piece: Piece
+  readonly due: number
 }
 
 export interface TaskStart {
@@ -37,6 +51,12 @@ export class Task {
   private replay: Piece[] = []
   private current: { piece: Piece; reader: BatchReader; marks: Uint8Array; count: number; lastOffset: number } | undefined
   private turn = 0
+  /** By topic: what was read and may not be taken yet. Only the topic waits, the others of the task go on. */
+  private readonly waiting = new Map<string, Waiting>()
+  private readonly views = new Map<string, TaskStore>()
+  readonly alarms = new Alarms()
+  /** False until the stores are restored. */
+  ready = false
   /** Records and bytes given out since the last commit. */
   records = 0
   bytes = 0
@@ -46,6 +66,11 @@ export class Task {
     readonly topics: readonly string[],
     start: readonly TaskStart[],
     private readonly reader: LogReader,
+    private readonly clock: Clock,
+    readonly state: TaskState,
+    private readonly inlets: ReadonlyMap<string, InletSpec>,
+    /** Called when a topic begins or ends to wait: what is fetched ahead of it would only take up room. */
+    private readonly onWaiting: () => void,
   ) {
     for (const { topic, offset, stored } of start) {
       this.committed.set(topic, offset)
@@ -68,10 +93,17 @@ export class Task {
           this.finishCurrent()
           continue
         }
+        const { topic, inlet } = current.piece
+        const due = inlet?.due?.(record)
+        if (due !== undefined && due > this.clock.now()) {
+          this.await(record.offset, due)
+          continue
+        }
         current.count++
         fed++
         current.lastOffset = record.offset
-        slice.push(record)
+        if (inlet === undefined) slice.push(record)
+        else slice.pushInto(topic, record)
         if (slice.ended) return
       }
     })
@@ -84,19 +116,44 @@ export class Task {
     return (this.current ?? this.open(live)) !== undefined
   }
 
+  /** When the task has something to do though nothing is read: an alarm rings, or a waiting record is due. */
+  get nextDue(): number {
+    let next = this.alarms.next
+    for (const { due } of this.waiting.values()) next = Math.min(next, due)
+    return next
+  }
+
   /** True if a commit would change something. */
   get dirty(): boolean {
-    return this.unstoredTopics.size > 0 || this.used.length > 0 || (this.current?.count ?? 0) > 0
+    return this.state.dirty || this.unstoredTopics.size > 0 || this.used.length > 0 || (this.current?.count ?? 0) > 0
+  }
+
+  /** A store that shows a topic: follows it from where the restore ended. */
+  follow(topic: string, store: TaskStore, offset: number): void {
+    this.views.set(topic, store)
+    this.fetchedTo.set(topic, offset)
+  }
+
+  /** Brings the views up to date. They hold what others committed, so no transaction of ours undoes it. */
+  lookAtViews(): void {
+    for (const [topic, store] of this.views) {
+      for (let fetched = this.reader.take(topic, this.partition); fetched !== undefined; fetched = this.reader.take(topic, this.partition)) {
+        if (fetched.batch !== undefined) loadBatch(store, topic, this.partition, fetched.batch, fetched.fromOffset)
+        this.fetchedTo.set(topic, fetched.nextOffset)
+      }
+    }
   }
 
   /** Where the reader stands: behind everything it has handed out. */
   fetchPositions(): PartitionOffset[] {
-    return this.topics.map((topic) => ({ topic, partition: this.partition, offset: this.fetchedTo.get(topic) as number }))
+    const topics = this.topics.filter((topic) => !this.waiting.has(topic))
+    return [...topics, ...this.views.keys()].map((topic) => ({ topic, partition: this.partition, offset: this.fetchedTo.get(topic) as number }))
   }
 
   /** Goes on elsewhere: what the position pointed to is no longer there. */
   relocate(topic: string, offset: number): void {
     this.replay = this.replay.filter((piece) => piece.topic !== topic)
+    this.waiting.delete(topic)
     this.committed.set(topic, offset)
     this.positions.set(topic, offset)
     this.fetchedTo.set(topic, offset)
@@ -128,6 +185,8 @@ export class Task {
   commit(): void {
     for (const [topic, offset] of this.positions) this.committed.set(topic, offset)
     this.unstoredTopics.clear()
+    this.state.commit()
+    this.alarms.commit()
     this.used = []
     this.records = 0
     this.bytes = 0
@@ -139,6 +198,8 @@ export class Task {
     this.replay = [...this.used, ...this.replay]
     this.used = []
     for (const [topic, offset] of this.committed) this.positions.set(topic, offset)
+    this.state.rollback()
+    this.alarms.rollback()
     this.records = 0
     this.bytes = 0
   }
@@ -169,7 +230,7 @@ export class Task {
 
   private open(live: boolean): Task['current'] {
     for (;;) {
-      const piece = this.replay.shift() ?? (live ? this.fetched() : undefined)
+      const piece = this.replay.shift() ?? (live ? (this.due() ?? this.fetched()) : undefined)
       if (piece === undefined) return undefined
       if (piece.batch === undefined) {
         this.used.push(piece)
@@ -187,14 +248,37 @@ export class Task {
   private fetched(): Piece | undefined {
     for (let i = 0; i < this.topics.length; i++) {
       const topic = this.topics[(this.turn + i) % this.topics.length] as string
+      if (this.waiting.has(topic)) continue
       const fetched = this.reader.take(topic, this.partition)
       if (fetched !== undefined) {
         this.turn = (this.turn + i + 1) % this.topics.length
         this.fetchedTo.set(topic, fetched.nextOffset)
-        return { topic, batch: fetched.batch, fromOffset: fetched.fromOffset, nextOffset: fetched.nextOffset }
+        return { topic, inlet: this.inlets.get(topic), batch: fetched.batch, fromOffset: fetched.fromOffset, nextOffset: fetched.nextOffset }
       }
     }
     return undefined
+  }
+
+  private due(): Piece | undefined {
+    if (this.waiting.size === 0) return undefined
+    const now = this.clock.now()
+    for (const [topic, { piece, due }] of this.waiting) {
+      if (due > now) continue
+      this.waiting.delete(topic)
+      this.onWaiting()
+      return piece
+    }
+    return undefined
+  }
+
+  /** Sets the rest of the batch being read aside, from `offset` on, until `due`. */
+  private await(offset: number, due: number): void {
+    const { piece } = this.current as NonNullable<Task['current']>
+    this.splitCurrent()
+    // What was split off stands first again.
+    this.replay.shift()
+    this.waiting.set(piece.topic, { piece: { ...piece, fromOffset: Math.max(offset, piece.fromOffset) }, due })
+    this.onWaiting()
   }
 
   private finishCurrent(): void {
@@ -218,7 +302,7 @@ export class Task {
     }
     const cut = lastOffset + 1
     this.used.push({ ...piece, nextOffset: cut, marks, records: count })
-    this.replay.unshift({ topic: piece.topic, batch: piece.batch, fromOffset: cut, nextOffset: piece.nextOffset })
+    this.replay.unshift({ topic: piece.topic, inlet: piece.inlet, batch: piece.batch, fromOffset: cut, nextOffset: piece.nextOffset })
     this.positions.set(piece.topic, cut)
   }
 }

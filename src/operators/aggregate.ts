@@ -1,0 +1,87 @@
+import type { OperatorFunction } from 'rxjs'
+import { z } from 'zod'
+import { record as newRecord, type LogRecord, type StreamRecord } from '../record/record.js'
+import { Mark, mark } from '../runtime/accounting.js'
+import { activeSlice } from '../runtime/context.js'
+import { grouping } from '../runtime/grouping.js'
+import { operate } from '../runtime/operate.js'
+import { functionOption, objectWith, parseOptions, storeName } from '../runtime/options.js'
+import type { Aggregator } from '../state/aggregator.js'
+import { bytesOfKey } from '../state/key.js'
+import { memoryStore } from '../state/memory-store.js'
+
+type AnyRecord = StreamRecord<unknown, unknown>
+
+interface AggregateBase {
+  /** 'updates' (default) gives the latest value of each key that changed, once a commit; 'each' gives one for every record. */
+  readonly emit?: 'updates' | 'each'
+  /** Names the state and its changelog, '<group>-<name>-changelog'; must stay the same. Default 'aggregate'; needed where a pipeline has two. */
+  readonly name?: string
+}
+
+interface ByRecordKey {
+  readonly key?: never
+  readonly partitioned?: never
+}
+
+interface ByFunction<R> {
+  /** What to group by instead of the record's key. */
+  readonly key: (record: NoInfer<R>) => string
+  /** Says that all records of one such key are in one partition. Where they are not, use `repartition` and leave `key` out. */
+  readonly partitioned: true
+}
+
+export type AggregateOptions<R extends AnyRecord> = AggregateBase & (ByRecordKey | ByFunction<R>)
+
+const schema = z
+  .strictObject({
+    emit: z.enum(['updates', 'each']).default('updates'),
+    name: storeName.default('aggregate'),
+    key: functionOption<(record: AnyRecord) => string>('a function from the record to text').optional(),
+    partitioned: z.literal(true).optional(),
+  })
+  .refine((options) => (options.key === undefined) === (options.partitioned === undefined), {
+    path: ['key'],
+    message:
+      'groups by something else than the record key, so records of one group may be in several partitions: put repartition({ ... }) before it and leave key out, or, if they are in one anyway, say so with partitioned: true',
+  })
+const aggregatorSchema = objectWith<Aggregator<AnyRecord, unknown, unknown>>(['add', 'result'], 'an aggregator such as count()')
+
+/**
+ * Keeps one value for each key, made of all its records so far.
+ *
+ * Order: of a key, kept; with 'updates', keys in the order they first changed in the transaction. Results carry the key's bytes
+ * and the event time of the newest record since the last commit. State: one entry a key, for ever; it commits with the offsets.
+ * Memory: the states, plus about 130 bytes each. FailedRecords are not accepted: handle them before.
+ *
+ * @throws MillraceError INVALID_OPTIONS; as error of the slice MISSING_KEY, NOT_REPARTITIONED
+ * @example
+ * orders.pipe(aggregate(count(), { name: 'orders-per-customer' }), toTopic({ topic: 'counts', value: json() }))
+ */
+export function aggregate<R extends AnyRecord, A, Out>(aggregator: Aggregator<NoInfer<R>, A, Out>, options: AggregateOptions<R> = {}): OperatorFunction<R, StreamRecord<Buffer, Out>> {
+  parseOptions(z.tuple([aggregatorSchema]), [aggregator], 'aggregate')
+  const { emit, name, key } = parseOptions(schema, options, 'aggregate')
+  const { serde, version, migrate } = aggregator
+  const what = `aggregate '${name}'`
+  const groupOf = grouping<R>(what, key as ((record: R) => string) | undefined)
+  const spec = memoryStore<A>({ name, kind: `aggregate/${aggregator.name}`, version, serde, migrate, timed: false })
+
+  return operate(what, (target) => {
+    const slice = activeSlice(what)
+    const store = slice.store(what, spec)
+    const give = (keyText: string, state: A, timestamp: number): void => target.next(newRecord({ key: bytesOfKey(keyText), value: aggregator.result(state), timestamp }))
+    return {
+      next(record) {
+        const entry = store.edit(groupOf(record))
+        entry.value = aggregator.add(entry.value, record)
+        if (record.timestamp > entry.stamp) entry.stamp = record.timestamp
+        mark(record as unknown as LogRecord<unknown, unknown>, Mark.processed)
+        if (emit === 'each') give(entry.key, entry.value, record.timestamp)
+      },
+      complete() {
+        if (emit === 'updates') for (const { key: keyText, value, stamp } of store.changedEntries) if (value !== undefined) give(keyText, value, stamp)
+        target.complete()
+      },
+    }
+  })
+}

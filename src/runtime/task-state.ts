@@ -1,0 +1,70 @@
+import { stateHeader } from '../state/state-header.js'
+import type { Restoring } from '../state/restore.js'
+import type { StoreSpec, TaskStore } from '../state/store.js'
+import { MillraceError } from '../record/error.js'
+import type { TopicOutput } from './outputs.js'
+
+/** A store of the plan and where its changes go. */
+export interface PlannedStore {
+  readonly spec: StoreSpec
+  /** Undefined for a view. */
+  readonly changelog: TopicOutput | undefined
+}
+
+interface Held extends PlannedStore {
+  readonly store: TaskStore
+  readonly header: Buffer
+}
+
+/** The stores of one task. */
+export class TaskState {
+  private readonly held: ReadonlyMap<string, Held>
+
+  constructor(
+    private readonly partition: number,
+    stores: readonly PlannedStore[],
+  ) {
+    this.held = new Map(stores.map(({ spec, changelog }) => [spec.name, { spec, changelog, store: spec.create(), header: stateHeader(spec) }]))
+  }
+
+  /** @throws MillraceError NOT_PLANNED */
+  store<S extends TaskStore>(operator: string, { name, kind }: StoreSpec<S>): S {
+    const held = this.held.get(name)
+    if (held === undefined || held.spec.kind !== kind) {
+      throw new MillraceError(
+        'NOT_PLANNED',
+        `${operator} uses the store '${name}', which planning did not see${held === undefined ? '' : ` as ${kind} but as ${held.spec.kind}`}: it is subscribed in a branch that an empty slice does not take. Move it out of mergeMap, defer or groupBy`,
+      )
+    }
+    return held.store as S
+  }
+
+  get isEmpty(): boolean {
+    return this.held.size === 0
+  }
+
+  get dirty(): boolean {
+    for (const { store } of this.held.values()) if (store.dirty) return true
+    return false
+  }
+
+  /** Hands all changes to the changelogs' outputs, each key once. */
+  flush(now: number): void {
+    for (const { store, changelog, header } of this.held.values()) {
+      if (changelog !== undefined && store.dirty) store.changes((key, value) => changelog.appendChange(this.partition, key, value, header, now))
+    }
+  }
+
+  commit(): void {
+    for (const { store } of this.held.values()) store.commit()
+  }
+
+  rollback(): void {
+    for (const { store } of this.held.values()) store.rollback()
+  }
+
+  /** What is to be read before the first record. */
+  restoring(): Restoring[] {
+    return [...this.held.values()].map(({ spec, store, changelog }) => ({ spec, store, topic: spec.source ?? (changelog as TopicOutput).topic, partition: this.partition }))
+  }
+}

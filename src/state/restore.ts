@@ -1,0 +1,185 @@
+import { BatchReader, type BatchView } from '../log/batch/read.js'
+import type { LogClient } from '../log/port.js'
+import { reactionTo } from '../log/error.js'
+import { sleep, type Clock } from '../record/clock.js'
+import { MillraceError, errorMessage } from '../record/error.js'
+import type { Logger } from '../record/logger.js'
+import type { LogRecord } from '../record/record.js'
+import { STATE_HEADER, readStateHeader, stateHeader } from './state-header.js'
+import type { StoreSpec, TaskStore } from './store.js'
+
+type RawLogRecord = LogRecord<Buffer | null, Buffer | null>
+
+const PREFETCH_BYTES = 16 * 1024 * 1024
+const RETRY_MS = 200
+/** How often progress is told while a long restore goes on. */
+const REPORT_MS = 5_000
+/** Longest stretch of synchronous work between two turns of the event loop, in milliseconds. */
+const TURN_MS = 10
+
+/** A store to fill from one partition of its changelog. */
+export interface Restoring {
+  readonly spec: StoreSpec
+  readonly store: TaskStore
+  readonly topic: string
+  readonly partition: number
+  /** Where the reading ended; undefined before. */
+  reached?: number
+}
+
+export interface RestoreOptions {
+  readonly log: LogClient
+  readonly clock: Clock
+  readonly logger: Logger
+  /** True once the state is no longer wanted. */
+  readonly cancelled: () => boolean
+  readonly onProgress?: (progress: RestoreProgress) => void
+}
+
+export interface RestoreProgress {
+  /** Records read so far, and how many offsets there are in all. */
+  readonly records: number
+  readonly offsets: number
+  readonly total: number
+}
+
+interface Partition {
+  readonly target: Restoring
+  readonly spec: StoreSpec
+  readonly store: TaskStore
+  readonly topic: string
+  readonly partition: number
+  position: number
+  readonly start: number
+  readonly end: number
+  readonly header: Buffer
+}
+
+/**
+ * Reads changelogs from their beginning into stores.
+ *
+ * To the high watermark, not to the last stable offset: a commit is acknowledged before its markers are written, so what was
+ * just committed can lie behind the stable end. Open transactions are waited out. Tombstones, gaps of compaction and trailing
+ * control records are passed; a position counts, not the number of records.
+ *
+ * Ask for the group's committed offsets before: those wait for the commit that a former owner of the task may have under way.
+ *
+ * @returns false if it was cancelled
+ * @throws MillraceError STATE_MISMATCH, CORRUPT_STATE, and what the log refuses
+ */
+export async function restore(stores: readonly Restoring[], options: RestoreOptions): Promise<boolean> {
+  if (stores.length === 0) return true
+  const { log, clock, logger, cancelled, onProgress } = options
+  const [starts, ends] = await Promise.all([log.offsets(stores, 'earliest'), log.offsets(stores, 'latest')])
+  const partitions = stores.map((store, i): Partition => {
+    const start = starts[i] as number
+    store.reached = start
+    return { target: store, ...store, position: start, start, end: ends[i] as number, header: stateHeader(store.spec) }
+  })
+  const open = new Set(partitions.filter(({ position, end }) => position < end))
+  const total = partitions.reduce((sum, { start, end }) => sum + end - start, 0)
+  const began = clock.now()
+  let records = 0
+  const report = (): RestoreProgress => ({ records, offsets: partitions.reduce((sum, { start, position }) => sum + position - start, 0), total })
+
+  let wake: () => void = () => {}
+  const reader = log.reader({ isolation: 'read_committed', prefetchBytes: PREFETCH_BYTES, onData: () => wake() })
+  try {
+    reader.assign([...open].map(({ topic, partition, position }) => ({ topic, partition, offset: position })))
+    let reported = began
+    let turnBegan = performance.now()
+    while (open.size > 0) {
+      if (cancelled()) return false
+      const waiting = new Promise<void>((resolve) => (wake = resolve))
+      let found = false
+      for (const at of open) {
+        const fetched = await take(at)
+        if (fetched === undefined) continue
+        found = true
+        if (fetched.batch !== undefined) {
+          if (at.spec.source !== undefined) records += loadBatch(at.store, at.topic, at.partition, fetched.batch, fetched.fromOffset)
+          else for (const record of recordsOf(at, fetched.batch, fetched.fromOffset)) {
+            loadRecord(at, record)
+            records++
+          }
+        }
+        at.position = fetched.nextOffset
+        at.target.reached = at.position
+        if (at.position >= at.end) open.delete(at)
+      }
+      const now = clock.now()
+      if (now - reported >= REPORT_MS) {
+        reported = now
+        logger.info({ ...report(), stores: open.size }, 'restoring state')
+        onProgress?.(report())
+      }
+      if (!found) {
+        // An open transaction can keep the end from view without any data coming: look at `cancelled` now and then.
+        const cancel = clock.after(RETRY_MS, () => wake())
+        await waiting
+        cancel()
+      } else if (performance.now() - turnBegan > TURN_MS) await new Promise((resolve) => setImmediate(resolve))
+      if (found === false || performance.now() - turnBegan > TURN_MS) turnBegan = performance.now()
+    }
+  } finally {
+    reader.close()
+  }
+  for (const { store } of partitions) store.loaded()
+  if (total > 0) logger.info({ ...report(), stores: stores.length, ms: clock.now() - began }, 'state restored')
+  onProgress?.(report())
+  return true
+
+  async function take({ topic, partition }: Partition): Promise<ReturnType<typeof reader.take>> {
+    try {
+      return reader.take(topic, partition)
+    } catch (error) {
+      if (reactionTo(error) === 'fatal' || (error instanceof MillraceError && error.code === 'OFFSET_OUT_OF_RANGE')) throw error
+      logger.debug({ error: errorMessage(error) }, 'restoring: trying again')
+      await sleep(clock, RETRY_MS)
+      return undefined
+    }
+  }
+}
+
+function* recordsOf({ topic, partition }: { readonly topic: string; readonly partition: number }, batch: BatchView, fromOffset: number): Generator<RawLogRecord> {
+  const reader = new BatchReader(batch, { topic, partition, bytes: batch.bytes, marks: undefined }, fromOffset)
+  for (let record = reader.next(-1); record !== undefined; record = reader.next(-1)) yield record
+}
+
+/** Loads a batch of a topic that a view shows; returns how many records it held. Records without a key say nothing about any. */
+export function loadBatch(store: TaskStore, topic: string, partition: number, batch: BatchView, fromOffset: number): number {
+  let count = 0
+  for (const { key, value } of recordsOf({ topic, partition }, batch, fromOffset)) {
+    if (key !== null) store.load(key, value, 0)
+    count++
+  }
+  return count
+}
+
+function loadRecord({ spec, store, topic, partition, header }: Partition, record: RawLogRecord): void {
+  const { key, value } = record
+  if (key === null) throw new MillraceError('CORRUPT_STATE', `${record.id} has no key: something else than '${spec.name}' writes to its changelog '${topic}'`, { origin: record.origin })
+  try {
+    store.load(key, value, versionOf(record))
+  } catch (error) {
+    if (error instanceof MillraceError && error.code === 'STATE_MISMATCH') throw error
+    throw new MillraceError('CORRUPT_STATE', `${record.id} cannot be read as state of '${spec.name}' (${spec.kind}, version ${spec.version}): ${errorMessage(error)}`, { origin: record.origin, cause: error })
+  }
+
+  function versionOf({ source, end }: RawLogRecord): number {
+    const at = record.headersStart()
+    // Nearly all records carry just the header this store writes.
+    if (end - at === header.length && source.bytes.compare(header, 0, header.length, at, end) === 0) return spec.version
+    if (value === null) return spec.version
+    const found = readStateHeader(record.headers[STATE_HEADER])
+    if (found?.kind !== spec.kind) {
+      throw new MillraceError(
+        'STATE_MISMATCH',
+        `the changelog '${topic}' of partition ${partition} holds ${found === undefined ? 'records without a state header' : `state of kind '${found.kind}'`}, and '${spec.name}' is now '${spec.kind}': ` +
+          'give the operator another name to start with empty state, or reset the topic with the pipeline stopped',
+        { origin: record.origin },
+      )
+    }
+    return found.version
+  }
+}

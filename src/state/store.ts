@@ -1,0 +1,41 @@
+import type { Encoded } from '../log/batch/write.js'
+
+/**
+ * The state of one operator in one task: lives in memory, and on a compacted changelog topic for whoever has the task next.
+ *
+ * What changes is kept with what it was before, until the runtime says how the transaction ended.
+ */
+export interface TaskStore {
+  /** True if a commit would write something. */
+  readonly dirty: boolean
+  /** The changes since the last commit, each key once; a null value deletes. Called once, when user code is done. */
+  changes(write: ChangeWriter): void
+  /** The transaction is in the log. */
+  commit(): void
+  /** It is not: everything is again as it was at the last commit. */
+  rollback(): void
+  /** One record of the changelog, at restore. @throws anything, if the bytes are not of this store's form */
+  load(key: Buffer, value: Buffer | null, version: number): void
+  /** The changelog has been read to its end. */
+  loaded(): void
+}
+
+export type ChangeWriter = (key: Uint8Array, value: Encoded) => void
+
+/** What a store is, apart from its content. */
+export interface StoreSpec<S extends TaskStore = TaskStore> {
+  /** Unique in the pipeline; names the changelog topic. */
+  readonly name: string
+  /** What it holds and how it is cut: a store never reads a changelog of another kind. */
+  readonly kind: string
+  /** Of the values' form. A higher one in the changelog is refused, a lower one goes through the migration. */
+  readonly version: number
+  /** Set where the store is a view of a topic that others write: it is read instead of a changelog, and followed. */
+  readonly source?: string
+  create(): S
+}
+
+/** The topic that a store's changes are written to. */
+export function changelogTopic(group: string, name: string): string {
+  return `${group}-${name}-changelog`
+}
