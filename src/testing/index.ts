@@ -1,6 +1,7 @@
 export { createTestKit, type KitReadOptions, type TestKit, type TestKitOptions } from './test-kit.js'
 export type { RunningPipeline } from './running-pipeline.js'
 export type { FeedRecord, TestTopic, TestTopics, TopicKey, TopicSerdes, TopicValue, WrittenRecord } from './topic-records.js'
+export { sliceOf, type SliceOptions, type SliceRecords, type SliceRun, type TypedRecordStream } from './slice-of.js'
 export { VirtualClock } from './virtual-clock.js'
 export { clockScheduler } from './clock-scheduler.js'
 
