@@ -1,7 +1,7 @@
 import { NEVER, delay, filter, map, mergeMap, take, tap, timer, type Observable } from 'rxjs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { bytes, decode, dropFailed, json, mapValue, toTopic, withTransaction, type Cluster, type Commit, type RecordStream, type SourceOptions, type TransactionOptions } from '../../src/index.js'
+import { aggregate, bytes, count, decode, dropFailed, json, mapValue, toTopic, withTransaction, type Cluster, type Commit, type RecordStream, type SourceOptions, type TransactionOptions } from '../../src/index.js'
 import { createTestKit, type TestKit, type TestKitOptions, type TestTopics, type WrittenRecord } from '../../src/testing/index.js'
 
 const Order = z.object({ id: z.string(), amount: z.number() })
@@ -275,6 +275,27 @@ describe('failures of the outside', () => {
     await kit.advance('10s')
     expect(ids(await kit.read('invoices'))).toEqual(allIds(4))
     expect(first.ended).toBe(true)
+  })
+
+  it('state survives a crash: the next member restores what was committed, and no more', async () => {
+    const kit = await kitOf({ topics })
+    const counting = (): Observable<Commit> =>
+      kit.cluster
+        .source({ group: 'counting', topics: ['orders'] })
+        .pipe(withTransaction((records) => records.pipe(aggregate(count(), { name: 'orders' }), toTopic({ topic: 'out', value: json() })), { provision: true }))
+    const first = kit.run(counting())
+    await kit.feed('orders', orders(20))
+    await kit.advance('1s')
+    kit.broker.faults.inject({ at: 'end', delayMs: 60_000 })
+    await kit.feed('orders', orders(20))
+    await kit.advance('1s')
+    await first.crash()
+    await kit.read('out')
+    kit.run(counting())
+    await kit.advance('2m')
+    const after = await kit.read('out')
+    // Each key is fed in one or more partitions: five keys over four partitions are twenty counts, from 1 to 2.
+    expect(after.map(({ value }) => value)).toEqual(Array.from({ length: 20 }, () => '2'))
   })
 
   it('two members share the partitions; one is stopped and the other takes over', async () => {

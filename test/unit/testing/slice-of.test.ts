@@ -2,8 +2,8 @@ import { EMPTY, NEVER, Subject, concatMap, delay, filter, map, merge, mergeMap, 
 import { TestScheduler } from 'rxjs/testing'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { bytes, decode, dropFailed, json, mapValue, meter, toTopic, type RawRecord, type RecordStream, type StreamRecord } from '../../../src/index.js'
-import { record, sliceOf } from '../../../src/testing/index.js'
+import { aggregate, bytes, count as counting, decode, dropFailed, json, mapValue, meter, toTopic, type RawRecord, type RecordStream, type StreamRecord } from '../../../src/index.js'
+import { record, sliceOf, type TypedRecordStream } from '../../../src/testing/index.js'
 
 const Count = z.object({ n: z.number() })
 const out = toTopic<RawRecord>({ topic: 'out' })
@@ -202,6 +202,15 @@ describe('sliceOf', () => {
       expect(() => sliceOf([{ val: 1 } as never], (records) => records)).toThrow(/unknown option 'val'/)
       expect(() => sliceOf([{ value: { n: 1 } as never }], (records) => records)).toThrow(/the value of a record for 'in' is of type object, not text or bytes/)
     })
+  })
+
+  it('state begins empty and is kept within the slice', () => {
+    const project = (records: TypedRecordStream<Buffer, number>): Observable<StreamRecord<Buffer, number>> => records.pipe(aggregate(counting(), { name: 'counts', emit: 'each' }), toTopic({ topic: 'out', value: json() }))
+    const given = ['a', 'b', 'a'].map((key) => record({ key: Buffer.from(key), value: 1, timestamp: 0 }))
+    for (let slice = 0; slice < 2; slice++) {
+      const run = sliceOf(given, project)
+      expect(run.written('out').map(({ key, value }) => [key, value])).toEqual([['a', '1'], ['b', '1'], ['a', '2']])
+    }
   })
 
   it('native operators that remember end with the slice', () => {
