@@ -46,14 +46,14 @@ const schema = z.strictObject({
  * records.pipe(decode(Order), attempt(charge), deadLetter({ topic: 'orders.dead' }), toTopic({ topic: 'paid', value: json() }))
  * @see KIP-1034 (dead-letter queues of Kafka Streams)
  */
-export function deadLetter<R>(options: DeadLetterOptions): OperatorFunction<R, Exclude<R, FailedRecord>> {
+export function deadLetter<R>(options: DeadLetterOptions): OperatorFunction<R | FailedRecord, R> {
   const { topic, headers, maxStackBytes } = parseOptions(schema, options, 'deadLetter')
   return operate(`deadLetter ${topic}`, (target) => {
     const slice = activeSlice(`deadLetter '${topic}'`)
     const output = slice.outputs('deadLetter', [topic]).get(topic) as TopicOutput
     return {
       next(item) {
-        if (!(item instanceof FailedRecord)) target.next(item as Exclude<R, FailedRecord>)
+        if (!(item instanceof FailedRecord)) target.next(item)
         // Planning and what comes after the slice was given up write nothing.
         else if (slice.mode === 'run' && !slice.closed) writeDeadLetter(output, item, headers, maxStackBytes)
       },

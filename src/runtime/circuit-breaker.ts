@@ -186,7 +186,12 @@ export class Breaker implements CircuitBreaker {
     const { step } = this
     if (state === 'open') this.logger.warn({ step, error: errorMessage(this.lastError), retryInMs: this.rules.reopenMs }, 'a circuit breaker opened: its step waits, and nothing more is read')
     else this.logger.info({ step }, `a circuit breaker is ${state}`)
-    this.rules.onState?.(state, this.lastError)
     this.subject.next(state)
+    try {
+      this.rules.onState?.(state, this.lastError)
+    } catch (error) {
+      // Thrown on, it would be taken for a failure of the call that changed the state.
+      this.logger.error({ step, error: errorMessage(error) }, 'onState of a circuit breaker failed')
+    }
   }
 }

@@ -13,7 +13,7 @@ import { operate } from '../runtime/operate.js'
 import type { TopicOutput } from '../runtime/outputs.js'
 import { functionOption, objectWith, parseOptions, topicName } from '../runtime/options.js'
 
-type AnyRecord = StreamRecord<unknown, unknown>
+export type AnyRecord = StreamRecord<unknown, unknown>
 /** What needs no serde. */
 type Plain = Uint8Array | string | null
 type EncoderOf<T> = Pick<Serde<T>, 'name' | 'encode'>
@@ -24,9 +24,9 @@ interface SerdeOptions<T, Name extends string> {
 }
 
 /** Required unless the type is bytes or text already. */
-type SerdeOption<T, Name extends string> = [T] extends [Plain] ? SerdeOptions<T, Name>['optional'] : SerdeOptions<T, Name>['required']
+export type SerdeOption<T, Name extends string> = [T] extends [Plain] ? SerdeOptions<T, Name>['optional'] : SerdeOptions<T, Name>['required']
 
-interface ToTopicBase<R extends AnyRecord> {
+export interface ToTopicBase<R extends AnyRecord> {
   /** Name of the topic, or a function that names one of `topics` for each record. */
   readonly topic: string | ((record: R) => string)
   /** All topics that the function may name; required with a function, so that they can be checked before anything is read. */
@@ -40,14 +40,18 @@ interface ToTopicBase<R extends AnyRecord> {
 /** `key` and `value` are the serdes; they are required unless key or value are bytes or text. */
 export type ToTopicOptions<R extends AnyRecord> = ToTopicBase<R> & SerdeOption<KeyOf<R>, 'key'> & SerdeOption<ValueOf<R>, 'value'>
 
-const schema = z
-  .strictObject({
+/** Options of everything that writes records to topics. */
+export const writeSchema = z.strictObject({
+  key: objectWith<Serde<unknown>>(['encode'], 'a serde such as string()').optional(),
+  value: objectWith<Serde<unknown>>(['encode'], 'a serde such as json()').optional(),
+  headers: functionOption<(record: AnyRecord) => HeadersInput>('a function of the record').optional(),
+  partition: functionOption<(record: AnyRecord, partitions: number) => number>('a function of the record and the number of partitions').optional(),
+})
+
+const schema = writeSchema
+  .extend({
     topic: z.union([topicName, functionOption<(record: AnyRecord) => string>('a topic name or a function of the record')]),
     topics: z.array(topicName).min(1).optional(),
-    key: objectWith<Serde<unknown>>(['encode'], 'a serde such as string()').optional(),
-    value: objectWith<Serde<unknown>>(['encode'], 'a serde such as json()').optional(),
-    headers: functionOption<(record: AnyRecord) => HeadersInput>('a function of the record').optional(),
-    partition: functionOption<(record: AnyRecord, partitions: number) => number>('a function of the record and the number of partitions').optional(),
   })
   .refine((options) => typeof options.topic === 'string' || options.topics !== undefined, {
     path: ['topics'],
@@ -70,27 +74,37 @@ const schema = z
  * orders.pipe(toTopic({ topic: (o) => o.value.rush ? 'rush' : 'normal', topics: ['rush', 'normal'], value: json() }))
  */
 export function toTopic<R extends AnyRecord>(options: ToTopicOptions<R>): MonoTypeOperatorFunction<R> {
+  return writeTo('toTopic', parseOptions(schema, options, 'toTopic'))
+}
+
+export interface WriteSettings extends z.output<typeof writeSchema> {
+  readonly topic: string | ((record: AnyRecord) => string)
+  readonly topics?: readonly string[] | undefined
+}
+
+/** What `toTopic` and other sinks of its kind do, each under its own name. */
+export function writeTo<R extends AnyRecord>(sink: string, { topic, topics, key: keySerde, value: valueSerde, headers, partition }: WriteSettings): MonoTypeOperatorFunction<R> {
   const plain = bytes() as Serde<unknown>
   // Defaults are set here, not in the schema: zod hands out copies of them, and `plain` is compared below.
-  const { topic, topics, key = plain, value = plain, headers, partition } = parseOptions(schema, options, 'toTopic')
+  const [key, value] = [keySerde ?? plain, valueSerde ?? plain]
   const names = typeof topic === 'string' ? [topic] : (topics as readonly string[])
   const copies = key === plain && value === plain && headers === undefined
 
-  return operate(`toTopic ${names.join('|')}`, (target) => {
-    const slice = activeSlice(`toTopic '${names.join("', '")}'`)
-    const outputs = slice.outputs('toTopic', names)
+  return operate(`${sink} ${names.join('|')}`, (target) => {
+    const slice = activeSlice(`${sink} '${names.join("', '")}'`)
+    const outputs = slice.outputs(sink, names)
     const only = typeof topic === 'string' ? outputs.get(topic) : undefined
 
     const write = (item: R): void => {
-      if (item instanceof FailedRecord || !(item instanceof LogRecord)) throw notARecord(item)
+      if (item instanceof FailedRecord || !(item instanceof LogRecord)) throw notARecord(sink, item)
       const output = only ?? outputOf(item)
       if (copies && item.raw === RAW_ALL) {
         output.appendRaw(item, partition === undefined ? output.partitionOfRaw(item) : partition(item as unknown as R, output.partitions))
       } else {
-        const keyBytes = encode(key, item.key, item, 'key')
+        const keyBytes = encode(sink, key, item.key, item, 'key')
         const to =
           partition !== undefined ? partition(item as unknown as R, output.partitions) : item.raw & RAW_KEY && key === plain ? output.partitionOfRaw(item) : output.partitionOf(item, keyBytes)
-        output.append(item, to, keyBytes, encode(value, item.value, item, 'value'), headers?.(item as unknown as R))
+        output.append(item, to, keyBytes, encode(sink, value, item.value, item, 'value'), headers?.(item as unknown as R))
       }
       mark(item, Mark.processed)
     }
@@ -99,7 +113,7 @@ export function toTopic<R extends AnyRecord>(options: ToTopicOptions<R>): MonoTy
       const name = (topic as (record: AnyRecord) => string)(item)
       const output = outputs.get(name)
       if (output === undefined) {
-        throw new MillraceError('NOT_PLANNED', `toTopic: the function named topic '${name}' for ${item.id}, which is not in its list: add it to topics: [${names.map((known) => `'${known}'`).join(', ')}]`, { origin: item.origin })
+        throw new MillraceError('NOT_PLANNED', `${sink}: the function named topic '${name}' for ${item.id}, which is not in its list: add it to topics: [${names.map((known) => `'${known}'`).join(', ')}]`, { origin: item.origin })
       }
       return output
     }
@@ -114,7 +128,7 @@ export function toTopic<R extends AnyRecord>(options: ToTopicOptions<R>): MonoTy
   })
 }
 
-function encode(serde: Serde<unknown>, given: unknown, record: LogRecord<unknown, unknown>, part: string): Encoded {
+function encode(sink: string, serde: Serde<unknown>, given: unknown, record: LogRecord<unknown, unknown>, part: string): Encoded {
   let encoded: Encoded
   try {
     encoded = serde.encode(given)
@@ -124,13 +138,13 @@ function encode(serde: Serde<unknown>, given: unknown, record: LogRecord<unknown
   if (encoded === null || typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
   throw new MillraceError(
     'ENCODE_FAILED',
-    `the ${part} made from ${record.id} is ${encoded === undefined ? 'undefined' : `a ${typeof encoded}`}, not bytes, text or null: give toTopic a serde for it, e.g. ${part}: json()`,
+    `the ${part} made from ${record.id} is ${encoded === undefined ? 'undefined' : `a ${typeof encoded}`}, not bytes, text or null: give ${sink} a serde for it, e.g. ${part}: json()`,
     { origin: record.origin },
   )
 }
 
-function notARecord(item: unknown): MillraceError {
+function notARecord(sink: string, item: unknown): MillraceError {
   return item instanceof FailedRecord
-    ? new MillraceError('ENCODE_FAILED', `toTopic was given a FailedRecord (${item.record.id}, step ${item.step}): handle failures before it, e.g. with dropFailed()`, { origin: item.record.origin, cause: item.error })
-    : new MillraceError('ENCODE_FAILED', `toTopic was given ${item === null ? 'null' : `a ${typeof item}`} that is not a record: derive records with record.with({ ... }), or make one with record({ ... })`)
+    ? new MillraceError('ENCODE_FAILED', `${sink} was given a FailedRecord (${item.record.id}, step ${item.step}): handle failures before it, e.g. with deadLetter() or dropFailed()`, { origin: item.record.origin, cause: item.error })
+    : new MillraceError('ENCODE_FAILED', `${sink} was given ${item === null ? 'null' : `a ${typeof item}`} that is not a record: derive records with record.with({ ... }), or make one with record({ ... })`)
 }

@@ -1,0 +1,56 @@
+// Compiled, never run: what must and must not type-check where records may fail.
+import { ConsecutiveBreaker, circuitBreaker as cockatielBreaker, handleAll } from 'cockatiel'
+import type { Observable } from 'rxjs'
+import { attempt, circuitBreaker, deadLetter, json, route, toTopic, type FailedRecord, type StreamRecord } from '../../src/index.js'
+
+type OrderRecord = StreamRecord<Buffer | null, { id: string; amount: number }>
+declare const orders: Observable<OrderRecord>
+declare const decoded: Observable<OrderRecord | FailedRecord>
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
+function expectType<Expected>() {
+  return <Actual>(_actual: Actual, _same: Equal<Actual, Expected>): void => {}
+}
+
+// attempt: what the function returns is the new value; a record is itself, nothing leaves it as it was; any of it may have failed.
+const charged = orders.pipe(attempt((order) => Promise.resolve({ receipt: order.value.id })))
+expectType<Observable<StreamRecord<Buffer | null, { receipt: string }> | FailedRecord>>()(charged, true)
+expectType<Observable<OrderRecord | FailedRecord>>()(orders.pipe(attempt(async (order, { signal }) => void (await fetch(order.value.id, { signal })))), true)
+expectType<Observable<StreamRecord<number, { id: string; amount: number }> | FailedRecord>>()(orders.pipe(attempt(async (order) => order.with({ key: order.value.amount }))), true)
+expectType<Observable<OrderRecord | StreamRecord<Buffer | null, string> | FailedRecord>>()(orders.pipe(attempt((order): string | undefined => order.headers['x']?.toString())), true)
+
+// It takes failures from before, with a function that knows nothing of them.
+const charge = (order: OrderRecord): Promise<number> => Promise.resolve(order.value.amount)
+expectType<Observable<StreamRecord<Buffer | null, number> | FailedRecord>>()(decoded.pipe(attempt(charge)), true)
+expectType<Observable<StreamRecord<Buffer | null, number> | FailedRecord>>()(decoded.pipe(attempt((order) => order.value.amount)), true)
+
+// @ts-expect-error a pipeline that forgets what attempt failed on is not written
+charged.pipe(toTopic({ topic: 'out', value: json() }))
+
+// @ts-expect-error neither is it routed
+charged.pipe(route({ to: () => 'a', topics: ['a'], fallback: 'other', value: json() }))
+
+// deadLetter takes the failures, and them alone.
+expectType<Observable<StreamRecord<Buffer | null, { receipt: string }>>>()(charged.pipe(deadLetter({ topic: 'dead' })), true)
+expectType<typeof orders>()(decoded.pipe(deadLetter({ topic: 'dead', headers: 'spring' })), true)
+charged.pipe(deadLetter({ topic: 'dead', headers: (failed) => ({ why: String(failed.error) }) }), toTopic({ topic: 'out', value: json() }))
+decoded.pipe(attempt(charge), deadLetter({ topic: 'dead' }), toTopic({ topic: 'out', value: json() }))
+
+// @ts-expect-error no such preset
+deadLetter({ topic: 'dead', headers: 'sprng' })
+
+// A breaker is millrace's or cockatiel's.
+attempt(charge, { breaker: circuitBreaker({ failures: 3, resetAfter: '5s' }) })
+attempt(charge, { breaker: cockatielBreaker(handleAll, { halfOpenAfter: 1_000, breaker: new ConsecutiveBreaker(3) }) })
+
+// @ts-expect-error something else is none
+attempt(charge, { breaker: { open: false } })
+
+// route knows the record's type, and needs a fallback and serdes as toTopic does.
+expectType<typeof orders>()(orders.pipe(route({ to: (order) => (order.value.amount > 10 ? 'large' : undefined), topics: ['large'], fallback: 'other', value: json() })), true)
+
+// @ts-expect-error no fallback
+orders.pipe(route({ to: () => 'a', topics: ['a'], value: json() }))
+
+// @ts-expect-error an object needs a serde
+orders.pipe(route({ to: () => 'a', topics: ['a'], fallback: 'other' }))
