@@ -124,10 +124,13 @@ export function window<R extends AnyRecord, A, Out>(windows: Windows, options: W
           const timestamp = windows.kind === 'time' ? span.end - 1 : span.end
           target.next(newRecord({ key: bytesOfKey(keyText), value: { ...span, result: aggregate.result(value) }, timestamp }))
         })
-        const idle = slice.alarm(what, () => {
-          const end = over.allClosedAt
-          if (end !== undefined) over.advance(end)
-        })
+        const idle =
+          closeWhenIdle === undefined
+            ? undefined
+            : slice.alarm(what, () => {
+                const end = over.allClosedAt
+                if (end !== undefined) over.advance(end)
+              })
         return {
           next(record) {
             const at = timeOf(record)
@@ -139,7 +142,7 @@ export function window<R extends AnyRecord, A, Out>(windows: Windows, options: W
           },
           complete() {
             over.complete()
-            if (closeWhenIdle !== undefined && slice.mode === 'run') idle.set(over.allClosedAt === undefined ? undefined : slice.clock.now() + closeWhenIdle)
+            if (closeWhenIdle !== undefined) idle?.set(over.allClosedAt === undefined ? undefined : slice.clock.now() + closeWhenIdle)
             target.complete()
           },
         }

@@ -52,6 +52,8 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UNAUTHORIZED', 'MI
 
 const FIRST_LIMIT = 1_000
 const RETRY_MS = 200
+/** Alarm of a task whose state has just been restored. */
+const RESTORED = 'restored'
 const MAX_RETRY_MS = 5_000
 /** A producer fenced this often in a row, with a live membership, has a rival. */
 const MAX_FENCED = 5
@@ -200,6 +202,8 @@ export class Pipeline {
       for (const [task, part] of parts) {
         for (const { spec, store, topic, reached } of part) if (spec.source !== undefined) task.follow(topic, store, reached ?? 0)
         task.ready = true
+        // An empty slice, in which operators see what was restored and set their alarms.
+        if (this.plan.alarms) task.alarms.set(RESTORED, clock.now())
       }
       if (this.stores.some(({ spec }) => spec.source !== undefined)) this.reader.assign(this.tasks.flatMap((task) => task.fetchPositions()))
     } catch (error) {
@@ -326,6 +330,8 @@ export class Pipeline {
     const counts = tasks.filter((task) => task.dirty).map((task) => ({ task, tally: task.tally() }))
     for (const { tally } of counts) total.merge(tally)
     for (const task of tasks) task.commit()
+    // An alarm that found nothing to do changed nothing.
+    if (counts.length === 0 && outputs === 0) return true
     const ended = clock.now()
     this.emit({
       ...total.result(),

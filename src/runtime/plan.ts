@@ -16,6 +16,8 @@ export interface Plan {
   readonly stores: readonly PlanStore[]
   /** Topics that the pipeline both writes and reads. */
   readonly inlets: readonly (InletSpec & { readonly operator: string })[]
+  /** Whether operators want to be called by the clock: they set their alarms from what was restored. */
+  readonly alarms: boolean
 }
 
 export interface PlanStore {
@@ -41,6 +43,7 @@ class PlanContext implements SliceContext {
   private readonly kept = new Map<string, unknown>()
   readonly found = new Map<string, Set<string>>()
   readonly stores = new Map<string, PlanStore>()
+  readonly alarms = new Set<string>()
   readonly inlets = new Map<string, InletSpec & { readonly operator: string }>()
 
   constructor(readonly group: string) {}
@@ -73,7 +76,8 @@ class PlanContext implements SliceContext {
 
   reenter(): void {}
 
-  alarm(): Alarm {
+  alarm(name: string): Alarm {
+    this.alarms.add(name)
     return { set() {} }
   }
 
@@ -125,6 +129,7 @@ export function planOf(project: Project, group: string, inputs: readonly string[
     outputs: [...context.found].map(([topic, by]) => ({ topic, writtenBy: [...by] })),
     stores: [...context.stores.values()],
     inlets: [...context.inlets.values()],
+    alarms: context.alarms.size > 0,
   }
 }
 

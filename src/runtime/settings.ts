@@ -29,7 +29,7 @@ export interface SourceOptions {
   readonly sessionTimeout?: Duration
   /** How long the group waits for members to join again in a rebalance. Default '60s'; must exceed what a slice may take to finish. */
   readonly rebalanceTimeout?: Duration
-  /** Bytes fetched ahead, over all partitions. Default 32 MiB; less saves memory, more bridges slow brokers. */
+  /** Bytes fetched ahead, over all partitions. Default 8 MiB; less saves memory, more bridges slow brokers. */
   readonly prefetchBytes?: number
   /** Ends the pipeline in order: the open transaction commits, the group is left, the observable completes. */
   readonly signal?: AbortSignal
@@ -59,7 +59,7 @@ export interface TransactionOptions {
   readonly every?: Duration
   /** Most records in one transaction, over all tasks. Default 250,000. The limit in force adapts below it, so that a slow pipeline takes small slices. */
   readonly maxRecords?: number
-  /** Most bytes read in one transaction; they are kept until it commits. Default 32 MiB. */
+  /** Most bytes read in one transaction; they are kept until it commits. Default 24 MiB. */
   readonly maxBytes?: number
   /**
    * 'exactly-once' (default): outputs and offsets commit in one Kafka transaction. 'at-least-once': outputs first, then offsets;
@@ -81,7 +81,7 @@ export interface TransactionOptions {
   readonly drainWithin?: Duration
   /** The broker aborts a transaction that stays open longer. Default '10s'; it opens only when outputs are sent, so slow user code does not count. */
   readonly transactionTimeout?: Duration
-  /** Outputs in memory beyond this are sent while the slice still runs. Default 4 MiB. */
+  /** Outputs in memory beyond this are sent while the slice still runs. Default 1 MiB. */
   readonly streamBytes?: number
   /** Compression of outputs. Default 'none'. gzip is built in; snappy, lz4 and zstd come from kafkajs's CompressionCodecs registry. */
   readonly compression?: 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
