@@ -3,7 +3,7 @@ import type { TopicPartition } from '../log/port.js'
 import type { Logger } from '../record/logger.js'
 import { Connection, addressName, type Address, type ConnectionSettings } from './connections.js'
 import { ERROR, Unanswered, asLogError, check, closedError, refreshAfter, type Refresh } from './errors.js'
-import { Lane } from './lane.js'
+import { Lane, within } from './lane.js'
 import type { Api, Throttled } from './protocol/api.js'
 import { ApiVersions, type VersionRange } from './protocol/api-versions.js'
 import { FindCoordinator, type CoordinatorKind } from './protocol/find-coordinator.js'
@@ -41,6 +41,8 @@ export class Cluster {
   readonly signal: AbortSignal
   readonly logger: Logger
   readonly requestTimeoutMs: number
+  /** For what any broker can answer: one that is frozen leaves time to ask another. */
+  private readonly lookUpMs: number
   private readonly closing = new AbortController()
   private readonly bootstrap: readonly Address[]
   private readonly lanes = new Set<Lane>()
@@ -57,6 +59,7 @@ export class Cluster {
     this.signal = this.closing.signal
     this.logger = settings.logger
     this.requestTimeoutMs = settings.requestTimeoutMs
+    this.lookUpMs = Math.ceil(settings.requestTimeoutMs / 3)
     this.bootstrap = settings.brokers.map(parseAddress)
     this.control = this.lane()
   }
@@ -73,7 +76,7 @@ export class Cluster {
 
   /** The version of the transaction protocol in force now: features are switched while brokers run. */
   async transactionProtocol(): Promise<1 | 2> {
-    const { versions, features } = await this.retry({ what: 'looking up the versions of the brokers' }, async () => this.versionsOf(await this.anyConnection()))
+    const { versions, features } = await this.retry({ what: 'looking up the versions of the brokers' }, async () => this.versionsOf(await this.anyConnection(this.lookUpMs)))
     const produce = versions.get(ProduceImplicit.key)
     return (features.get(TRANSACTION_VERSION_FEATURE) ?? 0) >= 2 && (produce?.max ?? 0) >= ProduceImplicit.version ? 2 : 1
   }
@@ -108,9 +111,10 @@ export class Cluster {
   }
 
   /** Over the control lane, to whichever broker can be reached. */
-  async any<Request, Response extends Throttled>(api: Api<Request, Response>, body: Request, timeoutMs = this.requestTimeoutMs): Promise<Response> {
-    const connection = await this.anyConnection()
-    return connection.request(api, body, timeoutMs)
+  async any<Request, Response extends Throttled>(api: Api<Request, Response>, body: Request, timeoutMs = this.lookUpMs): Promise<Response> {
+    const until = Date.now() + timeoutMs
+    const connection = await this.anyConnection(timeoutMs)
+    return connection.request(api, body, Math.max(1, until - Date.now()))
   }
 
   /** Over the control lane, to one broker. */
@@ -132,10 +136,10 @@ export class Cluster {
     return response.topics
   }
 
-  /** As last heard; undefined where it was not asked for yet, or there is none. */
+  /** As last heard; undefined where it was not asked for yet, there is none, or it is no longer among the brokers. */
   leader(topic: string, partition: number): number | undefined {
     const leader = this.leaders.get(topic)?.[partition]
-    return leader === undefined || leader < 0 ? undefined : leader
+    return leader === undefined || !this.brokers.has(leader) ? undefined : leader
   }
 
   addressOf(node: number): Address {
@@ -196,28 +200,32 @@ export class Cluster {
   }
 
   close(): void {
-    this.closing.abort()
+    this.closing.abort(closedError())
     for (const lane of this.lanes) lane.close()
     this.lanes.clear()
   }
 
   private async connect(address: Address): Promise<Connection> {
     await this.open()
-    const connection = await Connection.open(this.settings, address)
-    await connection.logIn(this.versions)
-    return connection
+    return Connection.open(this.settings, address, this.signal, async (connection) => {
+      await connection.logIn(this.versions)
+      return connection
+    })
   }
 
   /** A broker that is connected already, else any other, else one of the addresses we were given. */
-  private async anyConnection(): Promise<Connection> {
-    await this.open()
+  private async anyConnection(timeoutMs: number): Promise<Connection> {
+    const until = Date.now() + timeoutMs
+    await within(this.open(), timeoutMs, 'the cluster')
     const listed = [...this.brokers.values()]
     const connected = listed.filter((address) => this.control.has(address))
     const others = shuffled(listed.filter((address) => !this.control.has(address)))
     let failure: unknown
     for (const address of [...shuffled(connected), ...others, ...this.bootstrap]) {
+      const left = until - Date.now()
+      if (failure !== undefined && left <= 0) break
       try {
-        return await this.control.to(address)
+        return await this.control.to(address, left)
       } catch (error) {
         if (refreshAfter(error) === undefined) throw error
         failure = error
@@ -233,10 +241,12 @@ export class Cluster {
       for (const address of this.bootstrap) {
         if (this.signal.aborted) throw closedError()
         try {
-          return await this.reachThrough(address)
+          return await this.reachThrough(address, until - Date.now())
         } catch (error) {
-          if (!(error instanceof Unanswered)) throw this.signal.aborted ? closedError() : asLogError(error, 'connecting')
-          failures.set(addressName(address), error.message)
+          if (this.signal.aborted) throw closedError()
+          if (!(error instanceof Unanswered)) throw asLogError(error, 'connecting')
+          // Time that has run out says less than what went wrong before.
+          if (Date.now() < until || !failures.has(addressName(address))) failures.set(addressName(address), error.message)
           this.logger.debug({ broker: addressName(address), reason: error.message }, 'broker not reached')
         }
         if (Date.now() >= until) throw unreachable(this.settings, failures)
@@ -247,21 +257,22 @@ export class Cluster {
     }
   }
 
-  private async reachThrough(address: Address): Promise<BrokerVersions> {
-    const connection = await Connection.open(this.settings, address)
-    const onClose = (): void => connection.close(closedError())
-    this.signal.addEventListener('abort', onClose)
+  private async reachThrough(address: Address, timeoutMs: number): Promise<BrokerVersions> {
+    const late = new AbortController()
+    const timer = setTimeout(() => late.abort(new Unanswered(`${addressName(address)}: no answer within ${timeoutMs} ms`, false)), timeoutMs)
     try {
-      const found = await this.versionsOf(connection)
-      await connection.logIn(found.versions)
-      const { brokers, controller } = await connection.request(Metadata, { topics: [] }, this.settings.connectionTimeoutMs)
-      this.versions = found.versions
-      this.brokers = new Map(brokers.map(({ node, host, port }) => [node, { host, port }]))
-      this.controller = controller < 0 ? undefined : controller
-      return found
+      return await Connection.open(this.settings, address, AbortSignal.any([this.signal, late.signal]), async (connection) => {
+        const found = await this.versionsOf(connection)
+        await connection.logIn(found.versions)
+        const { brokers, controller } = await connection.request(Metadata, { topics: [] }, this.settings.connectionTimeoutMs)
+        this.versions = found.versions
+        this.brokers = new Map(brokers.map(({ node, host, port }) => [node, { host, port }]))
+        this.controller = controller < 0 ? undefined : controller
+        connection.close(new Unanswered('closed', false))
+        return found
+      })
     } finally {
-      this.signal.removeEventListener('abort', onClose)
-      connection.close(new Unanswered('closed', false))
+      clearTimeout(timer)
     }
   }
 

@@ -105,6 +105,8 @@ function kafkaJsConnection(): KafkaJsConnectionClass {
 }
 
 const KEEP_ALIVE_MS = 60_000
+/** kafkajs has the same limit, and forgets it where the socket ends early. */
+const CONNECT_MARGIN_MS = 100
 const SASL_AUTHENTICATE_KEY = 36
 
 /** Nagle's algorithm would hold small requests back until the last one is acknowledged. */
@@ -140,6 +142,8 @@ export class Connection {
   readonly name: string
   private readonly inner: KafkaJsConnection
   private ended: Error | undefined
+  /** Rejects what kafkajs has under way of its own, which may never hear that the connection has ended. */
+  private readonly endings = new Set<(error: Error) => void>()
   /** What the last request of kafkajs's own, all of them log-ins, failed with. */
   private logInError: unknown
 
@@ -151,7 +155,7 @@ export class Connection {
     this.inner = new (kafkaJsConnection())({
       ...address,
       logger: bridge(settings.logger),
-      socketFactory: openSocket,
+      socketFactory: (request) => this.watched(openSocket(request)),
       // Time limits are kept here: kafkajs leaves the connection open after one, and looks for them ten times a second.
       requestTimeout: settings.connectionTimeoutMs,
       enforceRequestTimeout: false,
@@ -173,18 +177,25 @@ export class Connection {
     }
   }
 
-  /** @throws Unanswered, LogError BROKER_UNREACHABLE where the certificate of the broker is not trusted */
-  static async open(settings: ConnectionSettings, address: Address): Promise<Connection> {
+  /**
+   * Connects, and logs in or whatever `use` does first; the signal ends either with its reason.
+   *
+   * @throws Unanswered, LogError BROKER_UNREACHABLE where the certificate of the broker is not trusted, what `use` throws
+   */
+  static async open<T>(settings: ConnectionSettings, address: Address, signal: AbortSignal, use: (connection: Connection) => Promise<T>): Promise<T> {
+    if (signal.aborted) throw signal.reason
     const connection = new Connection(settings, address)
+    const giveUp = (): void => connection.close(signal.reason as Error)
+    signal.addEventListener('abort', giveUp)
     try {
-      await connection.inner.connect()
+      await connection.connect()
+      return await use(connection)
     } catch (error) {
-      const failure = connectFailure(connection.name, error, settings)
-      connection.close(failure)
-      throw failure
+      connection.close(error as Error)
+      throw error
+    } finally {
+      signal.removeEventListener('abort', giveUp)
     }
-    connection.inner.socket?.once('close', () => connection.close(new Unanswered(`${connection.name} closed the connection`, false)))
-    return connection
   }
 
   get usable(): boolean {
@@ -266,6 +277,33 @@ export class Connection {
     inner.requestQueue.rejectAll(error)
     inner.requestQueue.destroy()
     inner.socket?.destroy()
+    for (const reject of this.endings) reject(error)
+  }
+
+  private async connect(): Promise<void> {
+    const { connectionTimeoutMs } = this.settings
+    const timer = setTimeout(() => this.close(new Unanswered(`${this.name}: ${CONNECT_FAILURES['ETIMEDOUT']}`, false)), connectionTimeoutMs + CONNECT_MARGIN_MS)
+    try {
+      await this.orEnd(this.inner.connect())
+    } catch (error) {
+      throw this.ended ?? connectFailure(this.name, error, this.settings)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  private watched(socket: Socket): Socket {
+    // What the error was comes first, over a promise or two of kafkajs's.
+    socket.once('close', () => setImmediate(() => this.close(new Unanswered(`${this.name} closed the connection`, false))))
+    return socket
+  }
+
+  private orEnd<T>(work: Promise<T>): Promise<T> {
+    if (this.ended !== undefined) return Promise.reject(this.ended)
+    return new Promise((resolve, reject) => {
+      this.endings.add(reject)
+      work.then(resolve, reject).finally(() => this.endings.delete(reject))
+    })
   }
 
   private write(buffers: readonly Buffer[]): void {
@@ -280,7 +318,7 @@ export class Connection {
     this.logInError = undefined
     const timer = setTimeout(() => this.close(new Unanswered('no answer to the log-in', true)), this.settings.connectionTimeoutMs)
     try {
-      await this.inner.authenticate()
+      await this.orEnd(this.inner.authenticate())
     } catch (error) {
       const reported = (this.logInError ?? error) as Error
       const refused = 'type' in reported || this.logInError === undefined

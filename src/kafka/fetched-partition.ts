@@ -36,6 +36,7 @@ export class PartitionFetch {
   /** Taken out of the assignment: answers that are still on their way are not for it. */
   dropped = false
   inFlight = false
+  answeredAt = 0
   lastStableOffset: number | undefined
   /** After failures: when to try again, how many there were, and since when. */
   retryAt = 0
@@ -79,13 +80,11 @@ export class PartitionFetch {
     }
     if (!entry.ready) return undefined
     this.head++
-    if (this.head === this.entries.length) {
-      this.entries.length = 0
-      this.head = 0
-    }
+    this.forgetTaken()
     this.takenOffset = entry.nextOffset
     this.bytes -= entry.bytes
     this.readyBytes -= entry.bytes
+    this.changed(-entry.bytes)
     void this.inflate()
     return entry
   }
@@ -127,6 +126,13 @@ export class PartitionFetch {
     this.entries.length = 0
   }
 
+  /** What was taken must not be held here: under load the queue is never empty. */
+  private forgetTaken(): void {
+    if (this.head * 2 < this.entries.length) return
+    this.entries.splice(0, this.head)
+    this.head = 0
+  }
+
   private push(batch: BatchView | undefined, nextOffset: number): void {
     const fromOffset = this.fetchOffset
     this.fetchOffset = nextOffset
@@ -157,6 +163,9 @@ export class PartitionFetch {
   private async inflateOne(entry: Entry): Promise<void> {
     const batch = entry.batch as BatchView
     const where = `${this.topic}/${this.partition}`
+    // Not in the turn of whoever takes: a codec that is missing fails at once.
+    await Promise.resolve()
+    if (this.dropped) return
     try {
       const records = await codecByNumber(batch.compression, this.codecs).decompress(batch.bytes.subarray(batch.records))
       if (this.dropped) return
@@ -170,13 +179,16 @@ export class PartitionFetch {
     } catch (error) {
       if (this.dropped) return
       // It and what is behind it is fetched again once the error was taken.
-      for (const { bytes } of this.entries.splice(this.entries.indexOf(entry))) {
-        this.bytes -= bytes
-        this.changed(-bytes)
+      let freed = 0
+      for (const { bytes, ready } of this.entries.splice(this.entries.indexOf(entry))) {
+        freed += bytes
+        if (ready) this.readyBytes -= bytes
       }
+      this.bytes -= freed
+      this.forgetTaken()
       this.fetchOffset = entry.fromOffset
       this.fail(error instanceof MillraceError ? batchError(error, where) : logError('CORRUPT_BATCH', 'retry', `${where}: the batch at offset ${batch.baseOffset} cannot be uncompressed: ${errorMessage(error)}`, { cause: error }))
-      this.changed(0)
+      this.changed(-freed)
     }
   }
 }

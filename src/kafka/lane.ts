@@ -1,6 +1,6 @@
 import type { Api, Throttled } from './protocol/api.js'
 import { addressName, type Address, type Connection } from './connections.js'
-import { closedError } from './errors.js'
+import { Unanswered, closedError } from './errors.js'
 
 /**
  * Sockets of one purpose, one to a broker, opened when first needed.
@@ -16,11 +16,17 @@ export class Lane {
 
   /** @throws Unanswered, LogError */
   async send<Request, Response extends Throttled>(address: Address, api: Api<Request, Response>, body: Request, timeoutMs: number, onSent?: () => void): Promise<Response> {
-    const connection = await this.to(address)
-    return connection.request(api, body, timeoutMs, onSent)
+    const until = Date.now() + timeoutMs
+    const connection = await this.to(address, timeoutMs)
+    return connection.request(api, body, Math.max(1, until - Date.now()), onSent)
   }
 
-  async to(address: Address): Promise<Connection> {
+  /** A connection, opened within the time. @throws Unanswered, LogError */
+  to(address: Address, timeoutMs: number): Promise<Connection> {
+    return within(this.opened(address), timeoutMs, addressName(address))
+  }
+
+  private async opened(address: Address): Promise<Connection> {
     if (this.closed !== undefined) throw this.closed
     const name = addressName(address)
     const current = this.connections.get(name)
@@ -28,7 +34,7 @@ export class Lane {
       const connection = await current
       if (connection.usable) return connection
       if (this.connections.get(name) === current) this.connections.delete(name)
-      return this.to(address)
+      return this.opened(address)
     }
     const opening = this.open(address)
     this.connections.set(name, opening)
@@ -56,4 +62,12 @@ export class Lane {
     this.closed = closedError()
     this.reset(this.closed)
   }
+}
+
+/** Gives up waiting, not what is waited for: others may wait for the same connection. */
+export function within<T>(work: Promise<T>, timeoutMs: number, what: string): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Unanswered(`no connection to ${what} within ${timeoutMs} ms`, false)), timeoutMs)
+    work.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
 }

@@ -66,10 +66,13 @@ export class KafkaProducer implements LogProducer {
     this.refuseIfClosed()
     this.sender.fail(logError('TRANSACTION_ABORTED', 'abort', 'the producer was initialised anew while the batch was under way'))
     await this.sender.settle()
+    this.refuseIfClosed()
     this.state = 'lapsed'
     try {
       this.protocol = this.options.transactionalId === undefined ? 1 : await this.cluster.transactionProtocol()
-      this.use(await this.requests.initProducerId(NO_IDENTITY))
+      const identity = await this.requests.initProducerId(NO_IDENTITY)
+      this.refuseIfClosed()
+      this.use(identity)
     } catch (error) {
       this.failure = asReaction(error, 'initialising the producer')
       throw this.failure

@@ -5,29 +5,43 @@ import { kafkaCodecs } from './codecs.js'
 import { ERROR, Refused, asReaction, check, refreshAfter } from './errors.js'
 import { PartitionFetch } from './fetched-partition.js'
 import type { Lane } from './lane.js'
-import { Fetch, type FetchResponse } from './protocol/fetch.js'
+import { Fetch, type FetchRequest, type FetchResponse } from './protocol/fetch.js'
 import { retryDelay } from './retry.js'
 
 /** How long a broker may hold back an answer while it has no data. */
 const LONG_POLL_MS = 500
+/** So often partitions without data are asked for that are not in the poll under way. */
+const LOOK_MS = 20
 /** A fetch that takes longer waits for data to be written: partitions that were not in it do not wait behind it. */
 const ANSWER_MS = 10
 const FETCH_BYTES = 8 * 1024 * 1024
 const PARTITION_BYTES = 1024 * 1024
 /** What is asked for where everything there was has been read: more than comes in one go, and little to keep free for it. */
 const CAUGHT_UP_BYTES = 256 * 1024
+/** Of the prefetch: kept for partitions of which nothing is there, so that others whose records nobody takes cannot keep them from being read. */
+const KEPT_PART = 1 / 8
 /** For so long a topic that is not there may be one that was created just now. */
 const MISSING_MS = 5_000
 
-/** The connection a broker answers on, and when it was last asked. */
+/** A request under way. */
+interface Asked {
+  readonly at: number
+  /** Everything there was of its partitions has been read: the answer waits for data to be written. */
+  readonly polls: boolean
+}
+
+/** A connection to each broker, and what it is busy with. */
 interface Slot {
   readonly lane: Lane
-  readonly since: Map<number, number>
+  readonly asked: Map<number, Asked>
 }
 
 /**
  * One request in flight a broker; the next is sent before the answer is handed on, so that it is under way while the records
- * are worked on. Only where that request waits for data to be written, another goes out for other partitions, on a connection of its own.
+ * are worked on. While that request waits for data to be written, what else there is to fetch goes out on a second connection,
+ * whose answers are never held back; all go together again when the first is answered.
+ *
+ * Held and asked for are `prefetchBytes` at most over all partitions, or one batch of each partition where that is more.
  */
 export class KafkaReader implements LogReader {
   private partitions = new Map<string, Map<number, PartitionFetch>>()
@@ -38,7 +52,8 @@ export class KafkaReader implements LogReader {
   private rotation = 0
   /** What a fetch waits for that was put off. */
   private roomNeeded = Infinity
-  private accepting = false
+  /** Changes that are reported by whoever caused them. */
+  private quiet = false
   private refreshing = false
   private timer: NodeJS.Timeout | undefined
   private closed = false
@@ -76,12 +91,14 @@ export class KafkaReader implements LogReader {
     if (fetch === undefined) return undefined
     const before = fetch.bytes
     const failed = fetch.failed
+    this.quiet = true
     try {
       return fetch.take()
     } finally {
+      this.quiet = false
       const share = this.share()
-      this.bytes -= before - fetch.bytes
-      if ((failed && !fetch.failed) || (before >= share && fetch.bytes < share) || this.room() >= this.roomNeeded) this.pump()
+      const wanted = (before >= share && fetch.bytes < share) || (before > 0 && fetch.bytes === 0)
+      if ((failed && !fetch.failed) || wanted || this.room() >= this.roomNeeded) this.pump()
     }
   }
 
@@ -109,11 +126,12 @@ export class KafkaReader implements LogReader {
 
   private readonly onChanged = (bytes: number): void => {
     this.bytes += bytes
-    if (!this.accepting && !this.closed) this.options.onData()
+    if (!this.quiet && !this.closed) this.options.onData()
   }
 
+  /** For whatever partition comes first. */
   private room(): number {
-    return this.options.prefetchBytes - this.bytes - this.reserved
+    return this.options.prefetchBytes * (1 - KEPT_PART) - this.bytes - this.reserved
   }
 
   /** Not in the same turn: several calls into the reader often follow each other. */
@@ -152,64 +170,83 @@ export class KafkaReader implements LogReader {
       else of.push(fetch)
     }
     if (leaderless.length > 0) void this.findLeaders(leaderless)
+    const { prefetchBytes } = this.options
     // Half of the prefetch is under way, in equal parts from all brokers, while the other half waits to be taken.
-    const part = Math.min(FETCH_BYTES, this.options.prefetchBytes / 2 / Math.max(1, nodes.size))
+    const part = Math.min(FETCH_BYTES, (prefetchBytes * (1 - KEPT_PART)) / 2 / Math.max(1, nodes.size))
+    const kept = (prefetchBytes * KEPT_PART) / Math.max(1, this.all.length)
     this.roomNeeded = Infinity
+    const [first, second] = this.slots
     for (const [node, fetches] of wanted) {
-      const slot = this.freeSlot(node, now)
-      if (typeof slot === 'number') wakeAt = Math.min(wakeAt, slot)
-      if (typeof slot === 'number' || slot === undefined) continue
-      const bytes = fetches.every(({ caughtUp }) => caughtUp) ? Math.min(part, CAUGHT_UP_BYTES) : part
-      // Something is let through even where one batch alone is larger than the whole prefetch.
-      const nothingElse = this.bytes <= 0 && this.reserved === 0
-      if (this.room() >= bytes || nothingElse) void this.fetch(slot, node, fetches, Math.max(1, Math.floor(bytes)))
-      else this.roomNeeded = Math.min(this.roomNeeded, bytes)
+      const underWay = first.asked.get(node)
+      if (underWay === undefined) {
+        this.ask(first, node, fetches, part, kept)
+        continue
+      }
+      if (second.asked.has(node)) continue
+      if (!underWay.polls && now - underWay.at < ANSWER_MS) {
+        wakeAt = Math.min(wakeAt, underWay.at + ANSWER_MS)
+        continue
+      }
+      const due = fetches.filter(({ caughtUp, answeredAt }) => !caughtUp || now - answeredAt >= LOOK_MS)
+      if (due.length > 0) this.ask(second, node, due, part, kept)
+      else for (const { answeredAt } of fetches) wakeAt = Math.min(wakeAt, answeredAt + LOOK_MS)
     }
     if (wakeAt < Infinity) this.wake(wakeAt)
   }
 
-  /** What the next fetch from a broker can use, or when the second may be used. */
-  private freeSlot(node: number, now: number): Slot | number | undefined {
-    const [first, second] = this.slots
-    const since = first.since.get(node) ?? second.since.get(node)
-    if (since === undefined) return first
-    if (first.since.has(node) && second.since.has(node)) return undefined
-    if (now - since < ANSWER_MS) return since + ANSWER_MS
-    return first.since.has(node) ? second : first
+  /** Fetches where there is room for what may come. */
+  private ask(slot: Slot, node: number, fetches: readonly PartitionFetch[], part: number, kept: number): void {
+    const bytes = fetches.every(({ caughtUp }) => caughtUp) ? Math.min(part, CAUGHT_UP_BYTES) : part
+    if (this.room() >= bytes) return void this.fetch(slot, node, fetches, bytes)
+    this.roomNeeded = Math.min(this.roomNeeded, bytes)
+    const empty = fetches.filter((fetch) => fetch.bytes === 0)
+    if (empty.length > 0) void this.fetch(slot, node, empty, Math.min(part, kept * empty.length))
   }
 
-  private async fetch({ lane, since }: Slot, node: number, fetches: readonly PartitionFetch[], maxBytes: number): Promise<void> {
+  private async fetch(slot: Slot, node: number, fetches: readonly PartitionFetch[], bytes: number): Promise<void> {
+    const maxBytes = Math.max(1, Math.floor(bytes))
     // The broker fills the answer in the order asked: each partition gets its turn to be the first.
     const start = this.rotation++ % fetches.length
     const inOrder = [...fetches.slice(start), ...fetches.slice(0, start)]
     const partitionBytes = Math.max(1, Math.min(maxBytes, Math.max(PARTITION_BYTES, Math.floor(maxBytes / fetches.length))))
     const readCommitted = this.options.isolation === 'read_committed'
-    const asked = new Map(inOrder.map((fetch) => [fetch, fetch.fetchOffset]))
-    since.set(node, Date.now())
+    const offsets = new Map(inOrder.map((fetch) => [fetch, fetch.fetchOffset]))
+    // Where a partition ends is told at once, and not when something is written to it.
+    const atOnce = slot !== this.slots[0] || fetches.some(({ lastStableOffset }) => lastStableOffset === undefined)
+    const maxWaitMs = atOnce ? 0 : LONG_POLL_MS
+    slot.asked.set(node, { at: Date.now(), polls: fetches.every(({ caughtUp }) => caughtUp) })
     this.reserved += maxBytes
     for (const fetch of fetches) fetch.inFlight = true
     let response: FetchResponse | undefined
     let failure: unknown
     try {
       const partitions = inOrder.map(({ topic, partition, fetchOffset }) => ({ topic, partition, offset: fetchOffset, maxBytes: partitionBytes }))
-      const body = { maxWaitMs: LONG_POLL_MS, maxBytes, readCommitted, partitions }
-      response = await lane.send(this.cluster.addressOf(node), Fetch, body, LONG_POLL_MS + this.cluster.requestTimeoutMs)
+      response = await this.request(slot.lane, node, { maxWaitMs, maxBytes, readCommitted, partitions })
       check(response.error, `fetching from broker ${node}`)
     } catch (error) {
       failure = error
     }
-    since.delete(node)
+    slot.asked.delete(node)
     this.reserved -= maxBytes
-    for (const fetch of fetches) fetch.inFlight = false
+    const now = Date.now()
+    for (const fetch of fetches) {
+      fetch.inFlight = false
+      fetch.answeredAt = now
+    }
     if (this.closed) return
-    const arrived = failure === undefined ? this.accept(response as FetchResponse, asked, readCommitted) : this.setBack(fetches, failure)
+    const arrived = failure === undefined ? this.accept(response as FetchResponse, offsets, readCommitted) : this.setBack(fetches, failure)
     this.pump()
     if (arrived) this.options.onData()
   }
 
+  /** Fails in another turn, so that a fetch never ends before the call that began it. */
+  private async request(lane: Lane, node: number, body: FetchRequest): Promise<FetchResponse> {
+    return lane.send(this.cluster.addressOf(node), Fetch, body, body.maxWaitMs + this.cluster.requestTimeoutMs)
+  }
+
   private accept(response: FetchResponse, asked: ReadonlyMap<PartitionFetch, number>, readCommitted: boolean): boolean {
     let arrived = false
-    this.accepting = true
+    this.quiet = true
     for (const answer of response.partitions) {
       const fetch = this.partitions.get(answer.topic)?.get(answer.partition)
       // The assignment may have changed meanwhile, or a batch before could not be uncompressed.
@@ -221,7 +258,7 @@ export class KafkaReader implements LogReader {
         arrived = true
       }
     }
-    this.accepting = false
+    this.quiet = false
     return arrived
   }
 
@@ -262,7 +299,7 @@ export class KafkaReader implements LogReader {
 }
 
 function newSlot(cluster: Cluster): Slot {
-  return { lane: cluster.lane(), since: new Map() }
+  return { lane: cluster.lane(), asked: new Map() }
 }
 
 function postpone(fetches: readonly PartitionFetch[], failure: unknown, patienceMs: number): boolean {

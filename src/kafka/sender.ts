@@ -7,7 +7,8 @@ import { kafkaCodecs } from './codecs.js'
 import { ERROR, Refused, Unanswered, asReaction, closedError, refreshAfter, withReaction } from './errors.js'
 import type { Lane } from './lane.js'
 import { PartitionQueue, SendCall, type QueuedBatch } from './partition-queue.js'
-import { Produce, ProduceImplicit, type ProduceRequest, type ProducedResult } from './protocol/produce.js'
+import type { Api } from './protocol/api.js'
+import { Produce, ProduceImplicit, type ProduceRequest, type ProduceResponse, type ProducedResult } from './protocol/produce.js'
 import { retryDelay } from './retry.js'
 
 /** Batches of several partitions share a request up to this size; one larger batch goes alone. */
@@ -187,7 +188,7 @@ export class Sender {
     let results: readonly ProducedResult[] = []
     let failure: unknown
     try {
-      ;({ results } = await this.lane.send(this.cluster.addressOf(node), api, body, this.options.requestMs + ANSWER_MARGIN_MS, this.options.onSent))
+      ;({ results } = await this.request(node, api, body))
     } catch (error) {
       failure = error
     }
@@ -209,6 +210,11 @@ export class Sender {
     this.settled()
     if (outdated.length > 0) void this.findLeaders(outdated)
     this.pump()
+  }
+
+  /** Fails in another turn: `pump` is still dividing batches among requests when it begins one. */
+  private async request(node: number, api: Api<ProduceRequest, ProduceResponse>, body: ProduceRequest): Promise<ProduceResponse> {
+    return this.lane.send(this.cluster.addressOf(node), api, body, this.options.requestMs + ANSWER_MARGIN_MS, this.options.onSent)
   }
 
   private depart(queue: PartitionQueue, { producerId, producerEpoch }: Identity): Buffer {

@@ -14,6 +14,8 @@ export type Fate =
 export interface ProxiedRequest {
   readonly apiKey: number
   readonly version: number
+  /** What follows the client id in the header. */
+  readonly body: Buffer
 }
 
 const METADATA = 3
@@ -26,9 +28,11 @@ const HOST = '127.0.0.1'
  */
 export class Proxy {
   decide: (request: ProxiedRequest) => Fate = () => 'pass'
+  /** Sees each answer on its way back. It may change what is in it, not its length. */
+  answered: (apiKey: number, answer: Buffer) => void = () => {}
   private readonly server: Server
   private readonly sockets = new Set<Socket>()
-  private held: (() => void)[] = []
+  private held: { readonly apiKey: number; readonly send: () => void }[] = []
 
   private constructor(private readonly target: { host: string; port: number }) {
     this.server = createServer((socket) => this.accept(socket))
@@ -53,9 +57,14 @@ export class Proxy {
     return this.held.length
   }
 
+  /** The kinds of request held back, those behind others included. */
+  get heldKinds(): Set<number> {
+    return new Set(this.held.map(({ apiKey }) => apiKey))
+  }
+
   /** Lets the requests held back reach the broker. */
   release(): void {
-    for (const send of this.held.splice(0)) send()
+    for (const { send } of this.held.splice(0)) send()
   }
 
   async stop(): Promise<void> {
@@ -66,7 +75,7 @@ export class Proxy {
   private accept(client: Socket): void {
     const broker = connect(this.target)
     const doomed = new Set<number>()
-    const rewritten = new Set<number>()
+    const asked = new Map<number, number>()
     let detached = false
     for (const socket of [client, broker]) {
       this.sockets.add(socket)
@@ -79,25 +88,29 @@ export class Proxy {
     })
     broker.on('close', () => client.destroy())
     client.on('data', framed((frame) => {
-      const request = { apiKey: frame.readInt16BE(4), version: frame.readInt16BE(6) }
+      const request = { apiKey: frame.readInt16BE(4), version: frame.readInt16BE(6), body: frame.subarray(14 + frame.readInt16BE(12)) }
       const correlationId = frame.readInt32BE(8)
       const fate = this.decide(request)
       if (fate === 'lose request') {
         client.destroy()
         return
       }
-      if (fate === 'hold') {
-        detached = true
-        this.held.push(() => broker.write(frame))
-        return
-      }
       if (fate === 'lose answer') doomed.add(correlationId)
-      if (request.apiKey === METADATA || request.apiKey === FIND_COORDINATOR) rewritten.add(correlationId)
-      broker.write(frame)
+      asked.set(correlationId, request.apiKey)
+      // A broker answers the requests of a connection in turn: what comes after one held back waits behind it.
+      if (fate === 'hold' || detached) {
+        detached = true
+        this.held.push({ apiKey: request.apiKey, send: () => broker.write(frame) })
+      } else {
+        broker.write(frame)
+      }
     }))
     broker.on('data', framed((frame) => {
       const correlationId = frame.readInt32BE(4)
-      if (rewritten.delete(correlationId)) this.redirect(frame)
+      const apiKey = asked.get(correlationId) ?? -1
+      asked.delete(correlationId)
+      if (apiKey === METADATA || apiKey === FIND_COORDINATOR) this.redirect(frame)
+      this.answered(apiKey, frame)
       if (doomed.has(correlationId)) client.destroy()
       else client.write(frame)
     }))
