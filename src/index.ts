@@ -15,6 +15,7 @@ export { circuitBreaker, type BreakerState, type CircuitBreaker, type CircuitBre
 export { deadLetter, type DeadLetterOptions } from './operators/dead-letter.js'
 export type { DeadLetterHeaders } from './runtime/dead-letter.js'
 export { aggregate, type AggregateOptions } from './operators/aggregate.js'
+export { repartition, type Repartitioned, type RepartitionOptions } from './operators/repartition.js'
 export { window, type LateRecord, type WindowOptions, type WindowResult } from './operators/window.js'
 export { hopping, session, sliding, tumbling, type HoppingOptions, type TumblingOptions, type Window, type Windows } from './record/windows.js'
 export { aggregator, average, count, max, min, reduce, sum, type Aggregator, type AggregatorOptions } from './state/aggregator.js'

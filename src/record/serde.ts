@@ -10,6 +10,14 @@ export interface Serde<T> {
   decode(bytes: Buffer): T
 }
 
+/**
+ * A serde for values that the program wrote itself. Only that it takes them is checked: `json()` is inferred as a serde of unknown
+ * where the type comes from the pipe, and what was written as T is read as T.
+ */
+export interface SerdeFor<T> extends Pick<Serde<T>, 'name' | 'encode'> {
+  decode(bytes: Buffer): unknown
+}
+
 const BYTES: Serde<Uint8Array | null> = {
   name: 'bytes',
   encode: (value) => value,

@@ -9,7 +9,7 @@ export type Mark = (typeof Mark)[keyof typeof Mark]
 
 /** How the records of a transaction ended: the five numbers add up to `records`. */
 export interface RecordCounts {
-  /** Records read. */
+  /** Records read: of the source's topics, and of those a pipeline writes to itself (repartition, retry), so such a record counts again each time it is read. */
   readonly records: number
   /** Reached a sink or a state operator. */
   readonly processed: number

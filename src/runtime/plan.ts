@@ -46,7 +46,10 @@ class PlanContext implements SliceContext {
   readonly alarms = new Set<string>()
   readonly inlets = new Map<string, InletSpec & { readonly operator: string }>()
 
-  constructor(readonly group: string) {}
+  constructor(
+    readonly group: string,
+    private readonly inputs: readonly string[],
+  ) {}
 
   outputs(operator: string, topics: readonly string[]): ReadonlyMap<string, TopicOutput> {
     return new Map(
@@ -71,6 +74,7 @@ class PlanContext implements SliceContext {
   inlet(operator: string, spec: InletSpec): void {
     const earlier = this.inlets.get(spec.topic)
     if (earlier !== undefined) throw new MillraceError('PLAN_FAILED', `two operators (${earlier.operator} and ${operator}) read '${spec.topic}': give each a topic of its own`)
+    if (this.inputs.includes(spec.topic)) throw new MillraceError('PLAN_FAILED', `${operator} writes to and reads '${spec.topic}', which is an input of the source as well: its records would go round for ever. Give it a topic of its own`)
     this.inlets.set(spec.topic, { ...spec, operator })
   }
 
@@ -100,7 +104,7 @@ class PlanContext implements SliceContext {
  * @throws MillraceError PLAN_FAILED, or what the operators refuse
  */
 export function planOf(project: Project, group: string, inputs: readonly string[], declared: Declarations): Plan {
-  const context = new PlanContext(group)
+  const context = new PlanContext(group, inputs)
   for (const topic of declared.topics) context.outputs('declare', [topic])
   const slice = new SliceStream(inputs, -1)
   let failure: { readonly error: unknown } | undefined
@@ -176,7 +180,7 @@ export async function checkPlan(plan: Plan, log: LogClient, provision: Provision
       const kind = changelogs.includes(missing[0] as string) ? 'changelog' : inlets.includes(missing[0] as string) ? 'internal' : 'output'
       throw new MillraceError(
         'MISSING_TOPIC',
-        `${kind} ${list(missing)} does not exist. Create it first (cluster.createTopics${kind === 'changelog' ? ` with ${tasks} partitions and cleanup.policy=compact` : ''}), or let withTransaction do it: provision: true`,
+        `${kind} ${list(missing)} does not exist. Create it first (cluster.createTopics${kind === 'output' ? '' : ` with ${tasks} partitions${kind === 'changelog' ? ' and cleanup.policy=compact' : ''}`}), or let withTransaction do it: provision: true`,
       )
     }
     await log.createTopics(missing.map((topic) => newTopic(topic, provision)))

@@ -1,14 +1,13 @@
 import type { MonoTypeOperatorFunction } from 'rxjs'
 import { z } from 'zod'
-import type { Encoded } from '../log/batch/write.js'
-import { MillraceError, errorMessage } from '../record/error.js'
-import { FailedRecord } from '../record/failed-record.js'
+import { MillraceError } from '../record/error.js'
 import type { HeadersInput } from '../record/headers.js'
-import { LogRecord, RAW_ALL, RAW_KEY, type StreamRecord } from '../record/record.js'
+import { RAW_ALL, RAW_KEY, type StreamRecord } from '../record/record.js'
 import { bytes, type Serde } from '../record/serde.js'
 import type { KeyOf, ValueOf } from '../record/types.js'
 import { Mark, mark } from '../runtime/accounting.js'
 import { activeSlice } from '../runtime/context.js'
+import { asWritable, encodePart } from '../runtime/encode.js'
 import { operate } from '../runtime/operate.js'
 import type { TopicOutput } from '../runtime/outputs.js'
 import { functionOption, objectWith, parseOptions, topicName } from '../runtime/options.js'
@@ -95,16 +94,16 @@ export function writeTo<R extends AnyRecord>(sink: string, { topic, topics, key:
     const outputs = slice.outputs(sink, names)
     const only = typeof topic === 'string' ? outputs.get(topic) : undefined
 
-    const write = (item: R): void => {
-      if (item instanceof FailedRecord || !(item instanceof LogRecord)) throw notARecord(sink, item)
+    const write = (given: R): void => {
+      const item = asWritable(sink, given)
       const output = only ?? outputOf(item)
       if (copies && item.raw === RAW_ALL) {
-        output.appendRaw(item, partition === undefined ? output.partitionOfRaw(item) : partition(item as unknown as R, output.partitions))
+        output.appendRaw(item, partition === undefined ? output.partitionOfRaw(item) : partition(item, output.partitions))
       } else {
-        const keyBytes = encode(sink, key, item.key, item, 'key')
+        const keyBytes = encodePart(sink, key, item.key, item, 'key')
         const to =
-          partition !== undefined ? partition(item as unknown as R, output.partitions) : item.raw & RAW_KEY && key === plain ? output.partitionOfRaw(item) : output.partitionOf(item, keyBytes)
-        output.append(item, to, keyBytes, encode(sink, value, item.value, item, 'value'), headers?.(item as unknown as R))
+          partition !== undefined ? partition(item, output.partitions) : item.raw & RAW_KEY && key === plain ? output.partitionOfRaw(item) : output.partitionOf(item, keyBytes)
+        output.append(item, to, keyBytes, encodePart(sink, value, item.value, item, 'value'), headers?.(item))
       }
       mark(item, Mark.processed)
     }
@@ -126,25 +125,4 @@ export function writeTo<R extends AnyRecord>(sink: string, { topic, topics, key:
       },
     }
   })
-}
-
-function encode(sink: string, serde: Serde<unknown>, given: unknown, record: LogRecord<unknown, unknown>, part: string): Encoded {
-  let encoded: Encoded
-  try {
-    encoded = serde.encode(given)
-  } catch (error) {
-    throw new MillraceError('ENCODE_FAILED', `the ${part} made from ${record.id} cannot be written as ${serde.name}: ${errorMessage(error)}`, { origin: record.origin, cause: error })
-  }
-  if (encoded === null || typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
-  throw new MillraceError(
-    'ENCODE_FAILED',
-    `the ${part} made from ${record.id} is ${encoded === undefined ? 'undefined' : `a ${typeof encoded}`}, not bytes, text or null: give ${sink} a serde for it, e.g. ${part}: json()`,
-    { origin: record.origin },
-  )
-}
-
-function notARecord(sink: string, item: unknown): MillraceError {
-  return item instanceof FailedRecord
-    ? new MillraceError('ENCODE_FAILED', `${sink} was given a FailedRecord (${item.record.id}, step ${item.step}): handle failures before it, e.g. with deadLetter() or dropFailed()`, { origin: item.record.origin, cause: item.error })
-    : new MillraceError('ENCODE_FAILED', `${sink} was given ${item === null ? 'null' : `a ${typeof item}`} that is not a record: derive records with record.with({ ... }), or make one with record({ ... })`)
 }

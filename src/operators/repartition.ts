@@ -1,0 +1,97 @@
+import type { OperatorFunction } from 'rxjs'
+import { z } from 'zod'
+import { MillraceError, errorMessage } from '../record/error.js'
+import type { LogRecord, StreamRecord } from '../record/record.js'
+import { bytes, type Serde, type SerdeFor } from '../record/serde.js'
+import type { ValueOf } from '../record/types.js'
+import { Mark, mark } from '../runtime/accounting.js'
+import { activeSlice } from '../runtime/context.js'
+import { asWritable, encodePart } from '../runtime/encode.js'
+import { operate } from '../runtime/operate.js'
+import { functionOption, objectWith, parseOptions, storeName, topicName } from '../runtime/options.js'
+
+type AnyRecord = StreamRecord<unknown, unknown>
+
+/** A value as it comes out: bytes are buffers, whatever they were. */
+export type Repartitioned<V> = V extends Uint8Array ? Buffer : V
+
+/** Required unless the value is bytes. */
+type ValueOption<V> = [V] extends [Uint8Array | null] ? { readonly value?: SerdeFor<V> } : { readonly value: SerdeFor<V> }
+
+interface RepartitionBase<R extends AnyRecord> {
+  /** The new key, as text (UTF-8) or bytes. */
+  readonly key: (record: NoInfer<R>) => string | Uint8Array
+  /** Names the internal topic, '<group>-<name>-repartition'; must stay the same. Default 'repartition'; needed where a pipeline has two. */
+  readonly name?: string
+  /** The whole name of the internal topic instead; one that nothing else writes to or reads. */
+  readonly topic?: string
+}
+
+/** `value` is the serde that the value takes through the topic; it is required unless the value is bytes. */
+export type RepartitionOptions<R extends AnyRecord> = RepartitionBase<R> & ValueOption<ValueOf<R>>
+
+const schema = z
+  .strictObject({
+    key: functionOption<(record: AnyRecord) => string | Uint8Array>('a function from the record to text or bytes'),
+    value: objectWith<Serde<unknown>>(['encode', 'decode'], 'a serde such as json()').optional(),
+    name: storeName.optional(),
+    topic: topicName.optional(),
+  })
+  .refine(({ name, topic }) => name === undefined || topic === undefined, { path: ['topic'], message: 'is the whole name of the topic, and name a part of it: give one of the two' })
+
+/** Event times may be of any age, and nothing is to be lost while the pipeline stands still: time must not delete. */
+const CONFIG = { 'cleanup.policy': 'delete', 'retention.ms': '-1' } as const
+
+/**
+ * Gives records another key and sends them through a topic of the pipeline's own, so that behind it all records of a key are in one task.
+ *
+ * What goes in is written with the new key, headers and timestamp kept, in the transaction of its slice. What comes out, some transaction
+ * later, is read from the topic: its origin is there, its key is bytes, its value is decoded. With `provision` the topic is made with as many
+ * partitions as the inputs have; without, it must exist so. It keeps all records: delete old ones below the group's offset if that is too much.
+ *
+ * Order: of the records of one input partition and one new key, kept. Records of several partitions come mixed, so event time is less in
+ * order than before: a window behind it needs `grace`. Offsets: those of the topic commit with the others of the task; a record counts twice in
+ * `Commit.records`, as 'processed' where it is written and as what becomes of it where it is read. State, memory: none.
+ * FailedRecords are not accepted: handle them before.
+ *
+ * @throws MillraceError INVALID_OPTIONS; as error of the slice MISSING_KEY, ENCODE_FAILED, DECODE_FAILED
+ * @example
+ * orders.pipe(
+ *   repartition({ key: (order) => order.value.sku, value: json() }),
+ *   window(tumbling('1m'), { aggregate: count(), grace: '10s' }),
+ * )
+ */
+export function repartition<R extends AnyRecord>(options: RepartitionOptions<R>): OperatorFunction<R, StreamRecord<Buffer, Repartitioned<ValueOf<R>>>> {
+  const { key, value: serde = bytes() as Serde<unknown>, name = 'repartition', topic: given } = parseOptions(schema, options, 'repartition')
+  const what = `repartition '${given ?? name}'`
+
+  return operate<R, StreamRecord<Buffer, Repartitioned<ValueOf<R>>>>(what, (target) => {
+    const slice = activeSlice(what)
+    const topic = given ?? `${slice.group}-${name}-repartition`
+    const output = slice.outputs(what, [topic]).get(topic)
+    slice.inlet(what, { topic, config: CONFIG }, (record) => target.next(record.with({ value: decoded(record as LogRecord<Buffer, Buffer | null>) }) as StreamRecord<Buffer, Repartitioned<ValueOf<R>>>))
+
+    const decoded = (record: LogRecord<Buffer, Buffer | null>): unknown => {
+      const { value } = record
+      if (value === null) return null
+      try {
+        return serde.decode(value)
+      } catch (error) {
+        throw new MillraceError('DECODE_FAILED', `${record.id} cannot be read as ${serde.name}, though ${what} wrote it so: ${errorMessage(error)}. Was the serde changed while records were in the topic?`, { origin: record.origin, cause: error })
+      }
+    }
+
+    return {
+      next(item) {
+        if (slice.mode === 'plan' || slice.closed || output === undefined) return
+        const record = asWritable(what, item)
+        const newKey = key(item)
+        if (typeof newKey !== 'string' && !(newKey instanceof Uint8Array)) {
+          throw new MillraceError('MISSING_KEY', `${what}: the key function gave ${newKey === null ? 'null' : `a ${typeof newKey}`} for ${record.id}, not text or bytes. Drop such records with filter before it`, { origin: record.origin })
+        }
+        output.append(record, output.partitionOf(record, newKey), newKey, encodePart(what, serde, record.value, record, 'value'), undefined)
+        mark(record, Mark.processed)
+      },
+    }
+  })
+}

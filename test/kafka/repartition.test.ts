@@ -1,0 +1,69 @@
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
+import { kafka, type Cluster, type TraceStep } from '../../src/index.js'
+import { Child } from '../support/child.js'
+import { uniqueName } from '../support/kafka/client.js'
+import { contents } from '../support/pipelines.js'
+import { until } from '../support/until.js'
+
+const PROGRAM = new URL('./programs/repartition.ts', import.meta.url)
+const COUNT = 3_000
+const COLOURS = ['red', 'green', 'blue', 'black', 'white', 'grey', 'brown']
+
+/** By user, so that the records of a colour lie in all partitions. */
+const input = Array.from({ length: COUNT }, (_, i) => ({ key: `user${i % 31}`, value: JSON.stringify({ colour: COLOURS[i % COLOURS.length], n: i }), timestamp: 1_000_000 + i * 20 }))
+/** So much later that all windows close, one for each task. */
+const closing = COLOURS.map((colour) => ({ key: 'clock', value: JSON.stringify({ colour, n: 0 }), timestamp: 9_000_000 }))
+
+describe('repartition on Kafka', () => {
+  const brokers = inject('kafkaBrokers')
+  let cluster: Cluster
+  let env: Record<string, string>
+  let children: Child[] = []
+
+  beforeEach(async () => {
+    cluster = kafka({ brokers })
+    const [INPUT, OUTPUT] = [uniqueName('in'), uniqueName('out')]
+    env = { KAFKA_BROKERS: brokers.join(','), INPUT, OUTPUT, GROUP: uniqueName('group'), INSTANCE: 'one' }
+    // The times are of 1970: they would be deleted for their age.
+    await cluster.createTopics([INPUT, OUTPUT].map((topic) => ({ topic, partitions: 3, config: { 'retention.ms': '-1' } })))
+    await cluster.produce({ topic: INPUT, records: input })
+  })
+
+  afterEach(async () => {
+    for (const child of children) child.kill('SIGKILL')
+    children = []
+    await cluster.close()
+  })
+
+  const start = (more: Record<string, string> = {}): Child => {
+    const child = new Child(PROGRAM, { ...env, ...more })
+    children.push(child)
+    return child
+  }
+
+  const steps: TraceStep[] = ['produce-acknowledged', 'offsets-acknowledged', 'end-sent', 'end-acknowledged']
+  it('gives each window of each new key its one result, killed at every step of the transaction', async () => {
+    for (const [i, step] of steps.entries()) {
+      const child = start({ KILL_AT: step, KILL_AFTER: String(i + 1) })
+      expect((await child.ended).signal, child.errors).toBe('SIGKILL')
+    }
+    const last = start()
+    await until(() => last.lines.length > 0 && last.lines.some((line) => (JSON.parse(line) as { lag: number }).lag === 0), { within: 30_000, what: 'all records to be read' })
+    await cluster.produce({ topic: env['INPUT'] as string, records: closing })
+
+    const sums = new Map<string, number>()
+    for (const { value, timestamp } of input) {
+      const { colour, n } = JSON.parse(value) as { colour: string; n: number }
+      const start = Math.floor(timestamp / 10_000) * 10_000
+      sums.set(`${colour} ${start}`, (sums.get(`${colour} ${start}`) ?? 0) + n)
+    }
+    const expected = [...sums].map(([at, result]) => {
+      const [colour, start] = at.split(' ') as [string, string]
+      return `${colour} ${JSON.stringify({ start: Number(start), end: Number(start) + 10_000, result })}`
+    })
+    await until(async () => (await contents(cluster, env['OUTPUT'] as string)).length >= expected.length, { within: 30_000, what: 'all results' })
+    last.kill('SIGTERM')
+    expect(await last.ended, last.errors).toEqual({ code: 0, signal: null })
+    expect((await contents(cluster, env['OUTPUT'] as string)).map(({ key, value }) => `${key} ${value}`).sort()).toEqual(expected.sort())
+  })
+})
