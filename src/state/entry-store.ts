@@ -1,0 +1,213 @@
+import { readInt64, writeInt64 } from '../log/batch/header.js'
+import { MillraceError } from '../record/error.js'
+import type { Serde } from '../record/serde.js'
+import type { KeyText } from './key.js'
+import type { ChangeWriter, TaskStore } from './store.js'
+
+/** A value as it was, encoded: user code may since have changed the object itself. */
+class Snapshot {
+  readonly encoded: Buffer | string | null
+
+  constructor(encoded: Uint8Array | string | null) {
+    // A serde of bytes hands out the very bytes that are about to change.
+    this.encoded = encoded instanceof Uint8Array ? Buffer.from(encoded) : encoded
+  }
+}
+
+/** One value of a store. It is undefined where it is deleted; such an entry goes with the commit. */
+export abstract class Entry<V> {
+  abstract readonly key: KeyText
+  abstract readonly time: number
+  /** What it was at the last commit; means something only while `tx` is the open transaction's. */
+  old: V | Snapshot | undefined = undefined
+  tx = 0
+  /** Highest event time put into it in the open transaction. */
+  stamp = 0
+
+  constructor(public value: V | undefined) {}
+}
+
+export interface EntryStoreOptions<V> {
+  readonly serde: Serde<V>
+  /** Keys come with a time, as those of windows do. */
+  readonly timed: boolean
+  /** Turns the value of an older version into one of this. */
+  readonly migrate?: ((value: unknown, version: number) => V) | undefined
+  readonly version: number
+}
+
+const TIME_BYTES = 8
+/** Timed keys are never shorter than their time, so the empty key is free for the stream time. */
+const META_KEY = Buffer.alloc(0)
+
+/** What stores of entries have in common: the undo of a transaction, and the form of the changelog. Where entries lie is up to the store. */
+export abstract class EntryStore<V, E extends Entry<V>> implements TaskStore {
+  protected changed: E[] = []
+  protected tx = 1
+  private live = 0
+  private time = Number.NEGATIVE_INFINITY
+  private committedTime = Number.NEGATIVE_INFINITY
+  private scratch = Buffer.allocUnsafe(256)
+
+  constructor(protected readonly options: EntryStoreOptions<V>) {}
+
+  protected abstract find(key: KeyText, time: number): E | undefined
+  /** The entry at this place, made where there is none. */
+  protected abstract open(key: KeyText, time: number): E
+  /** Takes an entry without a value out. */
+  protected abstract drop(entry: E): void
+  /** Called after all that goes at once was dropped. */
+  protected dropped(): void {}
+
+  /** The highest event time seen; commits and rolls back like the values. */
+  get streamTime(): number {
+    return this.time
+  }
+
+  advance(time: number): void {
+    if (time > this.time) this.time = time
+  }
+
+  /** Number of keys as of the last commit. */
+  get size(): number {
+    return this.live
+  }
+
+  /** The value as of the last commit: what a reader outside the pipeline may see. */
+  committed(key: KeyText, time = 0): V | undefined {
+    const entry = this.find(key, time)
+    if (entry === undefined || entry.tx !== this.tx) return entry?.value
+    return this.before(entry)
+  }
+
+  /** The entries changed in the open transaction, deleted ones included, in the order they were first touched. */
+  get changedEntries(): readonly E[] {
+    return this.changed
+  }
+
+  isChanged(entry: E): boolean {
+    return entry.tx === this.tx
+  }
+
+  /** Deletes an entry. */
+  remove(entry: E): void {
+    if (entry.tx !== this.tx) this.remember(entry, entry.value)
+    entry.value = undefined
+  }
+
+  get dirty(): boolean {
+    return this.changed.length > 0 || this.time !== this.committedTime
+  }
+
+  changes(write: ChangeWriter): void {
+    const { serde } = this.options
+    for (const entry of this.changed) {
+      if (entry.value !== undefined) write(this.keyBytes(entry), encodeValue(serde, entry))
+      // What came and went within one transaction was never written.
+      else if (entry.old !== undefined) write(this.keyBytes(entry), null)
+    }
+    if (this.options.timed && this.time !== this.committedTime) write(META_KEY, String(this.time))
+  }
+
+  commit(): void {
+    for (const entry of this.changed) {
+      const was = entry.old !== undefined
+      entry.old = undefined
+      if (entry.value === undefined) this.drop(entry)
+      if (was !== (entry.value !== undefined)) this.live += was ? -1 : 1
+    }
+    this.committedTime = this.time
+    this.endTransaction()
+  }
+
+  rollback(): void {
+    for (const entry of this.changed) {
+      entry.value = this.before(entry)
+      entry.old = undefined
+      if (entry.value === undefined) this.drop(entry)
+    }
+    this.time = this.committedTime
+    this.endTransaction()
+  }
+
+  load(key: Buffer, value: Buffer | null, version: number): void {
+    const { timed, serde, migrate } = this.options
+    if (timed && key.length === 0) {
+      if (value !== null) this.time = this.committedTime = Number(value.toString('latin1'))
+      return
+    }
+    if (timed && key.length < TIME_BYTES) throw new MillraceError('CORRUPT_STATE', `a key of ${key.length} bytes has no room for a time`)
+    const end = timed ? key.length - TIME_BYTES : key.length
+    const text = key.toString('latin1', 0, end)
+    const time = timed ? readInt64(key, end) : 0
+    if (value === null) {
+      const entry = this.find(text, time)
+      if (entry === undefined) return
+      entry.value = undefined
+      this.drop(entry)
+      this.dropped()
+      this.live--
+      return
+    }
+    const decoded = serde.decode(value)
+    const current = version === this.options.version ? decoded : migrated(decoded, version, this.options.version, migrate)
+    const entry = this.open(text, time)
+    if (entry.value === undefined) this.live++
+    entry.value = current
+  }
+
+  loaded(): void {}
+
+  /** The entry is about to get another value: something else, where `inPlace` also the same object with other content. */
+  protected touch(entry: E, inPlace: boolean): void {
+    if (entry.tx === this.tx) return
+    const { value } = entry
+    this.remember(entry, inPlace && typeof value === 'object' && value !== null ? new Snapshot(this.options.serde.encode(value)) : value)
+  }
+
+  private before(entry: E): V | undefined {
+    const { old } = entry
+    if (!(old instanceof Snapshot)) return old
+    const { encoded } = old
+    return encoded === null ? undefined : this.options.serde.decode(typeof encoded === 'string' ? Buffer.from(encoded, 'utf8') : encoded)
+  }
+
+  private remember(entry: E, old: V | Snapshot | undefined): void {
+    entry.old = old
+    entry.tx = this.tx
+    entry.stamp = Number.NEGATIVE_INFINITY
+    this.changed.push(entry)
+  }
+
+  private endTransaction(): void {
+    this.changed = []
+    this.tx++
+    this.dropped()
+  }
+
+  /** Valid until the next call: the writer copies it. */
+  private keyBytes({ key, time }: E): Uint8Array {
+    if (this.scratch.length < key.length + TIME_BYTES) this.scratch = Buffer.allocUnsafe(2 * (key.length + TIME_BYTES))
+    const { scratch } = this
+    let end = scratch.write(key, 0, 'latin1')
+    if (this.options.timed) {
+      writeInt64(scratch, end, time)
+      end += TIME_BYTES
+    }
+    return scratch.subarray(0, end)
+  }
+}
+
+function migrated<V>(value: unknown, from: number, to: number, migrate: ((value: unknown, version: number) => V) | undefined): V {
+  if (from > to) throw new MillraceError('STATE_MISMATCH', `the changelog holds state of version ${from}, this program knows versions up to ${to}: run the newer program, or start with another name`)
+  if (migrate === undefined) {
+    throw new MillraceError('STATE_MISMATCH', `the changelog holds state of version ${from}, this program's is ${to}: give a migrate function that makes one of the other, or start with another name`)
+  }
+  return migrate(value, from)
+}
+
+function encodeValue<V>(serde: Serde<V>, { key, value }: Entry<V>): Uint8Array | string {
+  const encoded = serde.encode(value as V)
+  if (encoded === null) throw new MillraceError('ENCODE_FAILED', `the state of key '${key}' was encoded by ${serde.name} as null, which means deleted: delete it instead`)
+  return encoded
+}
