@@ -52,7 +52,8 @@ export interface AttemptOptions {
 type AnyRecord = StreamRecord<unknown, unknown>
 
 /** What comes out for what the function returned: a record is itself, nothing leaves the record as it was, all else becomes its value. */
-export type Attempted<R extends AnyRecord, T> = T extends FailedRecord ? never : T extends AnyRecord ? T : T extends undefined | void ? R : StreamRecord<KeyOf<R>, T>
+export type Attempted<R extends AnyRecord, T> = [T] extends [never] ? R : Outcome<R, T>
+type Outcome<R extends AnyRecord, T> = T extends FailedRecord ? never : T extends AnyRecord ? T : T extends undefined | void ? R : StreamRecord<KeyOf<R>, T>
 
 const schema = z.strictObject({
   concurrency: positiveInteger.default(16),
