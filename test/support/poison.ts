@@ -1,4 +1,4 @@
-import { expect } from 'vitest'
+import assert from 'node:assert/strict'
 import { z } from 'zod'
 import { failureHeaderNames, type FailureHeaders } from '../../src/record/failure-headers.js'
 import type { Cluster, HeadersInput, ProduceRecord, RawRecord } from '../../src/index.js'
@@ -96,9 +96,9 @@ export function expectLetters(letters: readonly RawRecord[], sent: readonly Prod
   const names = failureHeaderNames(preset)
   const seen = letters.map((letter) => bytesOf({ ...pick(letter), partition: letter.origin.partition }, names)).sort(byNumber)
   const expected = sent.map((record) => bytesOf({ ...record, partition: (record.partition ?? 0) % partitions }, names)).sort(byNumber)
-  expect(seen.map(numberOf)).toEqual(expected.map(numberOf))
-  for (const [i, one] of seen.entries()) expect(one).toEqual(expected[i])
-  for (const { headers } of letters) for (const name of names) if (name in headers) expect([name, Array.isArray(headers[name])]).toEqual([name, false])
+  assert.deepEqual(seen.map(numberOf), expected.map(numberOf))
+  assert.deepEqual(seen, expected)
+  for (const { headers } of letters) for (const name of names) assert(!Array.isArray(headers[name]), `${name} stands there more than once`)
 }
 
 function pick({ key, value, headers, timestamp }: RawRecord): ProduceRecord {
