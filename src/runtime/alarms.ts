@@ -15,6 +15,10 @@ export class Alarms {
     this.earliest = Math.min(Number.POSITIVE_INFINITY, ...this.times.values())
   }
 
+  at(name: string): number | undefined {
+    return this.times.get(name)
+  }
+
   /** The time of the next one, or infinity. */
   get next(): number {
     return this.earliest

@@ -65,6 +65,8 @@ export interface InletSpec {
 }
 
 export interface Alarm {
+  /** When it rings; undefined if it is not set, or is ringing. */
+  readonly at: number | undefined
   /** Milliseconds since the epoch, or undefined to take it back. */
   set(at: number | undefined): void
 }

@@ -82,7 +82,7 @@ class PlanContext implements SliceContext {
 
   alarm(name: string): Alarm {
     this.alarms.add(name)
-    return { set() {} }
+    return { at: undefined, set() {} }
   }
 
   meter(): Meter {

@@ -172,7 +172,13 @@ export class Slice implements SliceContext {
 
   alarm(name: string, ring: () => void): Alarm {
     this.rings.set(name, ring)
-    return { set: (at) => this.environment.alarms.set(name, at) }
+    const { alarms } = this.environment
+    return {
+      get at() {
+        return alarms.at(name)
+      },
+      set: (at) => alarms.set(name, at),
+    }
   }
 
   meter(name: string): Meter {
