@@ -8,6 +8,7 @@ import { json, type Serde } from '../record/serde.js'
 import { Mark, mark } from '../runtime/accounting.js'
 import { objectWith, parseOptions } from '../runtime/options.js'
 import { operate } from '../runtime/operate.js'
+import { issuesText, isStandardSchema } from '../runtime/schema.js'
 
 export interface DecodeOptions {
   /** How the bytes become the value that the schema checks. Default `json()`. */
@@ -40,10 +41,10 @@ type Out<K, S extends StandardSchemaV1> = StreamRecord<K, StandardSchemaV1.Infer
  */
 export function decode<S extends StandardSchemaV1, K = Buffer | null>(valueSchema: S, options: DecodeOptions = {}): OperatorFunction<In<K>, Out<K, S>> {
   const { from, step } = parseOptions(schema, options, 'decode')
-  const standard = (valueSchema as Partial<S> | undefined)?.['~standard']
-  if (typeof standard?.validate !== 'function') {
+  if (!isStandardSchema(valueSchema)) {
     throw new MillraceError('INVALID_OPTIONS', "decode: its first argument must be a Standard Schema, e.g. z.object({ ... }) of zod 3.24 or later (it has a '~standard' property)")
   }
+  const standard = valueSchema['~standard']
 
   const check = (record: LogRecord<K, Buffer | null>): Out<K, S> | Promise<Out<K, S>> => {
     const failed = (error: unknown): FailedRecord => {
@@ -71,11 +72,7 @@ export function decode<S extends StandardSchemaV1, K = Buffer | null>(valueSchem
 }
 
 function mismatch(issues: readonly StandardSchemaV1.Issue[], record: LogRecord<unknown, unknown>): MillraceError {
-  const problems = issues.map(({ message, path }) => {
-    const at = (path ?? []).map((part) => String(typeof part === 'object' ? part.key : part)).join('.')
-    return at === '' ? message : `${at}: ${message}`
-  })
-  return new MillraceError('DECODE_FAILED', `${record.id} does not fit its schema: ${problems.join('; ')}`, { origin: record.origin, cause: issues })
+  return new MillraceError('DECODE_FAILED', `${record.id} does not fit its schema: ${issuesText(issues)}`, { origin: record.origin, cause: issues })
 }
 
 /** Lets values and promises of values through in the order they were added. */

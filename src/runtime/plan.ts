@@ -48,7 +48,7 @@ class PlanContext implements SliceContext {
 
   constructor(
     readonly group: string,
-    private readonly inputs: readonly string[],
+    readonly inputs: readonly string[],
   ) {}
 
   outputs(operator: string, topics: readonly string[]): ReadonlyMap<string, TopicOutput> {
@@ -63,12 +63,21 @@ class PlanContext implements SliceContext {
 
   store<S extends TaskStore>(operator: string, spec: StoreSpec<S>): S {
     const earlier = this.stores.get(spec.name)
-    // One spec subscribed twice, as in merge(r.pipe(a), r.pipe(a)), would be fed twice: that is two operators as well.
-    if (earlier !== undefined && spec.source === undefined) {
+    // One spec subscribed twice, as in merge(r.pipe(a), r.pipe(a)), would be fed twice: that is two operators as well. Only a view may be looked at by many.
+    if (earlier !== undefined && (spec.source === undefined || earlier.spec !== spec)) {
       throw new MillraceError('PLAN_FAILED', `two operators keep their state under the name '${spec.name}' (${earlier.operator} and ${operator}): give each a name of its own, which must stay the same over restarts`)
     }
+    if (spec.source !== undefined) this.checkView(operator, spec.source, spec)
     this.stores.set(spec.name, { spec, operator, topic: spec.source ?? changelogTopic(this.group, spec.name) })
     return spec.create()
+  }
+
+  /** A topic is read once: as input, or into one view. */
+  private checkView(operator: string, topic: string, spec: StoreSpec): void {
+    if (this.inputs.includes(topic)) throw new MillraceError('PLAN_FAILED', `${operator} shows '${topic}', which is an input of the source as well: read it in one of the two ways, or keep its latest values with aggregate or store`)
+    for (const other of this.stores.values()) {
+      if (other.spec.source === topic && other.spec !== spec) throw new MillraceError('PLAN_FAILED', `two tables ('${other.spec.name}' and '${spec.name}') show topic '${topic}': define it once and use that in both places`)
+    }
   }
 
   inlet(operator: string, spec: InletSpec): void {
@@ -173,7 +182,8 @@ export async function checkPlan(plan: Plan, log: LogClient, provision: Provision
   if (missingInputs.length > 0) {
     throw new MillraceError('MISSING_TOPIC', `input ${list(missingInputs)} does not exist. Create it first (cluster.createTopics), or check the name and the rights to see it`)
   }
-  const tasks = taskCount(inputs, infos)
+  const tasks = taskCount(plan.inputs, infos)
+  for (const { spec, topic } of plan.stores) if (spec.source !== undefined) checkView(spec.name, infos.get(topic), tasks, plan.inputs)
   const missing = all.filter((topic) => !infos.has(topic))
   if (missing.length > 0) {
     if (provision === undefined) {
@@ -213,6 +223,16 @@ function checkOwn(info: TopicInfo | undefined, tasks: number, changelog: boolean
   if (changelog && cleanupPolicy !== undefined && cleanupPolicy !== 'compact') {
     throw new MillraceError('STATE_MISMATCH', `changelog '${topic}' has cleanup.policy=${cleanupPolicy}: old state would be deleted from it. Set cleanup.policy=compact`)
   }
+}
+
+/** Partition p of a table belongs to task p. */
+function checkView(name: string, info: TopicInfo | undefined, tasks: number, inputs: readonly string[]): void {
+  if (info === undefined || info.partitions === tasks) return
+  throw new MillraceError(
+    'PARTITION_MISMATCH',
+    `table '${name}' cannot be joined: its topic '${info.topic}' has ${info.partitions} partitions and ${list(inputs)} ${inputs.length === 1 ? 'has' : 'have'} ${tasks}, so records and rows of one key would be in partitions of different numbers. ` +
+      `Give the table a topic with ${tasks} partitions, written with the same partitioner, or put the inputs into topics with ${info.partitions}`,
+  )
 }
 
 /** All inputs must have as many partitions: task p is partition p of each. */

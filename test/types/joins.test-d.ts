@@ -1,6 +1,7 @@
 // Compiled, never run: what must and must not type-check of repartition, tables, joins and stores.
 import { map, type Observable } from 'rxjs'
-import { json, repartition, string, sum, tumbling, window, type FailedRecord, type RecordStream, type StreamRecord } from '../../src/index.js'
+import { z } from 'zod'
+import { json, joinTable, repartition, string, sum, table, tumbling, window, type FailedRecord, type RecordStream, type StreamRecord, type Table } from '../../src/index.js'
 
 interface Order {
   readonly sku: string
@@ -37,3 +38,22 @@ orders.pipe(repartition({ key: (order) => order.value.sku, value: string() }))
 orders.pipe(repartition({ key: (order) => order.value.amount, value: json() }))
 // @ts-expect-error failures are handled before
 mixed.pipe(repartition({ key: (order) => order.value.sku, value: json() }))
+
+// A table has the type of its schema, or of its serde.
+const customers = table({ topic: 'customers', value: z.object({ city: z.string(), tags: z.array(z.string()) }) })
+expectType<Table<{ city: string; tags: string[] }>>()(customers, true)
+expectType<Table<string>>()(table({ topic: 'names', value: string() }), true)
+expectType<Table<Order>>()(table({ topic: 'orders', value: json<Order>() }), true)
+
+// inner has a row, left may have none; what comes out has the record's key and the new value.
+expectType<Observable<StreamRecord<Buffer, string>>>()(orders.pipe(joinTable(customers, { join: (order, { city }) => `${order.value.sku} ${city}` })), true)
+expectType<Observable<StreamRecord<Buffer, string | undefined>>>()(orders.pipe(joinTable(customers, { kind: 'left', join: (_, row) => row?.city })), true)
+// @ts-expect-error a row may be missing
+orders.pipe(joinTable(customers, { kind: 'left', join: (_, row) => row.city }))
+// @ts-expect-error rows are not changed in place
+orders.pipe(joinTable(customers, { join: (_, row) => row.tags.push('x') }))
+// @ts-expect-error another key needs repartition, or a word that the inputs are partitioned by it
+orders.pipe(joinTable(customers, { key: (order) => order.value.sku, join: (_, row) => row.city }))
+orders.pipe(joinTable(customers, { key: (order) => order.value.sku, partitioned: true, join: (_, row) => row.city }))
+// @ts-expect-error failures are handled before
+mixed.pipe(joinTable(customers, { join: (_, row) => row.city }))

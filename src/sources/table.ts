@@ -1,0 +1,78 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import { z } from 'zod'
+import { MillraceError, errorMessage } from '../record/error.js'
+import { json, type Serde } from '../record/serde.js'
+import { objectWith, parseOptions, storeName, topicName } from '../runtime/options.js'
+import { issuesText, isStandardSchema } from '../runtime/schema.js'
+import type { StoreSpec } from '../state/store.js'
+import { ViewStore } from '../state/view-store.js'
+
+type ValueForm = Serde<unknown> | StandardSchemaV1
+
+/** The type of a table's values. A tombstone is no value but the end of one. */
+export type TableValue<F extends ValueForm> = F extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<F> : F extends Serde<infer V> ? Exclude<V, null> : never
+
+export interface TableOptions<F extends ValueForm> {
+  /** The compacted topic: key by key, its last value counts and a null value deletes. It has as many partitions as the inputs, and is partitioned by the same key in the same way. */
+  readonly topic: string
+  /** How bytes become values: a serde, or a Standard Schema that checks JSON. It has to answer at once, without a promise. */
+  readonly value: F
+  /** Name of the table within the pipeline, for messages and queries. Default: the topic's. */
+  readonly name?: string
+}
+
+const schema = z.strictObject({
+  topic: topicName,
+  value: z.custom<ValueForm>((given) => isStandardSchema(given) || objectWith<Serde<unknown>>(['decode'], '').safeParse(given).success, { message: 'expected a serde such as json(), or a Standard Schema such as z.object({ ... })' }),
+  name: storeName.optional(),
+})
+
+/** A compacted topic whose latest values are at hand; made by `table`, used by `joinTable`. It may be used in several places. */
+export class Table<V> {
+  /** @internal */
+  readonly spec: StoreSpec<ViewStore<V>>
+
+  constructor(
+    readonly topic: string,
+    readonly name: string,
+    decode: (bytes: Buffer) => V,
+  ) {
+    this.spec = { name, kind: 'table', version: 1, source: topic, create: () => new ViewStore<V>(decode) }
+  }
+}
+
+/**
+ * Defines a table: the latest value of each key of a compacted topic, kept in memory, partition p of it beside partition p of the inputs.
+ *
+ * It is read to its end before a task takes its first record, anew after each restart and by each new owner of a task, and followed from then
+ * on. Only what is committed is seen. Nothing is written, no offsets are committed. Memory: the bytes of keys and values plus about 150 bytes a
+ * key; a value that was looked up is kept decoded.
+ *
+ * @throws MillraceError INVALID_OPTIONS
+ * @example
+ * const customers = table({ topic: 'customers', value: Customer })
+ */
+export function table<F extends ValueForm>(options: TableOptions<F>): Table<TableValue<F>> {
+  const { topic, value, name = topic } = parseOptions(schema, options, 'table')
+  return new Table(topic, name, decoderOf<TableValue<F>>(value))
+}
+
+function decoderOf<V>(value: ValueForm): (bytes: Buffer) => V {
+  if (!isStandardSchema(value)) return (bytes) => wrap(value.name, () => value.decode(bytes) as V)
+  const { '~standard': standard } = value
+  const from = json()
+  return (bytes) => {
+    const result = wrap(from.name, () => standard.validate(from.decode(bytes)))
+    if (result instanceof Promise) throw new MillraceError('DECODE_FAILED', 'its schema answers with a promise: a table needs one that answers at once')
+    if (result.issues !== undefined) throw new MillraceError('DECODE_FAILED', `it does not fit its schema: ${issuesText(result.issues)}`, { cause: result.issues })
+    return result.value as V
+  }
+}
+
+function wrap<T>(form: string, decode: () => T): T {
+  try {
+    return decode()
+  } catch (error) {
+    throw new MillraceError('DECODE_FAILED', `it is not ${form}: ${errorMessage(error)}`, { cause: error })
+  }
+}

@@ -1,0 +1,51 @@
+import type { DeepReadonly } from '../record/types.js'
+import { keyOfBytes, type KeyText } from './key.js'
+import type { TaskStore } from './store.js'
+
+/** What a topic says of one key: text of bytes (a character each) until somebody looks, then the value. */
+class Row<V> {
+  value: V | undefined = undefined
+  constructor(public bytes: string | undefined) {}
+}
+
+/**
+ * The latest value of each key of a topic that others write. It is decoded when first asked for, so that a value nobody asks for costs only
+ * its bytes, and one that cannot be decoded harms nobody else.
+ */
+export class ViewStore<V> implements TaskStore {
+  readonly dirty = false
+  private readonly rows = new Map<KeyText, Row<V>>()
+
+  constructor(private readonly decode: (bytes: Buffer) => V) {}
+
+  /** @throws what decoding throws, each time */
+  get(key: KeyText): DeepReadonly<V> | undefined {
+    const row = this.rows.get(key)
+    if (row === undefined) return undefined
+    if (row.bytes !== undefined) {
+      row.value = this.decode(Buffer.from(row.bytes, 'latin1'))
+      row.bytes = undefined
+    }
+    return row.value as DeepReadonly<V>
+  }
+
+  keys(): IterableIterator<KeyText> {
+    return this.rows.keys()
+  }
+
+  get size(): number {
+    return this.rows.size
+  }
+
+  load(key: Buffer, value: Buffer | null): void {
+    const text = keyOfBytes(key)
+    if (value === null) this.rows.delete(text)
+    else this.rows.set(text, new Row<V>(value.toString('latin1')))
+  }
+
+  // What others committed is no part of our transactions.
+  changes(): void {}
+  commit(): void {}
+  rollback(): void {}
+  loaded(): void {}
+}
