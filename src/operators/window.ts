@@ -112,37 +112,43 @@ export function window<R extends AnyRecord, A, Out>(windows: Windows, options: W
   const kind = `${nameOfWindows(windows)}/${aggregate.name}`
   const groupOf = grouping<R>(what, key as ((record: R) => string) | undefined)
   const timeOf = eventTime<R>(what, time as ((record: R) => number) | undefined)
-  const make = windowing(windows, { name, kind, graceMs: grace, updates: emit === 'updates', aggregator: aggregate })
+  const open = windowing(windows, { name, kind, graceMs: grace, updates: emit === 'updates', aggregator: aggregate })
 
   return withSideOutput<R, StreamRecord<Buffer, WindowResult<Out>>, LateRecord<R>>(
     (put) =>
       operate(what, (target) => {
         const slice = activeSlice(what)
-        const { store, open } = make
-        const state = slice.store(what, store)
-        const over = open(state, (keyText, span, value) => {
-          const timestamp = windows.kind === 'time' ? span.end - 1 : span.end
-          target.next(newRecord({ key: bytesOfKey(keyText), value: { ...span, result: aggregate.result(value) }, timestamp }))
-        })
+        const over = open(
+          (spec) => slice.store(what, spec),
+          (keyText, span, value) => {
+            const timestamp = windows.kind === 'time' ? span.end - 1 : span.end
+            target.next(newRecord({ key: bytesOfKey(keyText), value: { ...span, result: aggregate.result(value) }, timestamp }))
+          },
+        )
+        let quiet = true
+        let rang = false
         const idle =
           closeWhenIdle === undefined
             ? undefined
             : slice.alarm(what, () => {
+                rang = true
                 const end = over.allClosedAt
                 if (end !== undefined) over.advance(end)
               })
         return {
           next(record) {
+            quiet = false
             const at = timeOf(record)
             const keyText = groupOf(record)
             over.advance(at)
             const missed = over.add(record, keyText, at)
             mark(record as unknown as LogRecord<unknown, unknown>, over.missedAll ? Mark.late : Mark.processed)
-            if (missed !== undefined) put({ record, windows: missed, streamTime: state.streamTime })
+            if (missed !== undefined) put({ record, windows: missed, streamTime: over.streamTime })
           },
           complete() {
             over.complete()
-            if (closeWhenIdle !== undefined) idle?.set(over.allClosedAt === undefined ? undefined : slice.clock.now() + closeWhenIdle)
+            // A slice without records is the first one after a restore, or rung for by somebody.
+            if (closeWhenIdle !== undefined && (!quiet || (!rang && idle?.at === undefined && !over.isEmpty))) idle?.set(slice.clock.now() + closeWhenIdle)
             target.complete()
           },
         }

@@ -4,7 +4,7 @@ import { parseDuration, type Duration } from './duration.js'
 /** A stretch of event time, in milliseconds since the epoch. */
 export interface Window {
   readonly start: number
-  /** The first moment after it; of a session, the time of its last record. */
+  /** The first moment after it; of a session the time of its last record, of a sliding window its last moment. */
   readonly end: number
 }
 

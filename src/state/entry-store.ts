@@ -73,6 +73,11 @@ export abstract class EntryStore<V, E extends Entry<V>> implements TaskStore {
     return this.live
   }
 
+  /** Nothing is in it, and nothing was put in or taken out in the open transaction. */
+  get isEmpty(): boolean {
+    return this.live === 0 && this.changed.length === 0
+  }
+
   /** The value as of the last commit: what a reader outside the pipeline may see. */
   committed(key: KeyText, time = 0): V | undefined {
     const entry = this.find(key, time)

@@ -23,6 +23,10 @@ export class TimeWindowing<R, A> implements Windowing<R> {
     this.first = this.earliest()
   }
 
+  get streamTime(): number {
+    return this.store.streamTime
+  }
+
   advance(time: number): void {
     const { store, graceMs } = this
     if (time <= store.streamTime) return
@@ -59,14 +63,19 @@ export class TimeWindowing<R, A> implements Windowing<R> {
     if (!this.updates) return
     const { sizeMs } = this.windows
     for (const { key, segment, value, stamp } of this.store.changedEntries) {
-      if (value !== undefined && stamp >= 0) this.emit(key, { start: segment.time, end: segment.time + sizeMs }, value, stamp)
+      if (value !== undefined && stamp >= 0) this.emit(key, { start: segment.time, end: segment.time + sizeMs }, value)
     }
+  }
+
+  get isEmpty(): boolean {
+    return this.store.isEmpty
   }
 
   get allClosedAt(): number | undefined {
     let last = Number.NEGATIVE_INFINITY
     for (const start of this.store.times()) if (start > last) last = start
-    return last === Number.NEGATIVE_INFINITY ? undefined : last + this.windows.sizeMs + this.graceMs
+    const end = last + this.windows.sizeMs + this.graceMs
+    return end > this.store.streamTime ? end : undefined
   }
 
   private close(start: number): void {
@@ -76,7 +85,7 @@ export class TimeWindowing<R, A> implements Windowing<R> {
       const { key, value, stamp } = entry
       if (value === undefined) continue
       // With updates the last one is out already, unless the window closes in the slice that changed it.
-      if (!updates || (store.isChanged(entry) && stamp >= 0)) emit(key, window, value, stamp)
+      if (!updates || (store.isChanged(entry) && stamp >= 0)) emit(key, window, value)
       store.remove(entry)
     }
   }

@@ -1,0 +1,129 @@
+import { readInt64, writeInt64 } from '../../log/batch/header.js'
+import type { Serde } from '../../record/serde.js'
+import type { SessionWindows, Window } from '../../record/windows.js'
+import type { KeyText } from '../../state/key.js'
+import type { TimelineEntry, TimelineStore } from '../../state/timeline-store.js'
+import type { EmitWindow, MergingAggregator, Windowing } from './windowing.js'
+
+/** A session under way; it stands in the store at the time of its first record. */
+export interface Session<A> {
+  /** Time of its last record. */
+  end: number
+  state: A
+}
+
+/** The stream time from which on a session with this end is closed: no record that is not late itself could still join it. */
+export function sessionClosesAt({ gapMs }: SessionWindows, graceMs: number): (end: number) => number {
+  return (end) => end + gapMs + graceMs + 1
+}
+
+/** Sessions of a key lie further apart than the gap, so a record joins at most the one before and the one after it. */
+export class SessionWindowing<R, A> implements Windowing<R> {
+  missedAll = false
+  private readonly closesAt: (end: number) => number
+
+  constructor(
+    private readonly windows: SessionWindows,
+    graceMs: number,
+    private readonly store: TimelineStore<Session<A>>,
+    private readonly aggregator: MergingAggregator<R, A>,
+    private readonly emit: EmitWindow<A>,
+    private readonly updates: boolean,
+  ) {
+    this.closesAt = sessionClosesAt(windows, graceMs)
+  }
+
+  get streamTime(): number {
+    return this.store.streamTime
+  }
+
+  advance(time: number): void {
+    const { store } = this
+    if (time <= store.streamTime) return
+    store.advance(time)
+    if (store.nextDue <= time) store.expire(time, (entry) => this.close(entry))
+  }
+
+  add(record: R, key: KeyText, time: number): readonly Window[] | undefined {
+    const { store, aggregator } = this
+    const { gapMs } = this.windows
+    let earlier = store.last(key, time)
+    if (earlier !== undefined && (earlier.value as Session<A>).end < time - gapMs) earlier = undefined
+    const later = store.range(key, time + 1, time + gapMs)[0]
+    this.missedAll = earlier === undefined && later === undefined && this.closesAt(time) <= store.streamTime
+    if (this.missedAll) return [{ start: time, end: time }]
+
+    let entry: TimelineEntry<Session<A>>
+    if (later === undefined) {
+      entry = earlier ?? store.put(key, time, { end: time, state: aggregator.add(undefined, record) })
+      if (earlier !== undefined) {
+        store.edit(entry)
+        const session = entry.value as Session<A>
+        session.state = aggregator.add(session.state, record)
+        if (time > session.end) session.end = time
+      }
+    } else {
+      // Announced before it goes: its state lives on in another session, where it may be changed in place.
+      store.edit(later)
+      const taken = later.value as Session<A>
+      store.remove(later)
+      if (earlier === undefined) {
+        entry = store.put(key, time, { end: taken.end, state: aggregator.add(taken.state, record) })
+      } else {
+        entry = earlier
+        store.edit(entry)
+        const session = entry.value as Session<A>
+        session.state = aggregator.add(aggregator.merge(session.state, taken.state), record)
+        session.end = taken.end
+      }
+    }
+    if (time > entry.stamp) entry.stamp = time
+    return undefined
+  }
+
+  complete(): void {
+    if (!this.updates) return
+    for (const entry of this.store.changedEntries) if (entry.value !== undefined && entry.stamp >= 0) this.give(entry)
+  }
+
+  get isEmpty(): boolean {
+    return this.store.isEmpty
+  }
+
+  get allClosedAt(): number | undefined {
+    let last: number | undefined
+    for (const [, { end }] of this.store) if (last === undefined || end > last) last = end
+    return last === undefined ? undefined : this.closesAt(last)
+  }
+
+  private close(entry: TimelineEntry<Session<A>>): void {
+    // With updates the last one is out already, unless the session closes in the slice that changed it.
+    if (!this.updates || (this.store.isChanged(entry) && entry.stamp >= 0)) this.give(entry)
+    this.store.remove(entry)
+  }
+
+  private give({ key, time, value }: TimelineEntry<Session<A>>): void {
+    const { end, state } = value as Session<A>
+    this.emit(key, { start: time, end }, state)
+  }
+}
+
+/** The end, and the state as its own serde writes it. */
+export function sessionSerde<A>(state: Serde<A>): Serde<Session<A>> {
+  return {
+    name: state.name,
+    encode(session) {
+      const encoded = state.encode(session.state)
+      if (encoded === null) return null
+      const length = typeof encoded === 'string' ? Buffer.byteLength(encoded, 'utf8') : encoded.length
+      const bytes = Buffer.allocUnsafe(END_BYTES + length)
+      writeInt64(bytes, 0, session.end)
+      if (typeof encoded === 'string') bytes.write(encoded, END_BYTES, 'utf8')
+      else bytes.set(encoded, END_BYTES)
+      return bytes
+    },
+    decode: (bytes) => ({ end: readInt64(bytes, 0), state: state.decode(bytes.subarray(END_BYTES)) }),
+  }
+}
+
+const END_BYTES = 8
