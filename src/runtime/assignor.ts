@@ -6,11 +6,14 @@ export interface MemberClaim {
   /** Tasks it had in `generation`. */
   readonly owned: readonly number[]
   readonly generation: number
+  /** Tasks it keeps a warm copy of. */
+  readonly warm?: readonly number[]
 }
 
 /**
  * Divides the tasks: as even as can be, every task whole with one member, and each member keeps what it had as far as evenness
- * allows. Where two claim a task, the later generation is right: the other was away.
+ * allows. Where two claim a task, the later generation is right: the other was away. A task that has to move goes to where a warm
+ * copy of its state is, if there is room.
  */
 export function assignTasks(members: readonly MemberClaim[], tasks: number): Map<string, number[]> {
   const ordered = [...members].sort((a, b) => compare(a.instanceId ?? a.memberId, b.instanceId ?? b.memberId))
@@ -42,6 +45,12 @@ export function assignTasks(members: readonly MemberClaim[], tasks: number): Map
     const owner = ownerOf.get(task)
     if (owner !== undefined && hasRoom(owner)) take(owner, task)
     else free.push(task)
+  }
+  for (const task of [...free]) {
+    const warm = ordered.find((member) => member.warm?.includes(task) === true && hasRoom(member))
+    if (warm === undefined) continue
+    take(warm, task)
+    free.splice(free.indexOf(task), 1)
   }
   // First up to the even share for everybody, so that the few larger shares are not used up early.
   for (const member of ordered) {

@@ -17,6 +17,8 @@ export interface SliceContext {
   outputs(operator: string, topics: readonly string[]): ReadonlyMap<string, TopicOutput>
   /** The consumer group, which the topics a pipeline makes for itself are named by. */
   readonly group: string
+  /** The topics of the source. */
+  readonly inputs: readonly string[]
   /** The partition of the task; -1 in planning. */
   readonly partition: number
   /** Number of tasks: the partitions of each input. */
@@ -62,6 +64,8 @@ export interface InletSpec {
   readonly config: Readonly<Record<string, string>>
   /** When a record may be taken, in milliseconds since the epoch; those behind it in its partition wait with it. */
   readonly due?: (record: RawRecord) => number
+  /** What a record of the topic stands for, which is what is pushed and what errors name; it shares source marks and `seq` with it. Default: itself. */
+  readonly original?: (record: RawRecord) => RawRecord
 }
 
 export interface Alarm {

@@ -3,22 +3,27 @@ import type { GroupMember, LogGroup } from '../log/port.js'
 import { sleep, type Clock } from '../record/clock.js'
 import { errorMessage } from '../record/error.js'
 import type { Logger } from '../record/logger.js'
-import { assignTasks } from './assignor.js'
-import { PROTOCOL_NAME, decodeAssignment, decodeSubscription, encodeAssignment, encodeSubscription } from './consumer-protocol.js'
+import { assignTasks, type MemberClaim } from './assignor.js'
+import { PROTOCOL_NAME, decodeAssignment, decodeSubscription, encodeAssignment, encodeSubscription, type Division, type Subscription } from './consumer-protocol.js'
+import { assignStandbys } from './standby-assignor.js'
 
 export interface MembershipOptions {
   readonly group: string
   readonly instanceId: string | undefined
   readonly topics: readonly string[]
   readonly sessionTimeoutMs: number
+  /** Warm copies that each task should have. */
+  readonly standbys: number
+  /** Tasks this member keeps a warm copy of. */
+  readonly warm: () => readonly number[]
+  readonly address: string | undefined
   readonly clock: Clock
   readonly logger: Logger
   /** Called when `state` turned from 'stable' into something else. */
   readonly onChange: () => void
 }
 
-export interface Assignment {
-  readonly tasks: readonly number[]
+export interface Assignment extends Division {
   readonly member: GroupMember
 }
 
@@ -46,14 +51,14 @@ export class Membership {
 
   /** Joins until an assignment is there. `taskCount` is asked anew each round: partitions may have been added. */
   async join(taskCount: () => Promise<number>, signal: AbortSignal): Promise<Assignment | undefined> {
-    const { topics, clock, logger, group, instanceId } = this.options
+    const { topics, clock, logger, group, instanceId, standbys, warm, address } = this.options
     this.cancelHeartbeat()
     // The member id is kept: if only the generation is over, the coordinator still waits for this member and no new one.
     if (this.state === 'lost') this.forgetTasks()
     while (!signal.aborted) {
       try {
         const tasks = await taskCount()
-        const metadata = encodeSubscription({ topics, owned: this.owned, generation: this.generation, tasks })
+        const metadata = encodeSubscription({ topics, owned: this.owned, generation: this.generation, tasks, warm: warm(), standbys, address })
         const joined = await this.group.join(this.memberId, PROTOCOL_NAME, metadata)
         this.memberId = joined.memberId
         const member: GroupMember = { group, memberId: joined.memberId, generation: joined.generation, instanceId }
@@ -61,15 +66,15 @@ export class Membership {
         let assignments: Map<string, Buffer> | undefined
         if (joined.members !== undefined) {
           const claims = joined.members.map((other) => ({ ...other, ...decodeSubscription(other.metadata) }))
-          const divided = assignTasks(claims, Math.max(...claims.map((claim) => claim.tasks)))
-          assignments = new Map([...divided].map(([memberId, own]) => [memberId, encodeAssignment(topics, own)]))
+          assignments = new Map([...divide(claims)].map(([memberId, division]) => [memberId, encodeAssignment(topics, division)]))
         }
-        this.owned = decodeAssignment(await this.group.sync(member, assignments))
+        const division = decodeAssignment(await this.group.sync(member, assignments))
+        this.owned = division.tasks
         this.generation = joined.generation
         this.state = 'stable'
         this.scheduleHeartbeat()
         logger.info({ group, generation: this.generation, memberId: this.memberId, tasks: this.owned }, 'joined the group')
-        return { tasks: this.owned, member }
+        return { ...division, member }
       } catch (error) {
         const reaction = reactionTo(error)
         if (reaction === 'fatal') throw error
@@ -144,4 +149,13 @@ export class Membership {
     // Also while rebalancing: the answer renews the session until the open transaction is done.
     if (member === this.member && (this.state === 'stable' || this.state === 'rebalancing')) this.scheduleHeartbeat()
   }
+}
+
+/** The leader's work: who has which task, who keeps a copy of which, and where each is to be asked for. */
+function divide(claims: readonly (MemberClaim & Subscription)[]): Map<string, Division> {
+  const tasks = assignTasks(claims, Math.max(...claims.map((claim) => claim.tasks)))
+  const standby = assignStandbys(claims, tasks, Math.max(...claims.map((claim) => claim.standbys)))
+  const owners: string[] = []
+  for (const { memberId, address } of claims) for (const task of tasks.get(memberId) ?? []) owners[task] = address ?? memberId
+  return new Map([...tasks].map(([memberId, own]) => [memberId, { tasks: own, standby: standby.get(memberId) ?? [], owners }]))
 }

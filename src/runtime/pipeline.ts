@@ -15,6 +15,7 @@ import { checkPlan, planOf, taskCount, type CheckedPlan, type Plan } from './pla
 import { Round, type RoundEnd, type RoundEnvironment } from './round.js'
 import type { SourceSettings, TransactionSettings } from './settings.js'
 import type { Project } from './slice.js'
+import { Standbys } from './standbys.js'
 import { openTasks, type StartEnvironment } from './start.js'
 import { Suspicion } from './suspicion.js'
 import type { PlannedStore } from './task-state.js'
@@ -77,6 +78,7 @@ export class Pipeline {
   private membership!: Membership
   private tasks: Task[] = []
   private stores: readonly PlannedStore[] = []
+  private standbys!: Standbys
   /** The member and generation that the tasks were last held in. */
   private heldIn: Assignment['member'] | undefined
   /** Set where the state in memory may not be what is in the log: it is read again, in the same assignment. */
@@ -89,6 +91,7 @@ export class Pipeline {
   private setbacks = 0
   private fenced = 0
   private failedAlarms = 0
+  private reassigning = false
 
   constructor(
     private readonly spec: PipelineSpec,
@@ -119,6 +122,7 @@ export class Pipeline {
       this.checked = await checkPlan(this.plan, this.log, provision === true ? {} : provision === false ? undefined : provision)
       this.outputs = new Outputs(this.checked.outputInfos, transaction.compression === 'none', this.checked.changelogInfos)
       this.stores = this.plan.stores.map(({ spec, topic }) => ({ spec, changelog: spec.source === undefined ? this.outputs.topic(topic) : undefined }))
+      this.standbys = new Standbys(this.log, this.stores, clock, logger)
       this.reader = this.log.reader({ isolation: 'read_committed', prefetchBytes: source.prefetchBytes, onData: () => this.wakeup.wake() })
       this.producer = this.log.producer({
         transactionalId: transaction.guarantee === 'exactly-once' ? `${source.group}-${source.instanceId ?? randomId()}` : undefined,
@@ -132,12 +136,16 @@ export class Pipeline {
         instanceId: source.instanceId,
         topics: source.topics,
         sessionTimeoutMs: source.sessionTimeout,
+        standbys: this.stores.length > 0 ? source.standbys : 0,
+        warm: () => this.standbys.tasks,
+        address: source.address,
         clock,
         logger,
         onChange: () => this.wakeup.wake(),
       })
       await this.takePart()
     } finally {
+      this.standbys?.close()
       await this.membership?.leave()
       await this.log.close()
     }
@@ -156,13 +164,15 @@ export class Pipeline {
   }
 
   /** Transactions of one assignment, until it is to be given back. */
-  private async work({ tasks, member }: Assignment): Promise<void> {
+  private async work({ tasks, standby, member }: Assignment): Promise<void> {
     this.troubles.clear()
     if (!(await this.readyProducer())) return
     const opened = await this.whileHeld(() => openTasks(this.startEnvironment(member), tasks))
     this.heldIn = undefined
     if (opened === undefined) return
     this.tasks = opened
+    // What was kept warm here and is now ours has been taken over.
+    if ((await this.whileHeld(() => this.standbys.keep(standby).then(() => true))) === undefined) return
     let over = false
     const restored = this.restore(() => over || this.demand() !== 'none')
     try {
@@ -185,16 +195,27 @@ export class Pipeline {
       // A generation without us would have let others have the tasks, and give them back, unseen.
       uninterrupted: heldIn !== undefined && heldIn.memberId === member.memberId && heldIn.generation + 1 === member.generation,
       stores: this.stores,
+      warmCopy: (task) => this.standbys.take(task),
       inlets: this.plan.inlets,
-      onWaiting: () => this.reader.assign(this.tasks.flatMap((task) => task.fetchPositions())),
+      onPositions: () => this.reassign(),
     }
+  }
+
+  /** Tells the reader where the tasks go on, once for all that change their positions in one turn. */
+  private reassign(): void {
+    if (this.reassigning) return
+    this.reassigning = true
+    queueMicrotask(() => {
+      this.reassigning = false
+      this.reader.assign(this.tasks.flatMap((task) => task.fetchPositions()))
+    })
   }
 
   /** Fills the stores of new tasks, which take part once that is done; the others go on meanwhile. Never rejects. */
   private async restore(cancelled: () => boolean): Promise<void> {
     const waiting = this.tasks.filter((task) => !task.ready)
     if (waiting.length === 0) return
-    const parts = waiting.map((task) => [task, task.state.restoring()] as const)
+    const parts = waiting.map((task) => [task, task.state.restoring] as const)
     const { clock, logger } = this.host
     try {
       const all = parts.flatMap(([, part]) => part)

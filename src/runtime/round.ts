@@ -131,7 +131,7 @@ export class Round {
         if (!this.limits.live && fed === 0) return undefined
         // Nothing read yet: the caller has the longer view, and waits.
         if (this.startedAt === undefined) return undefined
-        await wakeup.wait(Math.min(this.limits.everyMs - elapsed, LOOK_MS))
+        await wakeup.wait(Math.min(this.limits.everyMs - elapsed, LOOK_MS, Math.max(1, this.nextDue() - clock.now())))
         turnBegan = performance.now()
       } else if (performance.now() - turnBegan > TURN_MS) {
         await nextTurn()
@@ -151,6 +151,10 @@ export class Round {
       this.startedAt ??= now
     }
     return undefined
+  }
+
+  private nextDue(): number {
+    return this.tasks.reduce((next, task) => Math.min(next, task.nextDue), Number.POSITIVE_INFINITY)
   }
 
   private endInput(): RoundEnd | undefined {

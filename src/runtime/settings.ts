@@ -29,6 +29,13 @@ export interface SourceOptions {
   readonly sessionTimeout?: Duration
   /** How long the group waits for members to join again in a rebalance. Default '60s'; must exceed what a slice may take to finish. */
   readonly rebalanceTimeout?: Duration
+  /**
+   * Warm copies of each task's state, kept by other members of the group: one that takes a task over then only reads what is missing.
+   * Default 0; each costs the memory of the state and the reading of its changelog.
+   */
+  readonly standbys?: number
+  /** How other processes reach this one, for those who ask for state that is here: any text, such as host:port. Default: the member id. */
+  readonly address?: string
   /** Bytes fetched ahead, over all partitions. Default 8 MiB; less saves memory, more bridges slow brokers. */
   readonly prefetchBytes?: number
   /** Ends the pipeline in order: the open transaction commits, the group is left, the observable completes. */
@@ -45,6 +52,8 @@ export const sourceSchema = z.strictObject({
   instanceId: z.string().min(1).optional(),
   sessionTimeout: positiveDuration.default(45_000),
   rebalanceTimeout: positiveDuration.default(60_000),
+  standbys: z.number().int().min(0).default(0),
+  address: z.string().min(1).optional(),
   prefetchBytes: positiveInteger.default(8 * 1024 * 1024),
   signal: objectWith<AbortSignal>(['addEventListener', 'removeEventListener'], 'an AbortSignal').optional(),
 })

@@ -45,12 +45,12 @@ export class Slice implements SliceContext {
   private subscription: Subscription | undefined
 
   constructor(
-    topics: readonly string[],
+    readonly inputs: readonly string[],
     readonly partition: number,
     project: Project,
     private readonly environment: SliceEnvironment,
   ) {
-    this.stream = new SliceStream(topics, partition)
+    this.stream = new SliceStream(inputs, partition)
     runInSlice(this, () => {
       try {
         this.subscription = project(this.stream).subscribe({

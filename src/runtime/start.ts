@@ -16,13 +16,15 @@ export interface StartEnvironment {
   /** Whether nobody else can have had those tasks since: only then is the state they hold what is in the log. */
   readonly uninterrupted: boolean
   readonly stores: readonly PlannedStore[]
+  /** The state of a task that was kept warm here, if it was. */
+  readonly warmCopy: (task: number) => TaskState | undefined
   readonly inlets: readonly InletSpec[]
-  readonly onWaiting: () => void
+  readonly onPositions: () => void
 }
 
 /** Finds where each task starts and sets the reader on it. */
 export async function openTasks(environment: StartEnvironment, partitions: readonly number[]): Promise<Task[]> {
-  const { log, reader, settings, clock, earlier, uninterrupted, stores, onWaiting } = environment
+  const { log, reader, settings, clock, earlier, uninterrupted, stores, warmCopy, onPositions } = environment
   const { group, startFrom } = settings
   const inlets = new Map(environment.inlets.map((inlet) => [inlet.topic, inlet]))
   const topics = [...settings.topics, ...inlets.keys()]
@@ -57,8 +59,8 @@ export async function openTasks(environment: StartEnvironment, partitions: reado
     const own = topics.map((topic) => starts.get(nameOf({ topic, partition })) as TaskStart)
     const kept = earlier.find((task) => task.partition === partition && own.every(({ topic, offset, stored: known }) => known && task.committedOffset(topic) === offset))
     if (kept !== undefined && (stores.length === 0 || (uninterrupted && kept.ready))) return kept
-    const state = new TaskState(partition, stores)
-    const task = new Task(partition, topics, own, reader, clock, state, inlets, onWaiting)
+    const state = warmCopy(partition) ?? new TaskState(partition, stores)
+    const task = new Task(partition, topics, own, reader, clock, state, inlets, onPositions)
     task.ready = state.isEmpty
     return task
   })

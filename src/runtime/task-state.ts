@@ -19,12 +19,15 @@ interface Held extends PlannedStore {
 /** The stores of one task. */
 export class TaskState {
   private readonly held: ReadonlyMap<string, Held>
+  /** What is to be read before the first record, and how far it was. */
+  readonly restoring: readonly Restoring[]
 
   constructor(
     private readonly partition: number,
     stores: readonly PlannedStore[],
   ) {
     this.held = new Map(stores.map(({ spec, changelog }) => [spec.name, { spec, changelog, store: spec.create(), header: stateHeader(spec) }]))
+    this.restoring = [...this.held.values()].map(({ spec, store, changelog }) => ({ spec, store, topic: spec.source ?? (changelog as TopicOutput).topic, partition }))
   }
 
   /** @throws MillraceError NOT_PLANNED */
@@ -63,8 +66,4 @@ export class TaskState {
     for (const { store } of this.held.values()) store.rollback()
   }
 
-  /** What is to be read before the first record. */
-  restoring(): Restoring[] {
-    return [...this.held.values()].map(({ spec, store, changelog }) => ({ spec, store, topic: spec.source ?? (changelog as TopicOutput).topic, partition: this.partition }))
-  }
 }

@@ -1,7 +1,7 @@
 import { BatchReader, type BatchView } from '../log/batch/read.js'
 import type { LogReader, PartitionOffset } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
-import type { RawRecord } from '../record/record.js'
+import type { LogRecord, RawRecord } from '../record/record.js'
 import { loadBatch } from '../state/restore.js'
 import type { TaskStore } from '../state/store.js'
 import { Tally, markedSource } from './accounting.js'
@@ -18,6 +18,8 @@ interface Piece {
   readonly batch: BatchView | undefined
   readonly fromOffset: number
   readonly nextOffset: number
+  /** All of it was given out before, when it was due: it comes again as it came. */
+  readonly taken?: boolean
   /** Known once it was read: the marks and how many records it held. */
   marks?: Uint8Array
   records?: number
@@ -25,9 +27,31 @@ interface Piece {
 
 /** A topic of the task whose next record is not due yet. */
 interface Waiting {
-  readonly piece: Piece
+  /** From that record on, as far as kept. Where nothing is, it is fetched again. */
+  readonly pieces: readonly Piece[]
   readonly due: number
 }
+
+/** The batch being read, and how far. */
+interface Current {
+  readonly piece: Piece
+  readonly reader: BatchReader
+  readonly marks: Uint8Array
+  /** Read and not given out yet. */
+  ahead: LogRecord<Buffer | null, Buffer | null> | undefined
+  /** Given out. */
+  count: number
+  lastOffset: number
+}
+
+/** What is to wait longer is given back, and fetched again when it is about to come due. */
+const KEEP_MS = 2_000
+/** So much earlier: what a fetch takes, and more. */
+const AHEAD_MS = 500
+/** A record may come so late before the batch being read is put aside for it. */
+const LATE_MS = 20
+/** Kept of a topic that waits, beyond the batch that its next record is in. */
+const KEEP_BYTES = 256 * 1024
 
 export interface TaskStart {
   readonly topic: string
@@ -49,10 +73,14 @@ export class Task {
   private used: Piece[] = []
   /** To be read again before anything new. */
   private replay: Piece[] = []
-  private current: { piece: Piece; reader: BatchReader; marks: Uint8Array; count: number; lastOffset: number } | undefined
+  private current: Current | undefined
+  /** The batches that count in `bytes`: one that is read in parts counts once. */
+  private readonly counted = new Set<BatchView>()
   private turn = 0
   /** By topic: what was read and may not be taken yet. Only the topic waits, the others of the task go on. */
   private readonly waiting = new Map<string, Waiting>()
+  /** Topics that are not fetched: what is kept of them comes first. With the end of the partition, as it was then known. */
+  private readonly paused = new Map<string, number | undefined>()
   private readonly views = new Map<string, TaskStore>()
   readonly alarms = new Alarms()
   /** False until the stores are restored. */
@@ -69,8 +97,8 @@ export class Task {
     private readonly clock: Clock,
     readonly state: TaskState,
     private readonly inlets: ReadonlyMap<string, InletSpec>,
-    /** Called when a topic begins or ends to wait: what is fetched ahead of it would only take up room. */
-    private readonly onWaiting: () => void,
+    /** Called when `fetchPositions` changed by itself: what is fetched ahead of a topic that waits would only take up room. */
+    private readonly onPositions: () => void,
   ) {
     for (const { topic, offset, stored } of start) {
       this.committed.set(topic, offset)
@@ -84,26 +112,19 @@ export class Task {
   /** Feeds up to `max` records to the slice; `live` also takes what was newly fetched. Returns how many went in. */
   feed(slice: Slice, max: number, live: boolean): number {
     let fed = 0
+    if (live) this.makeWay()
     slice.feed(() => {
       while (fed < max) {
-        const current = this.current ?? this.open(live)
+        const current = this.current?.ahead === undefined ? this.peek(live) : this.current
         if (current === undefined) return
-        const record = current.reader.next(current.count)
-        if (record === undefined || record.offset >= current.piece.nextOffset) {
-          this.finishCurrent()
-          continue
-        }
-        const { topic, inlet } = current.piece
-        const due = inlet?.due?.(record)
-        if (due !== undefined && due > this.clock.now()) {
-          this.await(record.offset, due)
-          continue
-        }
+        const record = current.ahead as NonNullable<Current['ahead']>
+        current.ahead = undefined
         current.count++
         fed++
         current.lastOffset = record.offset
+        const { topic, inlet } = current.piece
         if (inlet === undefined) slice.push(record)
-        else slice.pushInto(topic, record)
+        else slice.pushInto(topic, inlet.original?.(record) ?? record)
         if (slice.ended) return
       }
     })
@@ -111,15 +132,15 @@ export class Task {
     return fed
   }
 
-  /** Opens the next batch; false where there is none. Positions without records are stepped over. */
+  /** Whether there is a record to take. Positions without records are stepped over. */
   prepare(live: boolean): boolean {
-    return (this.current ?? this.open(live)) !== undefined
+    return this.peek(live) !== undefined
   }
 
   /** When the task has something to do though nothing is read: an alarm rings, or a waiting record is due. */
   get nextDue(): number {
     let next = this.alarms.next
-    for (const { due } of this.waiting.values()) next = Math.min(next, due)
+    for (const { pieces, due } of this.waiting.values()) next = Math.min(next, pieces.length === 0 ? due - AHEAD_MS : due)
     return next
   }
 
@@ -146,17 +167,19 @@ export class Task {
 
   /** Where the reader stands: behind everything it has handed out. */
   fetchPositions(): PartitionOffset[] {
-    const topics = this.topics.filter((topic) => !this.waiting.has(topic))
+    const topics = this.topics.filter((topic) => !this.paused.has(topic))
     return [...topics, ...this.views.keys()].map((topic) => ({ topic, partition: this.partition, offset: this.fetchedTo.get(topic) as number }))
   }
 
   /** Goes on elsewhere: what the position pointed to is no longer there. */
   relocate(topic: string, offset: number): void {
+    this.fetchedTo.set(topic, offset)
+    if (this.views.has(topic)) return
     this.replay = this.replay.filter((piece) => piece.topic !== topic)
     this.waiting.delete(topic)
+    this.paused.delete(topic)
     this.committed.set(topic, offset)
     this.positions.set(topic, offset)
-    this.fetchedTo.set(topic, offset)
     this.unstoredTopics.add(topic)
   }
 
@@ -188,59 +211,97 @@ export class Task {
     this.state.commit()
     this.alarms.commit()
     this.used = []
-    this.records = 0
-    this.bytes = 0
+    this.forgetCounts()
   }
 
   /** The transaction is not in the log: everything since the last commit comes again. */
   rollback(): void {
     this.splitCurrent()
-    this.replay = [...this.used, ...this.replay]
+    this.replay = [...this.used.map((piece) => ({ ...piece, taken: true })), ...this.replay]
     this.used = []
     for (const [topic, offset] of this.committed) this.positions.set(topic, offset)
     this.state.rollback()
     this.alarms.rollback()
-    this.records = 0
-    this.bytes = 0
+    this.forgetCounts()
   }
 
   /** Records behind the end of the partitions, as far as the last fetch knew. */
   lag(): number {
     let lag = 0
-    for (const [topic, position] of this.committed) lag += Math.max(0, (this.reader.end(topic, this.partition) ?? position) - position)
+    for (const [topic, position] of this.committed) {
+      lag += Math.max(0, (this.reader.end(topic, this.partition) ?? this.paused.get(topic) ?? position) - position)
+    }
     return lag
   }
 
   /** Takes one record, the first to come, without feeding it to a slice: the error policy has given it up. */
   takeOne(): RawRecord | undefined {
-    for (;;) {
-      const current = this.current ?? this.open(false)
-      if (current === undefined) return undefined
-      const record = current.reader.next(current.count)
-      if (record === undefined || record.offset >= current.piece.nextOffset) {
-        this.finishCurrent()
-        continue
-      }
-      current.count++
-      current.lastOffset = record.offset
-      this.records++
-      return record
+    const current = this.peek(false)
+    if (current === undefined) return undefined
+    const record = current.ahead as NonNullable<Current['ahead']>
+    current.ahead = undefined
+    current.count++
+    current.lastOffset = record.offset
+    this.records++
+    return current.piece.inlet?.original?.(record) ?? record
+  }
+
+  /** A long batch of one topic does not keep what is due from its time. */
+  private makeWay(): void {
+    if (this.waiting.size === 0 || this.current === undefined || this.current.piece.taken === true) return
+    const now = this.clock.now()
+    for (const { pieces, due } of this.waiting.values()) {
+      if (pieces.length === 0 || due + LATE_MS > now) continue
+      this.splitCurrent()
+      return
     }
   }
 
-  private open(live: boolean): Task['current'] {
+  private forgetCounts(): void {
+    this.records = 0
+    this.bytes = 0
+    this.counted.clear()
+  }
+
+  /** The next record that may be taken, where it lies; what may not be taken yet is set aside. */
+  private peek(live: boolean): Current | undefined {
     for (;;) {
-      const piece = this.replay.shift() ?? (live ? (this.due() ?? this.fetched()) : undefined)
+      const current = this.current ?? this.open(live)
+      if (current?.ahead !== undefined) return current
+      if (current === undefined) return undefined
+      const { piece } = current
+      const record = current.reader.next(current.count)
+      if (record === undefined || record.offset >= piece.nextOffset) {
+        this.finishCurrent()
+        continue
+      }
+      const due = piece.taken === true ? undefined : piece.inlet?.due?.(record)
+      if (due !== undefined && due > this.clock.now()) {
+        this.hold(record.offset, due)
+        continue
+      }
+      current.ahead = record
+      return current
+    }
+  }
+
+  private open(live: boolean): Current | undefined {
+    for (;;) {
+      const again = this.replay[0]?.taken === true || !live ? this.replay.shift() : undefined
+      const piece = again ?? (live ? (this.due() ?? this.replay.shift() ?? this.fetched()) : undefined)
       if (piece === undefined) return undefined
       if (piece.batch === undefined) {
         this.used.push(piece)
         this.positions.set(piece.topic, piece.nextOffset)
         continue
       }
-      this.bytes += piece.batch.bytes.length
+      if (!this.counted.has(piece.batch)) {
+        this.counted.add(piece.batch)
+        this.bytes += piece.batch.bytes.length
+      }
       const source = markedSource(piece.topic, this.partition, piece.batch.bytes, piece.batch.count)
       const reader = new BatchReader(piece.batch, source, piece.fromOffset)
-      return (this.current = { piece, reader, marks: source.marks, count: 0, lastOffset: piece.fromOffset - 1 })
+      return (this.current = { piece, reader, marks: source.marks, ahead: undefined, count: 0, lastOffset: piece.fromOffset - 1 })
     }
   }
 
@@ -248,37 +309,69 @@ export class Task {
   private fetched(): Piece | undefined {
     for (let i = 0; i < this.topics.length; i++) {
       const topic = this.topics[(this.turn + i) % this.topics.length] as string
-      if (this.waiting.has(topic)) continue
-      const fetched = this.reader.take(topic, this.partition)
-      if (fetched !== undefined) {
+      if (this.paused.has(topic)) {
+        if (!this.waiting.has(topic)) {
+          // What was kept of it has been read.
+          this.paused.delete(topic)
+          this.onPositions()
+        }
+        continue
+      }
+      const piece = this.take(topic)
+      if (piece !== undefined) {
         this.turn = (this.turn + i + 1) % this.topics.length
-        this.fetchedTo.set(topic, fetched.nextOffset)
-        return { topic, inlet: this.inlets.get(topic), batch: fetched.batch, fromOffset: fetched.fromOffset, nextOffset: fetched.nextOffset }
+        return piece
       }
     }
     return undefined
   }
 
+  private take(topic: string): Piece | undefined {
+    const fetched = this.reader.take(topic, this.partition)
+    if (fetched === undefined) return undefined
+    const { batch, fromOffset, nextOffset } = fetched
+    this.fetchedTo.set(topic, nextOffset)
+    return { topic, inlet: this.inlets.get(topic), batch, fromOffset, nextOffset }
+  }
+
   private due(): Piece | undefined {
     if (this.waiting.size === 0) return undefined
     const now = this.clock.now()
-    for (const [topic, { piece, due }] of this.waiting) {
-      if (due > now) continue
+    for (const [topic, { pieces, due }] of this.waiting) {
+      if ((pieces.length === 0 ? due - AHEAD_MS : due) > now) continue
       this.waiting.delete(topic)
-      this.onWaiting()
-      return piece
+      if (pieces.length === 0) continue
+      this.replay.unshift(...pieces)
+      return this.replay.shift()
     }
     return undefined
   }
 
-  /** Sets the rest of the batch being read aside, from `offset` on, until `due`. */
-  private await(offset: number, due: number): void {
-    const { piece } = this.current as NonNullable<Task['current']>
+  /** Sets the topic being read aside, from the record at `offset` on, until `due`. */
+  private hold(offset: number, due: number): void {
+    const { topic } = (this.current as Current).piece
     this.splitCurrent()
     // What was split off stands first again.
-    this.replay.shift()
-    this.waiting.set(piece.topic, { piece: { ...piece, fromOffset: Math.max(offset, piece.fromOffset) }, due })
-    this.onWaiting()
+    const pieces = this.replay.filter((piece) => piece.topic === topic)
+    this.replay = this.replay.filter((piece) => piece.topic !== topic)
+    const kept = [...pieces, ...(this.waiting.get(topic)?.pieces ?? [])]
+    const first = kept[0] as Piece
+    kept[0] = { ...first, fromOffset: Math.max(offset, first.fromOffset) }
+    const fetching = !this.paused.has(topic)
+    if (fetching) this.paused.set(topic, this.reader.end(topic, this.partition))
+    this.waiting.set(topic, { pieces: kept, due })
+    if (fetching) this.onPositions()
+    if (due - this.clock.now() > KEEP_MS) {
+      kept.length = 0
+      this.fetchedTo.set(topic, offset)
+    } else if (fetching) {
+      for (let bytes = 0; bytes < KEEP_BYTES; ) {
+        const piece = this.take(topic)
+        if (piece === undefined) break
+        kept.push(piece)
+        bytes += piece.batch?.bytes.length ?? 0
+      }
+    }
   }
 
   private finishCurrent(): void {
@@ -302,7 +395,7 @@ export class Task {
     }
     const cut = lastOffset + 1
     this.used.push({ ...piece, nextOffset: cut, marks, records: count })
-    this.replay.unshift({ topic: piece.topic, inlet: piece.inlet, batch: piece.batch, fromOffset: cut, nextOffset: piece.nextOffset })
+    this.replay.unshift({ topic: piece.topic, inlet: piece.inlet, batch: piece.batch, fromOffset: cut, nextOffset: piece.nextOffset, ...(piece.taken === true ? { taken: true } : {}) })
     this.positions.set(piece.topic, cut)
   }
 }

@@ -79,6 +79,9 @@ async function run(settings: SourceSettings, host: PipelineHost, subscriber: Sub
       instanceId,
       topics,
       sessionTimeoutMs: sessionTimeout,
+      standbys: 0,
+      warm: () => [],
+      address: undefined,
       clock,
       logger,
       onChange: () => wakeup.wake(),
@@ -87,7 +90,7 @@ async function run(settings: SourceSettings, host: PipelineHost, subscriber: Sub
       while (!signal.aborted) {
         const assignment = await membership.join(countTasks, signal)
         if (assignment === undefined) return
-        const tasks = await openTasks({ log, reader, settings, clock, earlier: [], uninterrupted: false, stores: [], inlets: [], onWaiting: () => {} }, assignment.tasks)
+        const tasks = await openTasks({ log, reader, settings, clock, earlier: [], uninterrupted: false, stores: [], warmCopy: () => undefined, inlets: [], onPositions: () => {} }, assignment.tasks)
         const streams = tasks.map((task) => new PlainStream(topics, task.partition))
         for (const stream of streams) subscriber.next(stream)
         while (membership.state === 'stable' && !signal.aborted) {

@@ -1,5 +1,5 @@
 import { BatchReader, type BatchView } from '../log/batch/read.js'
-import type { LogClient } from '../log/port.js'
+import type { Fetched, LogClient, TopicPartition } from '../log/port.js'
 import { reactionTo } from '../log/error.js'
 import { sleep, type Clock } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
@@ -23,7 +23,7 @@ export interface Restoring {
   readonly store: TaskStore
   readonly topic: string
   readonly partition: number
-  /** Where the reading ended; undefined before. */
+  /** How far it was read; undefined before. */
   reached?: number
 }
 
@@ -43,16 +43,10 @@ export interface RestoreProgress {
   readonly total: number
 }
 
-interface Partition {
+interface Partition extends TopicPartition {
   readonly target: Restoring
-  readonly spec: StoreSpec
-  readonly store: TaskStore
-  readonly topic: string
-  readonly partition: number
-  position: number
   readonly start: number
   readonly end: number
-  readonly header: Buffer
 }
 
 /**
@@ -72,20 +66,21 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
   const { log, clock, logger, cancelled, onProgress } = options
   const [starts, ends] = await Promise.all([log.offsets(stores, 'earliest'), log.offsets(stores, 'latest')])
   const partitions = stores.map((store, i): Partition => {
-    const start = starts[i] as number
+    // A warm copy goes on from where it stands.
+    const start = store.reached ?? (starts[i] as number)
     store.reached = start
-    return { target: store, ...store, position: start, start, end: ends[i] as number, header: stateHeader(store.spec) }
+    return { target: store, topic: store.topic, partition: store.partition, start, end: ends[i] as number }
   })
-  const open = new Set(partitions.filter(({ position, end }) => position < end))
+  const open = new Set(partitions.filter(({ start, end }) => start < end))
   const total = partitions.reduce((sum, { start, end }) => sum + end - start, 0)
   const began = clock.now()
   let records = 0
-  const report = (): RestoreProgress => ({ records, offsets: partitions.reduce((sum, { start, position }) => sum + position - start, 0), total })
+  const report = (): RestoreProgress => ({ records, offsets: partitions.reduce((sum, { start, target }) => sum + (target.reached as number) - start, 0), total })
 
   let wake: () => void = () => {}
   const reader = log.reader({ isolation: 'read_committed', prefetchBytes: PREFETCH_BYTES, onData: () => wake() })
   try {
-    reader.assign([...open].map(({ topic, partition, position }) => ({ topic, partition, offset: position })))
+    reader.assign([...open].map(({ topic, partition, start }) => ({ topic, partition, offset: start })))
     let reported = began
     let turnBegan = performance.now()
     while (open.size > 0) {
@@ -96,16 +91,8 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
         const fetched = await take(at)
         if (fetched === undefined) continue
         found = true
-        if (fetched.batch !== undefined) {
-          if (at.spec.source !== undefined) records += loadBatch(at.store, at.topic, at.partition, fetched.batch, fetched.fromOffset)
-          else for (const record of recordsOf(at, fetched.batch, fetched.fromOffset)) {
-            loadRecord(at, record)
-            records++
-          }
-        }
-        at.position = fetched.nextOffset
-        at.target.reached = at.position
-        if (at.position >= at.end) open.delete(at)
+        records += loadFetched(at.target, fetched)
+        if (fetched.nextOffset >= at.end) open.delete(at)
       }
       const now = clock.now()
       if (now - reported >= REPORT_MS) {
@@ -124,7 +111,7 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
   } finally {
     reader.close()
   }
-  for (const { store } of partitions) store.loaded()
+  for (const { store } of stores) store.loaded()
   if (total > 0) logger.info({ ...report(), stores: stores.length, ms: clock.now() - began }, 'state restored')
   onProgress?.(report())
   return true
@@ -146,6 +133,22 @@ function* recordsOf({ topic, partition }: { readonly topic: string; readonly par
   for (let record = reader.next(-1); record !== undefined; record = reader.next(-1)) yield record
 }
 
+/** Loads what a reader handed out; returns how many records it held. */
+export function loadFetched(target: Restoring, { batch, fromOffset, nextOffset }: Fetched): number {
+  const { spec, store, topic, partition } = target
+  let count = 0
+  if (batch !== undefined && spec.source !== undefined) count = loadBatch(store, topic, partition, batch, fromOffset)
+  else if (batch !== undefined) {
+    const header = stateHeader(spec)
+    for (const record of recordsOf(target, batch, fromOffset)) {
+      loadRecord(target, header, record)
+      count++
+    }
+  }
+  target.reached = nextOffset
+  return count
+}
+
 /** Loads a batch of a topic that a view shows; returns how many records it held. Records without a key say nothing about any. */
 export function loadBatch(store: TaskStore, topic: string, partition: number, batch: BatchView, fromOffset: number): number {
   let count = 0
@@ -156,7 +159,7 @@ export function loadBatch(store: TaskStore, topic: string, partition: number, ba
   return count
 }
 
-function loadRecord({ spec, store, topic, partition, header }: Partition, record: RawLogRecord): void {
+function loadRecord({ spec, store, topic, partition }: Restoring, header: Buffer, record: RawLogRecord): void {
   const { key, value } = record
   if (key === null) throw new MillraceError('CORRUPT_STATE', `${record.id} has no key: something else than '${spec.name}' writes to its changelog '${topic}'`, { origin: record.origin })
   try {

@@ -1,0 +1,85 @@
+import type { LogClient, LogReader } from '../log/port.js'
+import { reactionTo } from '../log/error.js'
+import { errorMessage } from '../record/error.js'
+import type { Clock } from '../record/clock.js'
+import type { Logger } from '../record/logger.js'
+import { loadFetched, type Restoring } from '../state/restore.js'
+import { TaskState, type PlannedStore } from './task-state.js'
+import { Wakeup } from './wakeup.js'
+
+const PREFETCH_BYTES = 4 * 1024 * 1024
+const LOOK_MS = 1_000
+
+/** Warm copies of the state of tasks that others own: follow their changelogs, and are handed over when such a task comes here. */
+export class Standbys {
+  private readonly copies = new Map<number, { readonly state: TaskState; readonly parts: readonly Restoring[] }>()
+  private reader: LogReader | undefined
+  private readonly wakeup: Wakeup
+  private closed = false
+
+  constructor(
+    private readonly log: LogClient,
+    private readonly stores: readonly PlannedStore[],
+    clock: Clock,
+    private readonly logger: Logger,
+  ) {
+    this.wakeup = new Wakeup(clock)
+  }
+
+  /** The tasks there are copies of. */
+  get tasks(): readonly number[] {
+    return [...this.copies.keys()]
+  }
+
+  /** The copy of a task that is now ours: the restore goes on from where it stands. */
+  take(task: number): TaskState | undefined {
+    const copy = this.copies.get(task)
+    this.copies.delete(task)
+    return copy?.state
+  }
+
+  /** Keeps copies of these tasks and of no others. */
+  async keep(tasks: readonly number[]): Promise<void> {
+    for (const task of this.copies.keys()) if (!tasks.includes(task)) this.copies.delete(task)
+    for (const task of tasks) {
+      if (this.copies.has(task)) continue
+      const state = new TaskState(task, this.stores)
+      this.copies.set(task, { state, parts: state.restoring })
+    }
+    const parts = this.parts()
+    const unknown = parts.filter(({ reached }) => reached === undefined)
+    const starts = await this.log.offsets(unknown, 'earliest')
+    unknown.forEach((part, i) => (part.reached = starts[i] as number))
+    if (parts.length > 0 && this.reader === undefined) {
+      this.reader = this.log.reader({ isolation: 'read_committed', prefetchBytes: PREFETCH_BYTES, onData: () => this.wakeup.wake() })
+      void this.follow(this.reader)
+    }
+    this.reader?.assign(this.parts().map(({ topic, partition, reached }) => ({ topic, partition, offset: reached as number })))
+  }
+
+  close(): void {
+    this.closed = true
+    this.reader?.close()
+    this.wakeup.wake()
+  }
+
+  private parts(): Restoring[] {
+    return [...this.copies.values()].flatMap(({ parts }) => parts)
+  }
+
+  private async follow(reader: LogReader): Promise<void> {
+    while (!this.closed) {
+      for (const [task, { parts }] of this.copies) {
+        try {
+          for (const part of parts) for (let fetched = reader.take(part.topic, part.partition); fetched !== undefined; fetched = reader.take(part.topic, part.partition)) loadFetched(part, fetched)
+        } catch (error) {
+          if (reactionTo(error) !== 'fatal') continue
+          // A copy is a convenience: whoever gets the task restores it whole, and then learns what is wrong.
+          this.logger.warn({ task, error: errorMessage(error) }, 'a warm copy of state cannot be kept')
+          this.copies.delete(task)
+        }
+      }
+      await this.wakeup.wait(LOOK_MS)
+    }
+  }
+}
