@@ -65,6 +65,20 @@ describe('a process killed in the middle', () => {
     })
   }
 
+  it('is noticed by this test where outputs and offsets do not commit together', async () => {
+    const first = start({ KILL_AT: 'produce-acknowledged', KILL_AFTER: '2', GUARANTEE: 'at-least-once' })
+    expect((await first.ended).signal, first.errors).toBe('SIGKILL')
+    const second = start({ GUARANTEE: 'at-least-once' })
+    await until(complete, { within: 40_000, what: 'all records in the output' })
+    await until(() => second.lines.some((line) => (JSON.parse(line) as { lag: number }).lag === 0), { within: 20_000, what: 'the last commit' })
+    second.kill('SIGTERM')
+    expect((await second.ended).code, second.errors).toBe(0)
+    const all = await written()
+    expect(all).not.toEqual([0, 1, 2].map(expected))
+    // Nothing is lost, but some stand twice.
+    expect(all.map((partition) => [...new Set(partition)])).toEqual([0, 1, 2].map(expected))
+  })
+
   it('one of two members killed at random moments, and a third joining', async () => {
     const first = start({ MAX_RECORDS: '50' })
     const second = start({ MAX_RECORDS: '50' })

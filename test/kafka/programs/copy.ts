@@ -5,7 +5,7 @@
 import { lastValueFrom, tap } from 'rxjs'
 import { kafka, shutdownSignal, toTopic, withTransaction } from '../../../src/index.js'
 
-const { KAFKA_BROKERS = '', INPUT = '', OUTPUT = '', GROUP = '', INSTANCE, KILL_AT, KILL_AFTER = '0', MAX_RECORDS = '500', SESSION = '6000' } = process.env
+const { KAFKA_BROKERS = '', INPUT = '', OUTPUT = '', GROUP = '', INSTANCE, KILL_AT, KILL_AFTER = '0', MAX_RECORDS = '500', SESSION = '6000', GUARANTEE = 'exactly-once' } = process.env
 
 let passed = 0
 const cluster = kafka({
@@ -20,7 +20,7 @@ await lastValueFrom(
   cluster
     .source({ group: GROUP, topics: [INPUT], signal: shutdownSignal(), sessionTimeout: Number(SESSION), ...(INSTANCE === undefined ? {} : { instanceId: INSTANCE }) })
     .pipe(
-      withTransaction((records) => records.pipe(toTopic({ topic: OUTPUT })), { every: 30, maxRecords: Number(MAX_RECORDS) }),
+      withTransaction((records) => records.pipe(toTopic({ topic: OUTPUT })), { every: 30, maxRecords: Number(MAX_RECORDS), guarantee: GUARANTEE as 'exactly-once' | 'at-least-once' }),
       tap((commit) => console.log(JSON.stringify({ records: commit.records, lag: commit.lag }))),
     ),
   { defaultValue: undefined },
