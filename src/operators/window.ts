@@ -131,6 +131,8 @@ export function window<R extends AnyRecord, A, Out>(windows: Windows, options: W
           closeWhenIdle === undefined
             ? undefined
             : slice.alarm(what, () => {
+                // Silence of the pipeline is not silence of the topic.
+                if (slice.behind) return
                 rang = true
                 const end = over.allClosedAt
                 if (end !== undefined) over.advance(end)

@@ -37,6 +37,8 @@ export interface SliceContext {
   reenter(record: RawRecord): void
   /** An alarm of the task, by a name unique in the pipeline: `ring` is called in this slice if it comes due. The time is kept over slices. */
   alarm(name: string, ring: () => void): Alarm
+  /** True if records are known to wait for the task, or nothing is known yet: that none came does not mean that there are none. */
+  readonly behind: boolean
   /** A counter of the transaction, by name. */
   meter(name: string): Meter
   /** Tells the watchdog that the slice is alive. */

@@ -40,6 +40,7 @@ class PlanContext implements SliceContext {
   readonly clock = systemClock
   readonly logger = silentLogger
   readonly waits = { bounded: 0, outside: 0 }
+  readonly behind = false
   private readonly kept = new Map<string, unknown>()
   readonly found = new Map<string, Set<string>>()
   readonly stores = new Map<string, PlanStore>()

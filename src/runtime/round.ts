@@ -202,7 +202,7 @@ export class Round {
     if (slice === undefined) {
       const { project, outputs, wakeup, group, taskCount, inputs, shared, clock, logger } = this.environment
       const { state, alarms, partition } = task
-      slice = new Slice(inputs, partition, project, { group, tasks: taskCount, state, alarms, outputs, meters: this.meters, shared, clock, logger, onEnd: () => wakeup.wake() })
+      slice = new Slice(inputs, partition, project, { group, tasks: taskCount, state, alarms, outputs, meters: this.meters, shared, behind: () => task.behind, clock, logger, onEnd: () => wakeup.wake() })
       this.slices.set(task, slice)
     }
     return slice

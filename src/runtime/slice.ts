@@ -21,6 +21,7 @@ export interface SliceEnvironment {
   readonly outputs: Outputs
   readonly meters: Map<string, Meter>
   readonly shared: Map<string, unknown>
+  readonly behind: () => boolean
   readonly clock: Clock
   readonly logger: Logger
   /** Called once, when the slice is done or has failed. */
@@ -156,6 +157,10 @@ export class Slice implements SliceContext {
 
   get tasks(): number {
     return this.environment.tasks
+  }
+
+  get behind(): boolean {
+    return this.environment.behind()
   }
 
   store<S extends TaskStore>(operator: string, spec: StoreSpec<S>): S {

@@ -144,6 +144,15 @@ export class Task {
     return next
   }
 
+  /** True if records of its topics wait to be read, as far as is known; not those that are to wait. */
+  get behind(): boolean {
+    return this.topics.some((topic) => {
+      if (this.paused.has(topic) || this.waiting.has(topic)) return false
+      const end = this.reader.end(topic, this.partition)
+      return end === undefined || (this.positions.get(topic) as number) < end
+    })
+  }
+
   /** True if a commit would change something. */
   get dirty(): boolean {
     return this.state.dirty || this.unstoredTopics.size > 0 || this.used.length > 0 || (this.current?.count ?? 0) > 0

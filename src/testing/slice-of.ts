@@ -134,6 +134,7 @@ class SliceUnderTest<T> {
       outputs: this.outputs,
       meters: this.meterCounts,
       shared: new Map(),
+      behind: () => false,
       clock: rxjsClock,
       logger: silentLogger,
       onEnd: () => this.end(),
