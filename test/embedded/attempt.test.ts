@@ -195,6 +195,18 @@ describe('attempt', () => {
       expect(seen).toEqual(['attempt b-failed', 'a1', 'attempt a-failed'])
     })
 
+    for (const order of ['key', 'partition', 'none'] as const) {
+      it(`failures from before come out by themselves where nothing is under way (${order})`, async () => {
+        await feed('a1', 'a2')
+        const seen: string[] = []
+        const fail = (): never => {
+          throw new Error('before')
+        }
+        await run((records) => records.pipe(attempt(fail), attempt(() => Promise.resolve(), { order }), dropFailed({ tap: (one) => seen.push(text(one.raw)) }), out), 2)
+        expect(seen).toEqual(['a1', 'a2'])
+      })
+    }
+
     it('thousands of records wait in memory, no more calls than allowed are under way', async () => {
       const records = Array.from({ length: 5_000 }, (_, i) => String(i))
       await feed(...records)

@@ -165,6 +165,28 @@ describe('attempt with a circuit breaker', () => {
     expect(await values(cluster, 'out')).toEqual(range(5))
   })
 
+  it('a trial that is given up half way does not leave it half open', async () => {
+    const breaker = circuitBreaker({ failures: 1, resetAfter: '10s' })
+    let hangs = false
+    const call = (record: RawRecord): Promise<void> => (hangs ? new Promise(() => {}) : service.call(record))
+    const through = (records: RecordStream): Observable<unknown> => records.pipe(attempt(call, { breaker }), dropFailed(), toTopic({ topic: 'out' }))
+    service.down = true
+    await feed(range(5))
+    start(through, { drainWithin: '1s' })
+    await clock.advance(5_000)
+    hangs = true
+    await clock.advance(6_000)
+    expect(breaker.state).toBe('half-open')
+    stop.abort()
+    await clock.advance(2_000)
+    await running
+    stop = new AbortController()
+    hangs = service.down = false
+    start(through)
+    await clock.advance(15_000)
+    expect([breaker.state, await values(cluster, 'out')]).toEqual(['closed', range(5)])
+  })
+
   it('a rebalance does not wait for it either', async () => {
     await cluster.createTopics([{ topic: 'two', partitions: 2 }])
     await cluster.produce({ topic: 'two', records: range(10).map((value, i) => ({ value, partition: i % 2 })) })
@@ -224,20 +246,22 @@ describe('attempt with a circuit breaker', () => {
 
   it('each time another record tries, so that good ones get through beside a poison', async () => {
     await feed(['poison', ...range(5)])
+    const answered: string[] = []
+    const poisonous = async (record: RawRecord): Promise<void> => {
+      await Promise.resolve()
+      if (text(record) === 'poison') throw new Error('poison')
+      answered.push(text(record))
+    }
     start((records) =>
       records.pipe(
-        attempt(
-          async (record: RawRecord) => {
-            await Promise.resolve()
-            if (text(record) === 'poison') throw new Error('poison')
-          },
-          { breaker: circuitBreaker({ failures: 1, resetAfter: '10s', maxHolds: 2 }), concurrency: 2 },
-        ),
+        attempt(poisonous, { breaker: circuitBreaker({ failures: 1, resetAfter: '10s', maxHolds: 10 }), concurrency: 2 }),
         dropFailed({ tap: (one) => failed.push(one) }),
         toTopic({ topic: 'out' }),
       ),
     )
-    await clock.advance(60_000)
+    await clock.advance(50_000)
+    expect([answered.sort(), failed]).toEqual([range(5), []])
+    await clock.advance(100_000)
     expect(await values(cluster, 'out')).toEqual(range(5))
     expect(failed).toHaveLength(1)
   })

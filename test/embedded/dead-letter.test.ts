@@ -1,6 +1,7 @@
 import { map, tap, type Observable } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
+  FailedRecord,
   attempt,
   deadLetter,
   decode,
@@ -21,6 +22,7 @@ import {
   type RawRecord,
   type RecordStream,
 } from '../../src/index.js'
+import type { LogRecord } from '../../src/record/record.js'
 import { createEmbeddedBroker, type EmbeddedBroker } from '../../src/testing/index.js'
 import { ANY_TIME, Order, expectLetters, ordersWithPoison, readAll } from '../support/poison.js'
 import { runUntil, sumOf, values } from '../support/pipelines.js'
@@ -297,6 +299,16 @@ describe('deadLetter', () => {
     )
     expect((await dead())[0]).toMatchObject({ key: Buffer.from('k'), value: Buffer.from('{"id":"a","amount":1}'), headers: { h: Buffer.from('1') }, timestamp: 5 })
     expect(Object.keys((await dead())[0]?.headers ?? {})).not.toContain('gone')
+  })
+
+  it('takes failures that user code makes, and counts them', async () => {
+    await cluster.produce({ topic: 'in', records: [{ value: 'x' }, { value: 'y' }] })
+    const commits = await run(
+      (records) => records.pipe(map((r) => (String(r.value) === 'x' ? new FailedRecord(r as LogRecord<unknown, unknown>, new Error('no'), 'own') : r)), deadLetter({ topic: 'dead' }), toTopic({ topic: 'out' })),
+      2,
+    )
+    expect([sumOf(commits, 'failed'), sumOf(commits, 'processed'), sumOf(commits, 'filtered')]).toEqual([1, 1, 0])
+    expect(readFailure((await dead())[0]?.headers ?? {})).toMatchObject({ step: 'own', attempts: 1 })
   })
 
   it('a record that user code made is stored if it is text or bytes, and refused otherwise', async () => {
