@@ -13,6 +13,8 @@ export interface Description {
   readonly stores: readonly { readonly name: string; readonly kind: string; readonly operator: string; readonly topic: string }[]
   /** Topics the pipeline both writes and reads. */
   readonly internal: readonly { readonly topic: string; readonly operator: string }[]
+  /** What is allowed and likely not meant. */
+  readonly warnings: readonly string[]
   /** The same as lines of text, for people. */
   toString(): string
 }
@@ -29,7 +31,7 @@ export function describe(pipeline: Observable<unknown>): Description {
   // RxJS links each observable to the one it was made from; operators behind withTransaction are passed over.
   while (at !== undefined && !(at instanceof CommitStream)) at = (at as { source?: Observable<unknown> }).source
   if (at === undefined) throw new MillraceError('OUTSIDE_SOURCE', 'describe takes what withTransaction made: cluster.source(...).pipe(withTransaction(...))')
-  const { group, guarantee, everyMs, inputs, outputs, stores, inlets } = at.plan()
+  const { group, guarantee, everyMs, inputs, outputs, stores, inlets, warnings } = at.plan()
   const description = {
     group,
     guarantee,
@@ -38,6 +40,7 @@ export function describe(pipeline: Observable<unknown>): Description {
     outputs,
     stores: stores.map(({ spec, operator, topic }) => ({ name: spec.name, kind: spec.kind, operator, topic })),
     internal: inlets.map(({ topic, operator }) => ({ topic, operator })),
+    warnings,
   }
   return Object.defineProperty(description, 'toString', {
     value(this: Description) {
@@ -47,6 +50,7 @@ export function describe(pipeline: Observable<unknown>): Description {
         ...this.outputs.map(({ topic, writtenBy }) => `  writes ${topic}  (${writtenBy.join(', ')})`),
         ...this.internal.map(({ topic, operator }) => `  writes and reads ${topic}  (${operator})`),
         ...this.stores.map(({ name, kind, operator, topic }) => `  keeps  ${name}  (${operator}, ${kind}) on ${topic}`),
+        ...this.warnings.map((warning) => `  warning: ${warning}`),
       ].join('\n')
     },
   }) as Description

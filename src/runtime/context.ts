@@ -35,6 +35,8 @@ export interface SliceContext {
   inlet(operator: string, spec: InletSpec, push: (record: RawRecord) => void): void
   /** Sends a record through the whole project function again, as if it had been read now. */
   reenter(record: RawRecord): void
+  /** In planning, tells users of something that works but is likely not what they want. */
+  warn(text: string): void
   /** An alarm of the task, by a name unique in the pipeline: `ring` is called in this slice if it comes due. The time is kept over slices. */
   alarm(name: string, ring: () => void): Alarm
   /** True if records are known to wait for the task, or nothing is known yet: that none came does not mean that there are none. */

@@ -119,6 +119,7 @@ export class Pipeline {
     try {
       await this.log.connect()
       const { provision } = transaction
+      for (const warning of this.plan.warnings) logger.warn({ group: source.group }, warning)
       this.checked = await checkPlan(this.plan, this.log, provision === true ? {} : provision === false ? undefined : provision)
       this.outputs = new Outputs(this.checked.outputInfos, transaction.compression === 'none', this.checked.changelogInfos)
       this.stores = this.plan.stores.map(({ spec, topic }) => ({ spec, changelog: spec.source === undefined ? this.outputs.topic(topic) : undefined }))

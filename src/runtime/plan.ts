@@ -18,6 +18,8 @@ export interface Plan {
   readonly inlets: readonly (InletSpec & { readonly operator: string })[]
   /** Whether operators want to be called by the clock: they set their alarms from what was restored. */
   readonly alarms: boolean
+  /** What is allowed and likely not meant. */
+  readonly warnings: readonly string[]
 }
 
 export interface PlanStore {
@@ -45,6 +47,7 @@ class PlanContext implements SliceContext {
   readonly found = new Map<string, Set<string>>()
   readonly stores = new Map<string, PlanStore>()
   readonly alarms = new Set<string>()
+  readonly warnings = new Set<string>()
   readonly inlets = new Map<string, InletSpec & { readonly operator: string }>()
 
   constructor(
@@ -89,6 +92,10 @@ class PlanContext implements SliceContext {
   }
 
   reenter(): void {}
+
+  warn(text: string): void {
+    this.warnings.add(text)
+  }
 
   alarm(name: string): Alarm {
     this.alarms.add(name)
@@ -144,6 +151,7 @@ export function planOf(project: Project, group: string, inputs: readonly string[
     stores: [...context.stores.values()],
     inlets: [...context.inlets.values()],
     alarms: context.alarms.size > 0,
+    warnings: [...context.warnings],
   }
 }
 

@@ -175,6 +175,8 @@ export class Slice implements SliceContext {
     this.stream.push(record)
   }
 
+  warn(): void {}
+
   alarm(name: string, ring: () => void): Alarm {
     this.rings.set(name, ring)
     const { alarms } = this.environment

@@ -1,0 +1,227 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { ClaimTable, type Claimant } from '../../src/state/claim-table.js'
+
+const WITHIN = 100
+const clock = { now: () => 1_000_000, after: () => () => {} }
+
+interface Fed extends Claimant {
+  readonly id: string
+}
+
+const sources = ['a', 'b'].map((topic) => ({ topic, partition: 0 }))
+
+interface Passed {
+  readonly id: string
+  readonly topic: string
+  readonly offset: number
+  readonly at: number
+}
+
+/** The rules, written down as plainly as they go: every record that ever passed, looked through for each new one. */
+class Oracle {
+  private passed: Passed[] = []
+  private times: Record<string, number> = {}
+  private saved = JSON.stringify({ passed: this.passed, times: this.times })
+
+  take({ id, source: { topic }, offset, timestamp }: Fed): boolean {
+    const time = (this.times[topic] = Math.max(this.times[topic] ?? 0, timestamp))
+    const live = this.passed.filter((one) => one.id === id && one.at + WITHIN > (this.times[one.topic] as number))
+    if (live.some((one) => Math.abs(one.at - time) < WITHIN)) return false
+    this.passed.push({ id, topic, offset, at: time })
+    return true
+  }
+
+  commit(): void {
+    this.saved = JSON.stringify({ passed: this.passed, times: this.times })
+  }
+
+  rollback(): void {
+    ;({ passed: this.passed, times: this.times } = JSON.parse(this.saved) as { passed: Passed[]; times: Record<string, number> })
+  }
+}
+
+/** A compacted topic: the last value of each key, in the order they were written. */
+class Changelog {
+  readonly values = new Map<string, Buffer>()
+  tombstones = 0
+
+  write = (key: Uint8Array, value: Uint8Array | string | null): void => {
+    const at = Buffer.from(key).toString('hex')
+    this.values.delete(at)
+    if (value === null) this.tombstones++
+    else this.values.set(at, Buffer.from(value as string))
+  }
+
+  restore(): ClaimTable {
+    const table = newTable()
+    for (const [key, value] of this.values) table.load(Buffer.from(key, 'hex'), value)
+    table.loaded()
+    return table
+  }
+}
+
+function newTable(maxIds = 1_000_000): ClaimTable {
+  const table = new ClaimTable({ withinMs: WITHIN, maxIds })
+  table.useClock(clock)
+  return table
+}
+
+function commit(table: ClaimTable, log: Changelog): void {
+  table.changes(log.write)
+  table.commit()
+}
+
+const step = fc.oneof(
+  { weight: 12, arbitrary: fc.record({ do: fc.constant('record' as const), id: fc.constantFrom('x', 'y', 'z', 'ü', '\u{1f600}'), source: fc.nat(1), ahead: fc.integer({ min: -150, max: 60 }) }) },
+  { weight: 3, arbitrary: fc.constant({ do: 'commit' as const }) },
+  { weight: 2, arbitrary: fc.constant({ do: 'rollback' as const }) },
+  { weight: 1, arbitrary: fc.constant({ do: 'restart' as const }) },
+)
+
+describe('the claims of a task', () => {
+  it('pass the records that the plain rules pass, through commits, aborts and restarts', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
+        let table = newTable()
+        const oracle = new Oracle()
+        const log = new Changelog()
+        // Of each input: the next offset and the time; the committed ones come again after an abort.
+        let next = sources.map(() => ({ offset: 0, time: 1_000 }))
+        let saved = structuredClone(next)
+        for (const one of steps) {
+          if (one.do === 'record') {
+            const at = next[one.source] as { offset: number; time: number }
+            at.time += Math.max(0, one.ahead)
+            const record: Fed = { id: one.id, source: sources[one.source] as Fed['source'], offset: at.offset++, timestamp: at.time + Math.min(0, one.ahead) }
+            expect(table.take(record.id, record) === undefined).toBe(oracle.take(record))
+            continue
+          }
+          if (one.do === 'commit') {
+            commit(table, log)
+            oracle.commit()
+            saved = structuredClone(next)
+            continue
+          }
+          if (one.do === 'rollback') table.rollback()
+          else table = log.restore()
+          oracle.rollback()
+          next = structuredClone(saved)
+        }
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('lets a record pass that it has seen before, and not a copy of it in the same transaction', () => {
+    const log = new Changelog()
+    let table = newTable()
+    const first = { source: sources[0] as Claimant['source'], offset: 7, timestamp: 1_000 }
+    expect(table.take('x', first)).toBeUndefined()
+    expect(table.take('x', first)).toBeDefined()
+    commit(table, log)
+    expect(table.take('x', first)).toBeUndefined()
+    expect(table.take('x', first)).toBeDefined()
+    commit(table, log)
+    table = log.restore()
+    expect(table.take('x', first)).toBeUndefined()
+    expect(table.take('x', { ...first, offset: 8 })?.origin).toEqual({ topic: 'a', partition: 0, offset: 7 })
+  })
+
+  it('knows records that were not read from a log by nothing but their id', () => {
+    const table = newTable()
+    const made = { source: { topic: '', partition: -1 }, offset: -1, timestamp: 5_000 }
+    expect(table.take('x', made)).toBeUndefined()
+    expect(table.take('x', made)).toBeDefined()
+    commit(table, new Changelog())
+    expect(table.take('x', made)).toBeDefined()
+    expect(table.take('x', { ...made, timestamp: 5_100 })).toBeUndefined()
+  })
+
+  it('keeps a record in retry apart from a later one that its time does not reach', () => {
+    const table = newTable()
+    const [a] = sources as [Claimant['source']]
+    const log = new Changelog()
+    const early = { source: a, offset: 1, timestamp: 1_000 }
+    table.take('x', early)
+    commit(table, log)
+    expect(table.take('x', { source: a, offset: 2, timestamp: 1_150 })).toBeUndefined()
+    commit(table, log)
+    expect(table.take('x', early)).toBeUndefined()
+    expect(table.take('x', { source: a, offset: 3, timestamp: 1_160 })).toBeDefined()
+  })
+
+  it('does not let a timestamp of the future end the claims there are', () => {
+    const table = newTable()
+    const [a] = sources as [Claimant['source']]
+    table.take('x', { source: a, offset: 1, timestamp: clock.now() - 10 })
+    table.take('rogue', { source: a, offset: 2, timestamp: clock.now() * 1_000 })
+    expect(table.take('x', { source: a, offset: 3, timestamp: clock.now() })).toBeDefined()
+  })
+
+  it('answers what happened to an id, as of the last commit', () => {
+    const log = new Changelog()
+    let table = newTable()
+    const [a] = sources as [Claimant['source']]
+    const first = { source: a, offset: 3, timestamp: 1_000 }
+    table.take('x', first)
+    expect(table.find('x')).toBeUndefined()
+    commit(table, log)
+    table.take('x', { source: a, offset: 4, timestamp: 1_010 })
+    table.keepResult('x', first, 'paid')
+    const before = { id: 'x', state: 'passed', origin: { topic: 'a', partition: 0, offset: 3 }, at: 1_000, until: 1_100, duplicates: 0, result: undefined }
+    expect(table.find('x')).toEqual(before)
+    table.rollback()
+    expect(table.find('x')).toEqual(before)
+    table.take('x', { source: a, offset: 4, timestamp: 1_010 })
+    table.keepResult('x', first, 'paid')
+    commit(table, log)
+    const after = { ...before, duplicates: 1, result: 'paid' }
+    expect(table.find('x')).toEqual(after)
+    table = log.restore()
+    expect(table.find('x')).toEqual(after)
+    table.take('y', { source: a, offset: 5, timestamp: 1_100 })
+    commit(table, log)
+    expect(table.find('x')).toBeUndefined()
+  })
+
+  it('deletes from its changelog what is over, and keeps to maxIds', () => {
+    const log = new Changelog()
+    const table = newTable()
+    const [a] = sources as [Claimant['source']]
+    for (let offset = 0; offset < 5_000; offset++) {
+      table.take(`id-${offset}`, { source: a, offset, timestamp: 1_000 + offset })
+      if (offset % 10 === 9) commit(table, log)
+    }
+    // The window's ids in chunks of ten, and the record of times.
+    expect(log.values.size).toBeLessThanOrEqual(WITHIN / 10 + 2)
+    expect(log.tombstones).toBeGreaterThan(450)
+    expect(table.size).toBeLessThanOrEqual(WITHIN + 10)
+
+    const small = newTable(50)
+    for (let offset = 0; offset < 500; offset++) {
+      small.take(`id-${offset}`, { source: a, offset, timestamp: 1_000 })
+      if (offset % 10 === 9) commit(small, log)
+    }
+    expect(small.size).toBeLessThanOrEqual(50)
+    expect(small.evicted).toBeGreaterThanOrEqual(450)
+  })
+
+  it('stays within its bound over 5,000,000 ids with a small window', () => {
+    const table = newTable()
+    const [a] = sources as [Claimant['source']]
+    let largest = 0
+    let written = 0
+    for (let offset = 0; offset < 5_000_000; offset++) {
+      // A thousand ids a millisecond: the window holds 100,000.
+      table.take(`id-${offset}`, { source: a, offset, timestamp: 1_000 + Math.floor(offset / 1_000) })
+      if (offset % 20_000 !== 0) continue
+      table.changes(() => written++)
+      table.commit()
+      largest = Math.max(largest, table.size)
+    }
+    expect(largest).toBeLessThanOrEqual(125_000)
+    // Many ids to a record of the changelog.
+    expect(written).toBeLessThan(5_000)
+  }, 60_000)
+})
