@@ -14,7 +14,12 @@ const MAX_MESSAGE_BYTES = 'max.message.bytes'
 const CLEANUP_POLICY = 'cleanup.policy'
 
 export class KafkaAdmin implements LogAdmin {
-  constructor(private readonly cluster: Cluster) {}
+  /** A broker that runs out of time says so before the try is over. */
+  private readonly brokerMs: number
+
+  constructor(private readonly cluster: Cluster) {
+    this.brokerMs = Math.ceil(cluster.tryMs / 2)
+  }
 
   async topics(names: readonly string[]): Promise<ReadonlyMap<string, TopicInfo>> {
     const found = new Map<string, TopicInfo>()
@@ -42,7 +47,7 @@ export class KafkaAdmin implements LogAdmin {
     // Where an answer was lost, a topic that exists is most likely the one asked for.
     let unanswered = false
     await this.cluster.retry({ what }, async () => {
-      const { results } = await this.onController(CreateTopics, { topics: [...left.values()], timeoutMs: this.cluster.requestTimeoutMs }, () => (unanswered = true))
+      const { results } = await this.onController(CreateTopics, { topics: [...left.values()], timeoutMs: this.brokerMs }, () => (unanswered = true))
       for (const { topic, error } of results) if (error === ERROR.none || (unanswered && error === ERROR.topicAlreadyExists)) left.delete(topic)
       unanswered ||= results.some(({ error }) => error === ERROR.requestTimedOut)
       for (const { topic, error, message } of results) if (left.has(topic)) check(error, `creating topic '${topic}'`, message)
@@ -54,7 +59,7 @@ export class KafkaAdmin implements LogAdmin {
     if (names.length === 0) return
     const what = `deleting ${names.map((name) => `'${name}'`).join(', ')}`
     await this.cluster.retry({ what }, async () => {
-      const { results } = await this.onController(DeleteTopics, { topics: names, timeoutMs: this.cluster.requestTimeoutMs })
+      const { results } = await this.onController(DeleteTopics, { topics: names, timeoutMs: this.brokerMs })
       for (const { topic, error } of results) if (!isMissing(error)) check(error, `deleting topic '${topic}'`)
     })
     await this.cluster.retry({ what }, async () => {

@@ -29,7 +29,7 @@ export interface Subject {
   readonly coordinator?: { readonly kind: CoordinatorKind; readonly key: string }
 }
 
-/** To reach any broker at all, over every address. */
+/** To reach any broker at all, over every address, where a request may take longer. */
 const CONNECT_MS = 10_000
 const TRANSACTION_VERSION_FEATURE = 'transaction.version'
 
@@ -41,7 +41,9 @@ export class Cluster {
   readonly signal: AbortSignal
   readonly logger: Logger
   readonly requestTimeoutMs: number
-  /** For what any broker can answer: one that is frozen leaves time to ask another. */
+  /** How long one try of a request may take: a broker that is frozen leaves time for its successor. */
+  readonly tryMs: number
+  /** The same for what any broker can answer. */
   private readonly lookUpMs: number
   private readonly closing = new AbortController()
   private readonly bootstrap: readonly Address[]
@@ -59,6 +61,7 @@ export class Cluster {
     this.signal = this.closing.signal
     this.logger = settings.logger
     this.requestTimeoutMs = settings.requestTimeoutMs
+    this.tryMs = Math.ceil(settings.requestTimeoutMs / 2)
     this.lookUpMs = Math.ceil(settings.requestTimeoutMs / 3)
     this.bootstrap = settings.brokers.map(parseAddress)
     this.control = this.lane()
@@ -118,7 +121,7 @@ export class Cluster {
   }
 
   /** Over the control lane, to one broker. */
-  request<Request, Response extends Throttled>(address: Address, api: Api<Request, Response>, body: Request, timeoutMs = this.requestTimeoutMs): Promise<Response> {
+  request<Request, Response extends Throttled>(address: Address, api: Api<Request, Response>, body: Request, timeoutMs = this.tryMs): Promise<Response> {
     return this.control.send(address, api, body, timeoutMs)
   }
 
@@ -140,6 +143,12 @@ export class Cluster {
   leader(topic: string, partition: number): number | undefined {
     const leader = this.leaders.get(topic)?.[partition]
     return leader === undefined || !this.brokers.has(leader) ? undefined : leader
+  }
+
+  /** Its leader is to be looked up before it is asked again. */
+  forgetLeader({ topic, partition }: TopicPartition): void {
+    const leaders = this.leaders.get(topic)
+    if (leaders !== undefined) leaders[partition] = NO_NODE
   }
 
   addressOf(node: number): Address {
@@ -235,7 +244,8 @@ export class Cluster {
   }
 
   private async reach(): Promise<BrokerVersions> {
-    const until = Date.now() + CONNECT_MS
+    const timeoutMs = Math.min(CONNECT_MS, this.requestTimeoutMs)
+    const until = Date.now() + timeoutMs
     const failures = new Map<string, string>()
     for (let tries = 0; ; tries++) {
       for (const address of this.bootstrap) {
@@ -249,10 +259,10 @@ export class Cluster {
           if (Date.now() < until || !failures.has(addressName(address))) failures.set(addressName(address), error.message)
           this.logger.debug({ broker: addressName(address), reason: error.message }, 'broker not reached')
         }
-        if (Date.now() >= until) throw unreachable(this.settings, failures)
+        if (Date.now() >= until) throw unreachable(this.settings, timeoutMs, failures)
       }
       const delay = retryDelay(tries + 4)
-      if (Date.now() + delay >= until) throw unreachable(this.settings, failures)
+      if (Date.now() + delay >= until) throw unreachable(this.settings, timeoutMs, failures)
       await sleep(systemClock, delay, this.signal)
     }
   }
@@ -293,12 +303,12 @@ export class Cluster {
 
 const NO_NODE = -1
 
-function unreachable(settings: ClusterSettings, failures: ReadonlyMap<string, string>): Error {
+function unreachable(settings: ClusterSettings, timeoutMs: number, failures: ReadonlyMap<string, string>): Error {
   const answered = [...failures.values()].some((text) => /no answer within|closed/i.test(text))
   const guess = answered
     ? `A broker took the connection but did not talk: the listener may expect ${settings.ssl ? 'no TLS' : 'TLS (set ssl)'}${settings.sasl === undefined ? ' or a log-in (set sasl)' : ''}.`
     : 'Check the addresses in brokers, that the brokers are up, and that a firewall lets this machine through.'
-  return logError('BROKER_UNREACHABLE', 'retry', `no broker could be reached within ${CONNECT_MS / 1000} s: ${[...failures.values()].join('; ')}. ${guess}`)
+  return logError('BROKER_UNREACHABLE', 'retry', `no broker could be reached within ${timeoutMs / 1000} s: ${[...failures.values()].join('; ')}. ${guess}`)
 }
 
 function parseAddress(text: string): Address {

@@ -61,6 +61,10 @@ interface KafkaJsConnection {
   authenticate(): Promise<void>
   isConnected(): boolean
   isAuthenticated(): boolean
+  /** Milliseconds a log-in is good for, 0 for ever. */
+  readonly sessionLifetime: { toNumber(): number }
+  /** Milliseconds before that to log in again. */
+  reauthenticationThreshold: number
   setVersions(versions: Record<number, { minVersion: number; maxVersion: number }>): void
   setSupportAuthenticationProtocol(supported: boolean): void
   nextCorrelationId(): number
@@ -108,6 +112,8 @@ const KEEP_ALIVE_MS = 60_000
 /** kafkajs has the same limit, and forgets it where the socket ends early. */
 const CONNECT_MARGIN_MS = 100
 const SASL_AUTHENTICATE_KEY = 36
+/** Of a session: as long before its end is another log-in due. */
+const LOG_IN_AGAIN_PART = 0.15
 
 /** Nagle's algorithm would hold small requests back until the last one is acknowledged. */
 function openSocket({ host, port, ssl, onConnect }: SocketRequest): Socket {
@@ -319,6 +325,8 @@ export class Connection {
     const timer = setTimeout(() => this.close(new Unanswered('no answer to the log-in', true)), this.settings.connectionTimeoutMs)
     try {
       await this.orEnd(this.inner.authenticate())
+      // kafkajs's fixed 10 s would log in at every request where sessions are short, which brokers refuse.
+      this.inner.reauthenticationThreshold = this.inner.sessionLifetime.toNumber() * LOG_IN_AGAIN_PART
     } catch (error) {
       const reported = (this.logInError ?? error) as Error
       const refused = 'type' in reported || this.logInError === undefined

@@ -267,7 +267,10 @@ export class KafkaReader implements LogReader {
     const failed = postpone(fetches, failure, this.cluster.requestTimeoutMs)
     this.cluster.logger.debug({ reason: errorMessage(failure), givenUp: failed }, 'fetch failed')
     const refresh = refreshAfter(failure)
-    if (refresh === 'metadata' || refresh === 'coordinator') void this.findLeaders(fetches)
+    if (refresh === 'metadata' || refresh === 'coordinator') {
+      for (const fetch of fetches) this.cluster.forgetLeader(fetch)
+      void this.findLeaders(fetches)
+    }
     return failed
   }
 

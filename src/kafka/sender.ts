@@ -208,6 +208,7 @@ export class Sender {
     }
     if (acknowledged) this.options.onAcknowledged()
     this.settled()
+    for (const queue of outdated) this.cluster.forgetLeader(queue)
     if (outdated.length > 0) void this.findLeaders(outdated)
     this.pump()
   }

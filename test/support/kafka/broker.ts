@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Kafka, logLevel } from 'kafkajs'
+import { Kafka, logLevel, type Admin } from 'kafkajs'
 import { Hopeless, until } from '../until.js'
 import { resolveKafka } from './distribution.js'
 import { startJvm, type Jvm, type JvmOptions } from './jvm.js'
@@ -26,7 +26,10 @@ export interface KafkaServer {
   readonly logFiles: readonly string[]
   /** Sends a signal to one broker, or to all; after SIGKILL or SIGTERM resolves when they are gone. */
   kill(signal: NodeJS.Signals, brokerIndex?: number): Promise<void>
-  /** Starts a broker again on its data and its port (killing it first if it still runs) and waits until it serves. */
+  /**
+   * Starts a broker again on its data and its port (killing it first if it still runs) and waits until it serves and its
+   * replicas are in sync: before that, the next broker to go would be one too many.
+   */
   restart(brokerIndex?: number): Promise<void>
   /** Kills every broker and removes all data. Safe to call twice. */
   stop(): Promise<void>
@@ -97,6 +100,7 @@ async function startOnce(libs: string, options: KafkaOptions): Promise<KafkaServ
         await send(node, 'SIGKILL')
         launch(node)
         await serving(node, brokerIndex, nodes, connection)
+        await inSync(node, { ...connection, brokers: [connection.brokers[brokerIndex] ?? ''] })
       },
       stop: () => discard(nodes, home),
     }
@@ -194,7 +198,27 @@ async function serving(
   }
 }
 
-async function brokersInService(connection: KafkaConnection): Promise<Set<number>> {
+/** Waits until every replica on a broker has caught up with its leader. */
+async function inSync({ id }: Node, connection: KafkaConnection): Promise<void> {
+  await until(
+    () =>
+      asking(connection, async (admin) => {
+        const { topics } = await admin.fetchTopicMetadata()
+        const partitions = topics.flatMap((topic) => topic.partitions)
+        return partitions.every(({ replicas, isr }) => !replicas.includes(id) || isr.includes(id))
+      }),
+    { what: `the replicas of Kafka broker ${id} to catch up`, within: 60_000, every: 100 },
+  )
+}
+
+function brokersInService(connection: KafkaConnection): Promise<Set<number>> {
+  return asking(connection, async (admin) => {
+    const { brokers } = await admin.describeCluster()
+    return new Set(brokers.map(({ nodeId }) => nodeId))
+  })
+}
+
+async function asking<T>(connection: KafkaConnection, ask: (admin: Admin) => Promise<T>): Promise<T> {
   const admin = new Kafka({
     // kafkajs writes into the sasl object that it is given.
     ...structuredClone(connection),
@@ -207,8 +231,7 @@ async function brokersInService(connection: KafkaConnection): Promise<Set<number
   }).admin()
   try {
     await admin.connect()
-    const { brokers } = await admin.describeCluster()
-    return new Set(brokers.map(({ nodeId }) => nodeId))
+    return await ask(admin)
   } finally {
     await admin.disconnect()
   }

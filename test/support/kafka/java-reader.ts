@@ -42,7 +42,7 @@ export async function readThroughJava(read: JavaRead): Promise<SeenRecord[]> {
 
 async function consume(
   libs: string,
-  { connection, topic, isolation }: JavaRead,
+  { connection, topic, isolation, within }: JavaRead,
   group: string,
   patience: number,
 ): Promise<{ records: SeenRecord[]; log: string }> {
@@ -51,11 +51,12 @@ async function consume(
     const config = join(scratch, 'consumer.properties')
     await writeFile(config, formatProperties({ ...clientProperties(connection), 'auto.offset.reset': 'earliest' }))
     const properties = { ...FORMAT, 'null.literal': NULL }
-    const { stdout, stderr } = await runJava(libs, 'org.apache.kafka.tools.consumer.ConsoleConsumer', [
+    const args = [
       ...['--bootstrap-server', connection.brokers.join(','), '--topic', topic, '--group', group],
       ...['--isolation-level', isolation, '--timeout-ms', String(patience), '--command-config', config],
       ...Object.entries(properties).flatMap(([name, value]) => ['--formatter-property', `${name}=${value}`]),
-    ])
+    ]
+    const { stdout, stderr } = await runJava(libs, 'org.apache.kafka.tools.consumer.ConsoleConsumer', args, within)
     return { records: parse(stdout), log: stderr }
   } finally {
     await rm(scratch, { recursive: true, force: true })

@@ -94,23 +94,24 @@ function guard(pid: number, scratch: string): ChildProcess {
   return shell
 }
 
-/** Runs a Java program that ends by itself, and returns what it printed. */
+/** Runs a Java program that ends by itself, within so many milliseconds, and returns what it printed. */
 export function runJava(
   libs: string,
   main: string,
   args: readonly string[],
+  within: number,
 ): Promise<{ readonly stdout: string; readonly stderr: string }> {
   return new Promise((done, failed) => {
-    const child = spawn('java', [...logging, '-cp', classPath(libs), main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn('java', [...logging, '-cp', classPath(libs), main, ...args], { stdio: ['ignore', 'pipe', 'pipe'], timeout: within, killSignal: 'SIGKILL' })
     const stdout: Buffer[] = []
     const stderr: Buffer[] = []
     child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk))
     child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk))
     child.on('error', failed)
-    child.on('close', (code) => {
+    child.on('close', (code, signal) => {
       const result = { stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() }
       if (code === 0) done(result)
-      else failed(new Error(`${main} ended with exit code ${code}:\n${result.stderr.slice(-4_000)}`))
+      else failed(new Error(`${main} ended with ${signal === null ? `exit code ${code}` : `${signal}, perhaps after ${within} ms`}:\n${result.stderr.slice(-4_000)}`))
     })
   })
 }

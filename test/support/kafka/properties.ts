@@ -49,6 +49,9 @@ export function serverProperties(
     'share.coordinator.state.topic.replication.factor': replicas,
     'share.coordinator.state.topic.min.isr': minIsr,
     'default.replication.factor': replicas,
+    // What is acknowledged survives the loss of one broker, consumer offsets included: with 1, a replica set that had
+    // shrunk to the broker that is killed next would lose records, or have no leader until it comes back.
+    'min.insync.replicas': minIsr,
 
     // Tests want to see time-outs happen: allow short ones and look for them often.
     'group.initial.rebalance.delay.ms': '0',
