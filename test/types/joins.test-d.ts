@@ -1,7 +1,7 @@
 // Compiled, never run: what must and must not type-check of repartition, tables, joins and stores.
 import { map, type Observable } from 'rxjs'
 import { z } from 'zod'
-import { json, joinTable, repartition, string, sum, table, tumbling, window, type FailedRecord, type RecordStream, type StreamRecord, type Table } from '../../src/index.js'
+import { joinStream, json, joinTable, repartition, string, sum, table, tumbling, window, type FailedRecord, type RecordStream, type StreamRecord, type Table } from '../../src/index.js'
 
 interface Order {
   readonly sku: string
@@ -57,3 +57,20 @@ orders.pipe(joinTable(customers, { key: (order) => order.value.sku, join: (_, ro
 orders.pipe(joinTable(customers, { key: (order) => order.value.sku, partitioned: true, join: (_, row) => row.city }))
 // @ts-expect-error failures are handled before
 mixed.pipe(joinTable(customers, { join: (_, row) => row.city }))
+
+// Functions know both sides; which may be missing follows the kind.
+declare const payments: Observable<StreamRecord<Buffer, { readonly paid: number }>>
+expectType<Observable<StreamRecord<Buffer, number>>>()(orders.pipe(joinStream(payments, { within: '5m', join: (order, payment) => order.value.amount - payment.value.paid })), true)
+expectType<Observable<StreamRecord<Buffer, number | undefined>>>()(orders.pipe(joinStream(payments, { within: { before: 0, after: '5m' }, grace: '1s', kind: 'left', join: (_, payment) => payment?.value.paid })), true)
+// @ts-expect-error a left join may have no right side
+orders.pipe(joinStream(payments, { within: '5m', kind: 'left', join: (_, payment) => payment.value.paid }))
+// @ts-expect-error an outer join may have no left side
+orders.pipe(joinStream(payments, { within: '5m', kind: 'outer', join: (order) => order.value.amount }))
+orders.pipe(joinStream(payments, { within: '5m', leftValue: json(), time: (record) => record.timestamp, join: (order) => order.value.sku }))
+// @ts-expect-error the serde must take the values of its side
+orders.pipe(joinStream(payments, { within: '5m', rightValue: string(), join: (order) => order.value.sku }))
+orders.pipe(joinStream(payments, { within: '5m', join: (order) => order.value.sku, late: (late) => late.pipe(map((one) => (one.side === 'left' ? one.record.value.sku : one.record.value.paid))) }))
+// @ts-expect-error failures are handled before
+mixed.pipe(joinStream(payments, { within: '5m', join: (order) => order.value.sku }))
+// @ts-expect-error on both sides
+orders.pipe(joinStream(mixed, { within: '5m', join: (order) => order.value.sku }))
