@@ -47,7 +47,7 @@ interface Trouble {
 }
 
 /** Mistakes in the program: running them again, or without some record, changes nothing. */
-const PROGRAM_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['SLICE_COMPLETED_EARLY', 'SLICE_SUBSCRIBED_LATE', 'SLICE_STALLED', 'OUTSIDE_SLICE', 'NOT_PLANNED', 'INVALID_OPTIONS'])
+const PROGRAM_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['CLAIM_STORE_FAILED', 'SLICE_COMPLETED_EARLY', 'SLICE_SUBSCRIBED_LATE', 'SLICE_STALLED', 'OUTSIDE_SLICE', 'NOT_PLANNED', 'INVALID_OPTIONS'])
 /** Refusals of the log that no record is to blame for. */
 const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UNAUTHORIZED', 'MISSING_TOPIC', 'UNSUPPORTED_FORMAT'])
 
@@ -76,6 +76,8 @@ export class Pipeline {
   private producerReady = false
   private reader!: LogReader
   private membership!: Membership
+  /** Of the assignment being worked on. */
+  private generation = 0
   private tasks: Task[] = []
   private stores: readonly PlannedStore[] = []
   private standbys!: Standbys
@@ -167,6 +169,7 @@ export class Pipeline {
   /** Transactions of one assignment, until it is to be given back. */
   private async work({ tasks, standby, member }: Assignment): Promise<void> {
     this.troubles.clear()
+    this.generation = member.generation
     if (!(await this.readyProducer())) return
     const opened = await this.whileHeld(() => openTasks(this.startEnvironment(member), tasks))
     this.heldIn = undefined
@@ -291,6 +294,11 @@ export class Pipeline {
       clock: this.host.clock,
       logger: this.host.logger,
       shared: this.shared,
+      standing: {
+        generation: this.generation,
+        held: this.tasks.map(({ partition }) => partition),
+        committedOffsets: (group, partitions) => this.log.committedOffsets(group, partitions),
+      },
       wakeup: this.wakeup,
       streamBytes: transaction.streamBytes,
       stallAfterMs: transaction.stallAfter,
@@ -325,6 +333,7 @@ export class Pipeline {
     const offsets = round.offsets()
     const began = clock.now()
     try {
+      round.prepare()
       for (const task of tasks) task.state.flush(began)
       round.flush()
       await this.producer.commit(offsets, member)
@@ -332,7 +341,7 @@ export class Pipeline {
       const outcome = reactionTo(error) === 'indeterminate' ? await this.outcomeOf(offsets) : 'aborted'
       if (outcome === 'unknown') {
         logger.warn({ error: errorMessage(error) }, 'the answer to a commit was lost, and it moved no offset that could tell: the state is read again')
-        await this.giveUp(round)
+        await this.giveUp(round, false)
         this.reopen = true
         this.tasks = []
         return false
@@ -352,6 +361,7 @@ export class Pipeline {
     const counts = tasks.filter((task) => task.dirty).map((task) => ({ task, tally: task.tally() }))
     for (const { tally } of counts) total.merge(tally)
     for (const task of tasks) task.commit()
+    round.committed()
     // An alarm that found nothing to do changed nothing.
     if (counts.length === 0 && outputs === 0) return true
     const ended = clock.now()
@@ -380,11 +390,25 @@ export class Pipeline {
     return offsets.every(({ offset }, i) => stored[i] === offset) ? 'committed' : 'aborted'
   }
 
-  /** Undoes a round: nothing of it stays in the log, its records come again. */
-  private async giveUp(round: Round): Promise<void> {
+  /** Undoes a round and tells those outside the log. `certain`: it did not commit, and what becomes of its records is still ours to say. */
+  private async giveUp(round: Round, certain = true): Promise<void> {
+    const told = round.aborted(certain && this.demand() !== 'drop')
+    await this.undo(round)
+    if (told === undefined) return
+    let done = false
+    void told.then(() => {
+      done = true
+      this.wakeup.wake()
+    })
+    while (!done && this.demand() === 'none') await this.wakeup.wait()
+  }
+
+  /** Nothing of a round stays in the log, its records come again. */
+  private async undo(round: Round): Promise<void> {
     this.outputs.reset()
     for (const task of this.tasks) task.rollback()
-    if (!round.sent) return
+    // One that has yet to be initialised ends by that what is open, whichever way it went.
+    if (!round.sent || !this.producerReady) return
     try {
       await this.producer.abort()
     } catch (error) {
@@ -408,11 +432,11 @@ export class Pipeline {
   /** Recovers from what the log, not user code, did to a round. */
   private async handle(end: RoundEnd, round: Round, tasks: readonly Task[]): Promise<void> {
     const records = new Map(tasks.map((task) => [task, task.records]))
-    await this.giveUp(round)
-    if (end.kind !== 'send-failed') return
+    const reaction = end.kind === 'send-failed' ? reactionTo(end.error) : undefined
+    await this.giveUp(round, reaction !== 'lost' && reaction !== 'fatal')
+    if (end.kind !== 'send-failed' || reaction === undefined) return
     const { error } = end
     const { logger, clock } = this.host
-    const reaction = reactionTo(error)
     const code = error instanceof MillraceError ? error.code : undefined
     if (code === 'OFFSET_OUT_OF_RANGE') return this.relocate(error as MillraceError)
     if (reaction === 'fatal' || (code !== undefined && REFUSALS.has(code))) throw error
@@ -462,7 +486,16 @@ export class Pipeline {
       await sleep(this.host.clock, retryDelay * 2 ** (this.failedAlarms - 1), this.stopping.signal)
       return
     }
-    this.addTrouble(end.task, end.error, end.hint, end.records)
+    const waiting = isWaiting(end.error)
+    this.addTrouble(end.task, end.error, waiting ? undefined : end.hint, end.records)
+    if (waiting) this.postpone(end.task)
+  }
+
+  /** A slice that waits for others comes again until they are done: nothing in it is to blame. Not all members at the same moment: they may wait for each other. */
+  private postpone(task: Task): void {
+    const { retryDelay } = this.spec.transaction
+    const trouble = this.troubles.get(task) as Trouble
+    trouble.notBefore = this.host.clock.now() + retryDelay * (0.5 + Math.random())
   }
 
   private addTrouble(task: Task, cause: unknown, hint: number | undefined, records: number): void {
@@ -496,6 +529,7 @@ export class Pipeline {
     if (end.kind === 'failed') {
       await this.giveUp(round)
       if (end.error instanceof MillraceError && PROGRAM_ERRORS.has(end.error.code)) throw end.error
+      if (isWaiting(end.error)) return this.postpone(task)
       trouble.cause = end.error
       suspicion.failed(count, end.hint)
       trouble.notBefore = suspicion.searching ? 0 : this.host.clock.now() + (trouble.delayMs *= 2)
@@ -549,14 +583,15 @@ export class Pipeline {
     return this.producerReady
   }
 
-  /** Does something against the log again and again, as long as the assignment holds. */
+  /** Does something against the log again and again, as long as the assignment holds; in a stop just once, so that it knows what became of its last commit. */
   private async whileHeld<T>(action: () => Promise<T>): Promise<T | undefined> {
     const { clock, logger } = this.host
-    for (let delay = RETRY_MS; this.demand() !== 'drop' && !this.stopping.signal.aborted; delay = Math.min(MAX_RETRY_MS, delay * 2)) {
+    for (let delay = RETRY_MS; this.demand() !== 'drop'; delay = Math.min(MAX_RETRY_MS, delay * 2)) {
       try {
         return await action()
       } catch (error) {
         if (reactionTo(error) === 'fatal') throw error
+        if (this.stopping.signal.aborted) return undefined
         logger.debug({ error: errorMessage(error) }, 'trying again')
         await sleep(clock, delay, this.stopping.signal)
       }
@@ -572,6 +607,10 @@ export class Pipeline {
     this.checked = { ...this.checked, tasks }
     return tasks
   }
+}
+
+function isWaiting(error: unknown): boolean {
+  return error instanceof MillraceError && error.code === 'CLAIM_PENDING'
 }
 
 function randomId(): string {

@@ -62,6 +62,24 @@ describe('recovery', () => {
     await inOrder()
   })
 
+  for (const tookEffect of [true, false]) {
+    it(`a stop while the answer to its commit is lost, which ${tookEffect ? 'took effect' : 'did not take effect'}: ends in order, tells what was committed, leaves no transaction open`, async () => {
+      const stop = new AbortController()
+      broker.faults.inject({ at: 'end', reaction: 'indeterminate', tookEffect })
+      const first = lastValueFrom(
+        cluster.source({ group: 'g', topics: ['in'], signal: stop.signal }).pipe(
+          withTransaction((records) => records.pipe(tap(() => stop.abort()), out), { every: 20 }),
+          toArray(),
+        ),
+      )
+      const told = sumOf(await first, 'records')
+      expect((await contents(cluster, 'out')).length).toBe(told)
+      expect(told > 0).toBe(tookEffect)
+      if (told < COUNT) await runUntil(cluster, { group: 'g', topics: ['in'], records: COUNT - told }, (records) => records.pipe(out))
+      await inOrder()
+    })
+  }
+
   it('a refusal that nobody can cure ends the pipeline with its error', async () => {
     broker.faults.inject({ at: 'produce', reaction: 'fatal' })
     await expect(run()).rejects.toMatchObject({ code: 'BROKER_REFUSED' })
