@@ -126,6 +126,30 @@ describe('timeline store', () => {
     expect(expired(store, 100)).toEqual(['c@9 at 19'])
   })
 
+  it('hands out once more after a rollback what was looked at and stayed', () => {
+    // Due at 5 after its time and once more at 10.
+    const store = new TimelineStore<string>({ serde: json<string>(), version: 1, due: (time, _value, handled) => (handled < time + 5 ? time + 5 : time + 10) })
+    const seen = (streamTime: number): string[] => {
+      const out: string[] = []
+      store.advance(streamTime)
+      store.expire(streamTime, (entry, at) => {
+        out.push(`${entry.time} at ${at}`)
+        if (at === entry.time + 10) store.remove(entry)
+      })
+      return out
+    }
+    store.put('a', 1, 'x')
+    store.put('a', 3, 'y')
+    store.commit()
+    expect(seen(9)).toEqual(['1 at 6', '3 at 8'])
+    store.rollback()
+    expect(seen(7)).toEqual(['1 at 6'])
+    store.commit()
+    expect(seen(20)).toEqual(['3 at 8', '1 at 11', '3 at 13'])
+    store.commit()
+    expect(store.isEmpty).toBe(true)
+  })
+
   it('looks again at what became due later meanwhile, and not before', () => {
     const store = new TimelineStore<number>({ serde: json<number>(), version: 1, due: (_time, value) => value })
     const entry = store.put('a', 1, 10)
