@@ -91,12 +91,13 @@ function fixed(records: readonly Arrived[], grace: number, windowsOf: (record: A
 
 /**
  * KIP-450: [t - size, t] for each record time t, and [t + 1, t + 1 + size] where a record is in it. A record counts where the window was open when
- * it came, and makes those windows that were.
+ * it came, and makes those windows that were; one that could be in none makes none. Open until the end and the grace have passed.
  */
 function slidingWindows(records: readonly Arrived[], grace: number, size: number): Expected {
-  const isOpen = (end: number, { now }: Arrived): boolean => end + grace > now
+  const isOpen = (end: number, { now }: Arrived): boolean => end + grace >= now
   const all: ExpectedWindow[] = []
-  for (const maker of records) {
+  const isLost = (record: Arrived): boolean => !isOpen(record.time + size, record)
+  for (const maker of records.filter((record) => !isLost(record))) {
     for (const end of [maker.time, maker.time + 1 + size]) {
       const start = end - size
       if (!isOpen(end, maker) || all.some((other) => other.key === maker.key && other.end === end)) continue
@@ -106,9 +107,9 @@ function slidingWindows(records: readonly Arrived[], grace: number, size: number
   }
   const now = lastNow(records)
   return {
-    ...split(all, ({ end }) => end + grace <= now),
+    ...split(all, ({ end }) => end + grace < now),
     late: records.filter((record) => !isOpen(record.time, record)).map(({ id, time, now }) => ({ id, streamTime: now, windows: [{ start: time - size, end: time }] })),
-    lost: records.filter((record) => !isOpen(record.time + 1 + size, record)).length,
+    lost: records.filter(isLost).length,
   }
 }
 

@@ -3,12 +3,15 @@ import type { KeyText } from '../../state/key.js'
 import type { TimelineEntry, TimelineStore } from '../../state/timeline-store.js'
 import type { EmitWindow, MergingAggregator, Windowing } from './windowing.js'
 
+/** The stream time at which a window with this end closes. Up to its end a record may come for it without being late, also where there is no grace. */
+const closesAt = (end: number, graceMs: number): number => end + graceMs + 1
+
 /**
  * What is kept for a record time is looked at when the window closes that ends there, and when the one closes that begins right
  * after it. No open window needs it then.
  */
 export function slidingDue({ sizeMs }: SlidingWindows, graceMs: number): (time: number, value: unknown, handled: number) => number {
-  return (time, _value, handled) => (handled < time + graceMs ? time + graceMs : time + 1 + sizeMs + graceMs)
+  return (time, _value, handled) => closesAt(handled < closesAt(time, graceMs) ? time : time + 1 + sizeMs, graceMs)
 }
 
 /**
@@ -37,14 +40,14 @@ export class SlidingWindowing<R, A> implements Windowing<R> {
     const { store } = this
     if (time <= store.streamTime) return
     store.advance(time)
-    if (store.nextDue <= time) store.expire(time, (entry, at) => this.close(entry, at - this.graceMs))
+    if (store.nextDue <= time) store.expire(time, (entry, at) => this.close(entry, at - closesAt(0, this.graceMs)))
   }
 
   add(record: R, key: KeyText, time: number): readonly Window[] | undefined {
     const { store, aggregator, closedUpTo } = this
     const { sizeMs } = this.windows
-    // Even the window after it is closed, as in Kafka Streams; until then it may be in some that is open.
-    this.missedAll = time + 1 + sizeMs <= closedUpTo
+    // The last window that can hold it begins with it.
+    this.missedAll = time + sizeMs <= closedUpTo
     if (!this.missedAll) {
       let entry = store.entry(key, time)
       if (entry === undefined) entry = store.put(key, time, aggregator.add(undefined, record))
@@ -85,12 +88,12 @@ export class SlidingWindowing<R, A> implements Windowing<R> {
       const end = before !== undefined && newest.time <= before.time + 1 + sizeMs ? before.time + 1 + sizeMs : newest.time
       if (end > last) last = end
     }
-    return last > this.closedUpTo ? last + this.graceMs : undefined
+    return last > this.closedUpTo ? closesAt(last, this.graceMs) : undefined
   }
 
   /** Windows that end at this time or before are closed. */
   private get closedUpTo(): number {
-    return this.store.streamTime - this.graceMs
+    return this.store.streamTime - closesAt(0, this.graceMs)
   }
 
   private close(entry: TimelineEntry<A>, end: number): void {
