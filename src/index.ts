@@ -25,6 +25,8 @@ export { joinStream, type Joined, type JoinStreamOptions, type LateJoinRecord } 
 export { window, type LateRecord, type WindowOptions, type WindowResult } from './operators/window.js'
 export { hopping, session, sliding, tumbling, type HoppingOptions, type TumblingOptions, type Window, type Windows } from './record/windows.js'
 export { aggregator, average, count, max, min, reduce, sum, type Aggregator, type AggregatorOptions } from './state/aggregator.js'
+export { store, timedStore, withStore, type StoreDefinition, type StoreOptions, type StoresOf, type TimedStoreOptions } from './operators/with-store.js'
+export type { StoreHandle, StoreKey, TimedStoreHandle } from './runtime/store-handle.js'
 export { meter, type MeterOptions } from './operators/meter.js'
 export { toTopic, type ToTopicOptions } from './sinks/to-topic.js'
 export { route, type RouteOptions } from './sinks/route.js'

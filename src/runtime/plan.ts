@@ -67,8 +67,8 @@ class PlanContext implements SliceContext {
 
   store<S extends TaskStore>(operator: string, spec: StoreSpec<S>): S {
     const earlier = this.stores.get(spec.name)
-    // One spec subscribed twice, as in merge(r.pipe(a), r.pipe(a)), would be fed twice: that is two operators as well. Only a view may be looked at by many.
-    if (earlier !== undefined && (spec.source === undefined || earlier.spec !== spec)) {
+    // One spec subscribed twice, as in merge(r.pipe(a), r.pipe(a)), would be fed twice: that is two operators as well.
+    if (earlier !== undefined && (earlier.spec !== spec || (spec.source === undefined && spec.shared !== true))) {
       throw new MillraceError('PLAN_FAILED', `two operators keep their state under the name '${spec.name}' (${earlier.operator} and ${operator}): give each a name of its own, which must stay the same over restarts`)
     }
     if (spec.source !== undefined) this.checkView(operator, spec.source, spec)

@@ -32,6 +32,8 @@ export interface StoreSpec<S extends TaskStore = TaskStore> {
   readonly version: number
   /** Set where the store is a view of a topic that others write: it is read instead of a changelog, and followed. */
   readonly source?: string
+  /** Several operators of a pipeline may use it. */
+  readonly shared?: boolean
   create(): S
 }
 

@@ -1,7 +1,7 @@
 // Compiled, never run: what must and must not type-check of repartition, tables, joins and stores.
 import { map, type Observable } from 'rxjs'
 import { z } from 'zod'
-import { joinStream, json, joinTable, repartition, string, sum, table, tumbling, window, type FailedRecord, type RecordStream, type StreamRecord, type Table } from '../../src/index.js'
+import { joinStream, json, joinTable, repartition, store, string, sum, table, timedStore, tumbling, window, withStore, type FailedRecord, type RecordStream, type StreamRecord, type Table } from '../../src/index.js'
 
 interface Order {
   readonly sku: string
@@ -74,3 +74,19 @@ orders.pipe(joinStream(payments, { within: '5m', join: (order) => order.value.sk
 mixed.pipe(joinStream(payments, { within: '5m', join: (order) => order.value.sku }))
 // @ts-expect-error on both sides
 orders.pipe(joinStream(mixed, { within: '5m', join: (order) => order.value.sku }))
+
+// A store has the type of its values; what comes out of it is not changed in place.
+const carts = store<{ items: string[] }>({ name: 'carts' })
+const prices = timedStore<number>({ name: 'prices' })
+expectType<Observable<number>>()(orders.pipe(withStore(carts, (mine, order) => mine.update(order.key, (cart) => ({ items: [...(cart?.items ?? []), order.value.sku] }))?.items.length ?? 0)), true)
+// @ts-expect-error not in place
+orders.pipe(withStore(carts, (mine) => mine.get('a')?.items.push('x')))
+// @ts-expect-error another type
+orders.pipe(withStore(carts, (mine) => mine.put('a', { items: 'x' })))
+orders.pipe(withStore({ carts, prices }, (at, order) => at.prices.put(order.key, order.timestamp, at.carts.size)))
+// @ts-expect-error a timed store wants a time
+orders.pipe(withStore(prices, (mine) => mine.get('a')))
+// @ts-expect-error a serde of other values
+store<number>({ name: 'n', value: string() })
+// @ts-expect-error failures are handled before
+mixed.pipe(withStore(carts, (_, order) => order.value.sku))
