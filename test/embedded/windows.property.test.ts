@@ -187,6 +187,7 @@ const faults: fc.Arbitrary<Fault> = fc
       { at: 'end', reaction: 'indeterminate', tookEffect: false },
       // So that a crash finds a transaction open.
       { at: 'produce', delayMs: 20, of: 'g-window-changelog' },
+      { at: 'offsets', delayMs: 20 },
       { at: 'end', delayMs: 20 },
     ),
     after: fc.integer({ min: 0, max: 3 }),
