@@ -4,6 +4,7 @@ export type { Cluster } from './cluster/cluster.js'
 export type { ProduceOptions, ProduceRecord } from './cluster/produce.js'
 export type { ReadOptions } from './cluster/read.js'
 export { describe, type Description } from './cluster/describe.js'
+export { queryStore, type QueryKeyOptions, type StoreAnswer, type StoreEntry, type StoreQuery } from './cluster/query-store.js'
 export { shutdownSignal } from './cluster/shutdown-signal.js'
 
 export { withTransaction } from './operators/with-transaction.js'

@@ -1,5 +1,4 @@
 import type { Observable } from 'rxjs'
-import { MillraceError } from '../record/error.js'
 import { CommitStream } from '../operators/with-transaction.js'
 
 /** What a pipeline reads, does and writes. */
@@ -27,11 +26,7 @@ export interface Description {
  * console.log(String(describe(pipeline)))
  */
 export function describe(pipeline: Observable<unknown>): Description {
-  let at: Observable<unknown> | undefined = pipeline
-  // RxJS links each observable to the one it was made from; operators behind withTransaction are passed over.
-  while (at !== undefined && !(at instanceof CommitStream)) at = (at as { source?: Observable<unknown> }).source
-  if (at === undefined) throw new MillraceError('OUTSIDE_SOURCE', 'describe takes what withTransaction made: cluster.source(...).pipe(withTransaction(...))')
-  const { group, guarantee, everyMs, inputs, outputs, stores, inlets, warnings } = at.plan()
+  const { group, guarantee, everyMs, inputs, outputs, stores, inlets, warnings } = CommitStream.behind(pipeline, 'describe').plan()
   const description = {
     group,
     guarantee,

@@ -99,6 +99,10 @@ export function store<V>(options: StoreOptions<V>): StoreDefinition<StoreHandle<
 }
 
 class TimedStore<V> extends TimelineStore<Sealed<V>> {
+  protected override reveal({ value }: Sealed<V>): V {
+    return value
+  }
+
   override commit(): void {
     unseal(this)
     super.commit()

@@ -10,6 +10,9 @@ import { PartitionSource, type PartitionStream } from '../sources/partition-sour
 
 /** The observable of commits that `withTransaction` makes; knows its pipeline's plan. */
 export class CommitStream extends Observable<Commit> {
+  /** Those of its subscriptions that run. */
+  private readonly running = new Set<Pipeline>()
+
   constructor(
     private readonly spec: PipelineSpec,
     source: PartitionSource,
@@ -26,7 +29,9 @@ export class CommitStream extends Observable<Commit> {
       const stop = (): void => pipeline.stop()
       signal?.addEventListener('abort', stop)
       if (signal?.aborted === true) stop()
-      const ended = pipeline.run().then(
+      this.running.add(pipeline)
+      const run = pipeline.run().finally(() => this.running.delete(pipeline))
+      const ended = run.then(
         () => subscriber.complete(),
         (error: unknown) => {
           if (subscriber.closed) source.host.logger.error({ error }, 'a pipeline failed while it was stopping')
@@ -39,6 +44,22 @@ export class CommitStream extends Observable<Commit> {
         stop()
       }
     })
+  }
+
+  /**
+   * @internal The one that an observable was made from: RxJS links each to the one before, so operators behind withTransaction are passed over.
+   * @throws MillraceError OUTSIDE_SOURCE
+   */
+  static behind(pipeline: Observable<unknown>, what: string): CommitStream {
+    let at: Observable<unknown> | undefined = pipeline
+    while (at !== undefined && !(at instanceof CommitStream)) at = (at as { source?: Observable<unknown> }).source
+    if (at === undefined) throw new MillraceError('OUTSIDE_SOURCE', `${what} takes what withTransaction made: cluster.source(...).pipe(withTransaction(...))`)
+    return at
+  }
+
+  /** @internal */
+  get pipelines(): ReadonlySet<Pipeline> {
+    return this.running
   }
 
   /** @internal */

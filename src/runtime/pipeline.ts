@@ -18,7 +18,7 @@ import type { Project } from './slice.js'
 import { Standbys } from './standbys.js'
 import { openTasks, type StartEnvironment } from './start.js'
 import { Suspicion } from './suspicion.js'
-import type { PlannedStore } from './task-state.js'
+import type { PlannedStore, TaskState } from './task-state.js'
 import type { Task } from './task.js'
 import { Wakeup } from './wakeup.js'
 
@@ -81,6 +81,8 @@ export class Pipeline {
   private tasks: Task[] = []
   private stores: readonly PlannedStore[] = []
   private standbys!: Standbys
+  /** Set while the tasks are those of an assignment. */
+  private serving: Assignment | undefined
   /** The member and generation that the tasks were last held in. */
   private heldIn: Assignment['member'] | undefined
   /** Set where the state in memory may not be what is in the log: it is read again, in the same assignment. */
@@ -105,6 +107,23 @@ export class Pipeline {
     const { onError, declare } = spec.transaction
     const topics = typeof onError === 'object' ? [...declare.topics, onError.deadLetter] : declare.topics
     this.plan = planOf(spec.project, spec.source.group, spec.source.topics, { topics })
+  }
+
+  /** Where the state of a task is, for those who ask from outside: here, at the owner of that address, or not to be had right now. */
+  whereIs(partition: number): { readonly state: TaskState } | { readonly owner: string } | undefined {
+    const { serving } = this
+    if (serving === undefined || this.membership.state === 'lost' || this.membership.state === 'fatal') return undefined
+    if (serving.tasks.includes(partition)) {
+      const task = this.tasks.find((one) => one.partition === partition)
+      return task?.ready === true ? { state: task.state } : undefined
+    }
+    const owner = serving.owners[partition]
+    return owner === undefined ? undefined : { owner }
+  }
+
+  /** Number of tasks; undefined before the topics were looked at. */
+  get taskCount(): number | undefined {
+    return (this.checked as CheckedPlan | undefined)?.tasks
   }
 
   /** Ends the pipeline in order; `run` then resolves. */
@@ -167,7 +186,8 @@ export class Pipeline {
   }
 
   /** Transactions of one assignment, until it is to be given back. */
-  private async work({ tasks, standby, member }: Assignment): Promise<void> {
+  private async work(assignment: Assignment): Promise<void> {
+    const { tasks, standby, member } = assignment
     this.troubles.clear()
     this.generation = member.generation
     if (!(await this.readyProducer())) return
@@ -177,12 +197,14 @@ export class Pipeline {
     this.tasks = opened
     // What was kept warm here and is now ours has been taken over.
     if ((await this.whileHeld(() => this.standbys.keep(standby).then(() => true))) === undefined) return
+    this.serving = assignment
     let over = false
     const restored = this.restore(() => over || this.demand() !== 'none')
     try {
       await this.transact(member)
       if (!this.reopen && this.membership.state !== 'lost') this.heldIn = member
     } finally {
+      this.serving = undefined
       over = true
       await restored
     }

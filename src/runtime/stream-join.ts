@@ -24,7 +24,7 @@ export interface SideOptions {
 export type SideStore = TimelineStore<KeptValue[]>
 
 export function sideStore({ name, kind, waitsMs, graceMs }: SideOptions): StoreSpec<SideStore> {
-  return timelineStore<KeptValue[]>({ name, kind, version: 1, serde: keptValues, due: (time) => time + waitsMs + graceMs + 1 })
+  return { ...timelineStore<KeptValue[]>({ name, kind, version: 1, serde: keptValues, due: (time) => time + waitsMs + graceMs + 1 }), inner: true }
 }
 
 /** How the values of one side are kept. */

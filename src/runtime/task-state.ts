@@ -42,6 +42,11 @@ export class TaskState {
     return held.store as S
   }
 
+  /** The store of a name, for those who look in from outside. */
+  find(name: string): TaskStore | undefined {
+    return this.held.get(name)?.store
+  }
+
   get isEmpty(): boolean {
     return this.held.size === 0
   }

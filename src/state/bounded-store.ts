@@ -95,6 +95,10 @@ export class BoundedStore<V> extends MemoryStore<Sealed<V>> {
     for (const { value } of this.entriesAt()) if (value !== undefined && value.at > this.clock) this.clock = this.committedClock = value.at
   }
 
+  protected override reveal({ value }: Sealed<V>): V {
+    return value
+  }
+
   private queueAll(): void {
     const { ttlMs, maxEntries } = this.bounds
     this.heap.clear()

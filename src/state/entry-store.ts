@@ -2,7 +2,7 @@ import { readInt64, writeInt64 } from '../log/batch/header.js'
 import { MillraceError } from '../record/error.js'
 import type { Serde } from '../record/serde.js'
 import type { KeyText } from './key.js'
-import type { ChangeWriter, TaskStore } from './store.js'
+import type { ChangeWriter, QueryableStore } from './store.js'
 
 /** A value as it was, encoded: user code may since have changed the object itself. */
 class Snapshot {
@@ -41,7 +41,7 @@ const TIME_BYTES = 8
 const META_KEY = Buffer.alloc(0)
 
 /** What stores of entries have in common: the undo of a transaction, and the form of the changelog. Where entries lie is up to the store. */
-export abstract class EntryStore<V, E extends Entry<V>> implements TaskStore {
+export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStore {
   protected changed: E[] = []
   protected tx = 1
   private live = 0
@@ -56,6 +56,12 @@ export abstract class EntryStore<V, E extends Entry<V>> implements TaskStore {
   protected abstract open(key: KeyText, time: number): E
   /** Takes an entry without a value out. */
   protected abstract drop(entry: E): void
+  /** All entries, deleted ones included. */
+  protected abstract all(): Iterable<E>
+  /** What a value is to somebody outside. */
+  protected reveal(value: V): unknown {
+    return value
+  }
   /** Called after all that goes at once was dropped. */
   protected dropped(): void {}
 
@@ -83,6 +89,22 @@ export abstract class EntryStore<V, E extends Entry<V>> implements TaskStore {
     const entry = this.find(key, time)
     if (entry === undefined || entry.tx !== this.tx) return entry?.value
     return this.before(entry)
+  }
+
+  get timed(): boolean {
+    return this.options.timed
+  }
+
+  queried(key: KeyText, time: number): unknown {
+    const value = this.committed(key, time)
+    return value === undefined ? undefined : this.reveal(this.copy(value))
+  }
+
+  *queriedEntries(): IterableIterator<readonly [KeyText, unknown, number]> {
+    for (const entry of this.all()) {
+      const value = entry.tx === this.tx ? this.before(entry) : entry.value
+      if (value !== undefined) yield [entry.key, this.reveal(this.copy(value)), entry.time]
+    }
   }
 
   /** The entries changed in the open transaction, deleted ones included, in the order they were first touched. */
@@ -168,6 +190,15 @@ export abstract class EntryStore<V, E extends Entry<V>> implements TaskStore {
     if (entry.tx === this.tx) return
     const { value } = entry
     this.remember(entry, inPlace && typeof value === 'object' && value !== null ? new Snapshot(this.options.serde.encode(value)) : value)
+  }
+
+  /** Aggregators change their state in place: who has it in hand would see that before it is committed. */
+  private copy(value: V): V {
+    if (typeof value !== 'object' || value === null) return value
+    const { serde } = this.options
+    const encoded = serde.encode(value)
+    // A serde of bytes hands out the very bytes.
+    return encoded === null ? value : serde.decode(typeof encoded === 'string' ? Buffer.from(encoded, 'utf8') : Buffer.from(encoded))
   }
 
   private before(entry: E): V | undefined {

@@ -8,12 +8,12 @@ import { cursor, readVarint } from '../record/varint.js'
 export type KeyText = string
 
 export function keyOfBytes(bytes: Uint8Array): KeyText {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1', )
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
 }
 
 export function keyOfText(text: string): KeyText {
   // ASCII is its own form.
-  return Buffer.byteLength(text, 'utf8') === text.length ? text : Buffer.from(text, 'utf8').toString('latin1', )
+  return Buffer.byteLength(text, 'utf8') === text.length ? text : Buffer.from(text, 'utf8').toString('latin1')
 }
 
 export function bytesOfKey(key: KeyText): Buffer {

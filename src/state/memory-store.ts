@@ -73,6 +73,10 @@ export class MemoryStore<V> extends EntryStore<V, MemoryEntry<V>> {
     }
   }
 
+  protected *all(): IterableIterator<MemoryEntry<V>> {
+    for (const { entries } of this.segments.values()) yield* entries.values()
+  }
+
   protected find(key: KeyText, time: number): MemoryEntry<V> | undefined {
     const segment = this.last?.time === time ? this.last : this.segments.get(time)
     return segment?.entries.get(key)

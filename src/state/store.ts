@@ -1,4 +1,5 @@
 import type { Encoded } from '../log/batch/write.js'
+import type { KeyText } from './key.js'
 
 /**
  * The state of one operator in one task: lives in memory, and on a compacted changelog topic for whoever has the task next.
@@ -20,6 +21,20 @@ export interface TaskStore {
   loaded(): void
 }
 
+/** A store that others may look into, and see what is committed. */
+export interface QueryableStore extends TaskStore {
+  /** A value as of the last commit; what is handed out is a copy where the transaction under way could change it. */
+  queried(key: KeyText, time: number): unknown
+  /** All of them. */
+  queriedEntries(): Iterable<readonly [key: KeyText, value: unknown, time: number]>
+  /** Keys come with a time. */
+  readonly timed: boolean
+}
+
+export function isQueryable(store: TaskStore): store is QueryableStore {
+  return 'queried' in store
+}
+
 export type ChangeWriter = (key: Uint8Array, value: Encoded) => void
 
 /** What a store is, apart from its content. */
@@ -34,6 +49,8 @@ export interface StoreSpec<S extends TaskStore = TaskStore> {
   readonly source?: string
   /** Several operators of a pipeline may use it. */
   readonly shared?: boolean
+  /** What it holds says nothing to anybody but its operator. */
+  readonly inner?: boolean
   create(): S
 }
 

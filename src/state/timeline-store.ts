@@ -197,6 +197,10 @@ export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
     }
   }
 
+  protected *all(): IterableIterator<TimelineEntry<V>> {
+    for (const { entries } of this.lines.values()) yield* entries
+  }
+
   protected find(key: KeyText, time: number): TimelineEntry<V> | undefined {
     const line = this.lines.get(key)
     const entry = line?.entries[line.indexOf(time)]

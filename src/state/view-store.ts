@@ -1,6 +1,6 @@
 import type { DeepReadonly } from '../record/types.js'
 import { keyOfBytes, type KeyText } from './key.js'
-import type { TaskStore } from './store.js'
+import type { QueryableStore } from './store.js'
 
 /** What a topic says of one key: text of bytes (a character each) until somebody looks, then the value. */
 class Row<V> {
@@ -12,8 +12,9 @@ class Row<V> {
  * The latest value of each key of a topic that others write. It is decoded when first asked for, so that a value nobody asks for costs only
  * its bytes, and one that cannot be decoded harms nobody else.
  */
-export class ViewStore<V> implements TaskStore {
+export class ViewStore<V> implements QueryableStore {
   readonly dirty = false
+  readonly timed = false
   private readonly rows = new Map<KeyText, Row<V>>()
 
   constructor(private readonly decode: (bytes: Buffer) => V) {}
@@ -35,6 +36,14 @@ export class ViewStore<V> implements TaskStore {
 
   get size(): number {
     return this.rows.size
+  }
+
+  queried(key: KeyText): unknown {
+    return this.get(key)
+  }
+
+  *queriedEntries(): IterableIterator<readonly [KeyText, unknown, number]> {
+    for (const key of this.rows.keys()) yield [key, this.get(key), 0]
   }
 
   load(key: Buffer, value: Buffer | null): void {

@@ -128,7 +128,7 @@ describe('joinTable', () => {
     const stop = new AbortController()
     const seen: Commit[] = []
     const start = (): Promise<unknown> =>
-      lastValueFrom(cluster.source({ group: 'g', topics: ['orders'], signal: stop.signal }).pipe(withTransaction(left(), { every: 5 }), map((commit) => seen.push(commit))), { defaultValue: 0 })
+      lastValueFrom(cluster.source({ group: 'g', topics: ['orders'], sessionTimeout: '1s', signal: stop.signal }).pipe(withTransaction(left(), { every: 5 }), map((commit) => seen.push(commit))), { defaultValue: 0 })
     const members = [start()]
     let n = 0
     const ask = async (): Promise<void> => {
