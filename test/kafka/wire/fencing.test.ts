@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import type { LogClient } from '../../../src/log/port.js'
+import { silentLogger } from '../../../src/record/logger.js'
 import { startKafka, type KafkaServer } from '../../support/kafka/broker.js'
+import { until } from '../../support/until.js'
 import { SUBSCRIPTION, batchOf, client, producer, readAll, soleMember, uniqueName } from './support.js'
 
 describe.each([2, 0] as const)('fencing, transaction.version %i', (transactionVersion) => {
@@ -60,11 +62,14 @@ describe.each([2, 0] as const)('fencing, transaction.version %i', (transactionVe
     })
     await expect(dying.commit([{ topic, partition: 1, offset: 9 }], member)).rejects.toMatchObject({ code: 'CLOSED' })
     let settled = false
-    const reading = log.committedOffsets(member.group, [{ topic, partition: 1 }]).finally(() => (settled = true))
-    await new Promise((resolve) => setTimeout(resolve, 500))
+    let tries = 0
+    const patient = client(server?.brokers ?? inject('kafkaBrokers'), { logger: { ...silentLogger, debug: (_, message) => void (message === 'trying again' && tries++) } })
+    const reading = patient.committedOffsets(member.group, [{ topic, partition: 1 }]).finally(() => (settled = true))
+    await until(() => tries >= 3)
     expect(settled).toBe(false)
     await producer(log, id)
     expect(await reading).toEqual([undefined])
+    await patient.close()
   })
 
   it('a producer whose id was taken over has to initialise again, and then fences the other', async () => {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import type { GroupMember, JoinResult, LogClient, LogGroup } from '../../../src/log/port.js'
+import { observe, type Observer } from '../../support/kafka/client.js'
 import { until } from '../../support/until.js'
 import { client, uniqueName } from './support.js'
 
@@ -8,14 +9,17 @@ const PROTOCOL = 'test'
 describe('group membership', () => {
   let first: LogClient
   let second: LogClient
+  let observer: Observer
 
   beforeAll(() => {
     first = client(inject('kafkaBrokers'))
     second = client(inject('kafkaBrokers'))
+    observer = observe(inject('kafkaBrokers'))
   })
   afterAll(async () => {
     await first.close()
     await second.close()
+    await observer.close()
   })
 
   const membership = (log: LogClient, group: string, instanceId?: string): LogGroup => log.group({ group, instanceId, sessionTimeoutMs: 2_000, rebalanceTimeoutMs: 5_000 })
@@ -56,7 +60,9 @@ describe('group membership', () => {
     const group = membership(first, name)
     const joined = await group.join('', PROTOCOL, saying('a'))
     await group.sync(memberOf(name, joined), new Map([[joined.memberId, Buffer.alloc(0)]]))
-    await new Promise((resolve) => setTimeout(resolve, 2_600))
+    const admin = await observer.admin()
+    // Not asked by a heartbeat, which would be one.
+    await until(async () => (await admin.describeGroups([name])).groups[0]?.state === 'Empty')
     await expect(group.heartbeat(memberOf(name, joined))).rejects.toMatchObject({ reaction: 'lost' })
     await expect(group.join(joined.memberId, PROTOCOL, saying('a'))).rejects.toMatchObject({ reaction: 'lost' })
     expect((await group.join('', PROTOCOL, saying('a'))).memberId).not.toBe(joined.memberId)

@@ -6,6 +6,7 @@ import { Proxy, type Fate } from './proxy.js'
 import { batchOf, client, producer, readAll, soleMember, uniqueName } from './support.js'
 
 const PRODUCE = 0
+const METADATA = 3
 const INIT_PRODUCER_ID = 22
 const ADD_PARTITIONS = 24
 const END_TXN = 26
@@ -55,6 +56,27 @@ describe.each([2, 0] as const)('lost answers, transaction.version %i', (transact
     await sender.commit([], undefined)
     expect(await readAll(direct, topic, 0)).toEqual(['a', 'b', 'c'])
     expect(await readAll(direct, topic, 1)).toEqual(['d'])
+  })
+
+  it('a leader that is not among the brokers is looked up again; each batch, of the other partitions too, is sent once', async () => {
+    const sender = await producer(log, uniqueName('tx'))
+    let lies = 5
+    // Error 0, the partition, its leader: node 1, which stands in other answers too.
+    const partition0 = Buffer.from([0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+    proxy.answered = (apiKey, answer) => {
+      const at = apiKey === METADATA ? answer.indexOf(partition0, answer.indexOf(topic)) : -1
+      if (answer.includes(topic) && at >= 0 && lies-- > 0) answer.writeInt32BE(99, at + 6)
+    }
+    let produced = 0
+    proxy.decide = ({ apiKey }) => {
+      if (apiKey === PRODUCE) produced++
+      return 'pass'
+    }
+    await sender.send([batchOf(topic, 0, ['a']), batchOf(topic, 1, ['b'])])
+    await sender.commit([], undefined)
+    expect(lies).toBeLessThan(5)
+    expect(produced).toBe(2)
+    expect([await readAll(direct, topic, 0), await readAll(direct, topic, 1)]).toEqual([['a'], ['b']])
   })
 
   it.each(['lose answer', 'lose request'] as const)('the offsets: %s, and they are committed', async (fate) => {

@@ -92,7 +92,7 @@ describe('closing', () => {
     await until(() => reader.end(topic, 0) !== undefined)
     const sender = await producer(log, uniqueName('tx'))
     const outcomes = Promise.allSettled([joining, sender.send([batchOf(topic, 0, ['a'])])])
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    await until(() => other.heartbeat(member).then(() => false, () => true), { what: 'the coordinator to hold the join' })
     await log.close()
     const [joined] = await outcomes
     expect(joined).toMatchObject({ status: 'rejected', reason: { code: 'CLOSED' } })
