@@ -24,7 +24,7 @@ export interface WindowResult<Out> extends Window {
 /** A record that came when windows it belongs to were closed. */
 export interface LateRecord<R> {
   readonly record: R
-  /** The windows that miss it. */
+  /** The windows that miss it. Of sliding ones that is the one that ends with it, of sessions the one it would have begun. */
   readonly windows: readonly Window[]
   /** How far event time had come in its task. */
   readonly streamTime: number
@@ -37,6 +37,7 @@ interface WindowBase<R extends AnyRecord, A, Out> {
   readonly grace?: Duration
   /**
    * 'final' (default) gives one result a window and key, when it closes. 'updates' gives the latest one at each commit in which it changed.
+   * A session that grew or was merged with another comes with its new bounds; it stands for all that lie inside.
    */
   readonly emit?: 'final' | 'updates'
   /** Event time of a record, in whole milliseconds since the epoch. Default: its timestamp. */

@@ -25,7 +25,7 @@ export interface AggregatorOptions<R, A, Out> {
   readonly init: () => A
   /** The state with one more record: a new one, or the same changed in place. */
   readonly add: (state: A, record: R) => A
-  /** One state of two, the first holding the earlier records. Needed for session and sliding windows. */
+  /** One state of two, the first holding the earlier records; that one may be changed in place, the other may not. Needed for session and sliding windows. */
   readonly merge?: (earlier: A, later: A) => A
   /** What is handed out. Default: the state itself. */
   readonly result?: (state: A) => Out

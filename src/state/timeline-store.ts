@@ -24,12 +24,15 @@ export class TimelineEntry<V> extends Entry<V> {
 
 /** All entries of one key, by time. Deleted ones stay in their place until the transaction ends. */
 class Timeline<V> {
-  readonly entries: TimelineEntry<V>[] = []
-  /** How many are to be taken out, and the time of the first. */
-  gone = 0
-  goneFrom = NEVER
+  readonly entries: TimelineEntry<V>[]
 
-  constructor(readonly key: KeyText) {}
+  constructor(
+    readonly key: KeyText,
+    time: number,
+  ) {
+    // A literal takes no more room than it has entries; most keys have one.
+    this.entries = [new TimelineEntry<V>(this, time)]
+  }
 
   /** Index of the first entry at `time` or later. */
   indexOf(time: number): number {
@@ -46,12 +49,13 @@ class Timeline<V> {
     return low
   }
 
-  sweep(): void {
+  /** Takes out `count` entries without a value, the first of them at `from`. */
+  sweep({ count, from }: Gone): void {
     const { entries } = this
-    const first = this.indexOf(this.goneFrom)
+    const first = this.indexOf(from)
     let run = first
     while (run < entries.length && (entries[run] as TimelineEntry<V>).value === undefined) run++
-    if (run - first === this.gone) entries.splice(first, this.gone)
+    if (run - first === count) entries.splice(first, count)
     else {
       let kept = first
       for (let i = run; i < entries.length; i++) {
@@ -60,9 +64,12 @@ class Timeline<V> {
       }
       entries.length = kept
     }
-    this.gone = 0
-    this.goneFrom = NEVER
   }
+}
+
+interface Gone {
+  count: number
+  from: number
 }
 
 export interface TimelineStoreOptions<V> extends Omit<EntryStoreOptions<V>, 'timed'> {
@@ -76,7 +83,7 @@ export interface TimelineStoreOptions<V> extends Omit<EntryStoreOptions<V>, 'tim
 /**
  * Values by key and time, in order of time for each key, and what comes due by stream time.
  *
- * Where several values may be at one time of one key, the value is a list. Memory: about 150 bytes an entry beside the value. A commit costs
+ * Where several values may be at one time of one key, the value is a list. Memory: about 150 bytes an entry and 100 a key beside keys and values. A commit costs
  * what changed, whatever the store holds.
  */
 export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
@@ -84,7 +91,7 @@ export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
   private readonly heap = new DueHeap<TimelineEntry<V>>()
   /** Taken from the heap in the open transaction; a rollback puts them back. */
   private seen: TimelineEntry<V>[] = []
-  private thinned: Timeline<V>[] = []
+  private readonly gone = new Map<Timeline<V>, Gone>()
   private readonly due: TimelineStoreOptions<V>['due']
 
   constructor(options: TimelineStoreOptions<V>) {
@@ -209,7 +216,10 @@ export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
 
   protected open(key: KeyText, time: number): TimelineEntry<V> {
     let line = this.lines.get(key)
-    if (line === undefined) this.lines.set(key, (line = new Timeline<V>(key)))
+    if (line === undefined) {
+      this.lines.set(key, (line = new Timeline<V>(key, time)))
+      return line.entries[0] as TimelineEntry<V>
+    }
     const { entries } = line
     const i = line.indexOf(time)
     const found = entries[i]
@@ -221,17 +231,21 @@ export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
   }
 
   protected drop({ line, time }: TimelineEntry<V>): void {
-    if (line.gone++ === 0) this.thinned.push(line)
-    if (time < line.goneFrom) line.goneFrom = time
+    const gone = this.gone.get(line)
+    if (gone === undefined) this.gone.set(line, { count: 1, from: time })
+    else {
+      gone.count++
+      if (time < gone.from) gone.from = time
+    }
   }
 
   protected override dropped(): void {
-    if (this.thinned.length === 0) return
-    for (const line of this.thinned) {
-      line.sweep()
+    if (this.gone.size === 0) return
+    for (const [line, gone] of this.gone) {
+      line.sweep(gone)
       if (line.entries.length === 0) this.lines.delete(line.key)
     }
-    this.thinned = []
+    this.gone.clear()
     // Entries of the past can stand in the heap until their time: not more of them than there is else.
     if (this.heap.size > 1_000 && this.heap.size > 4 * this.size) this.loaded()
   }

@@ -120,7 +120,7 @@ export class SlidingWindowing<R, A> implements Windowing<R> {
       if (other.time < time && after > closedUpTo) ends.add(after)
     }
     const own = time + 1 + sizeMs
-    if (own > closedUpTo && store.range(key, time + 1, own).length > 0) ends.add(own)
+    if (store.range(key, time + 1, own).length > 0) ends.add(own)
   }
 
   private contents(key: KeyText, end: number): TimelineEntry<A>[] {
