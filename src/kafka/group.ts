@@ -18,6 +18,8 @@ export class KafkaGroup implements LogGroup {
   private readonly lane: Lane
   private calls = new AbortController()
   private signal: AbortSignal
+  /** The id of the last join, which the caller does not know before it is answered. */
+  private joining = ''
 
   constructor(
     private readonly cluster: Cluster,
@@ -31,13 +33,13 @@ export class KafkaGroup implements LogGroup {
     const { group, instanceId, sessionTimeoutMs, rebalanceTimeoutMs } = this.options
     const heldMs = Math.max(rebalanceTimeoutMs, sessionTimeoutMs) + HELD_MARGIN_MS
     // The first answer to a new member is its id: a join whose answer is lost leaves no unknown member behind. (KIP-394)
-    let id = memberId
+    this.joining = memberId
     const answer = await this.attempt('joining', heldMs + this.cluster.requestTimeoutMs, async (address) => {
       const request = { group, sessionTimeoutMs, rebalanceTimeoutMs, instanceId, protocol, metadata }
-      let response = await this.lane.send(address, JoinGroup, { ...request, memberId: id }, heldMs)
+      let response = await this.lane.send(address, JoinGroup, { ...request, memberId: this.joining }, heldMs)
       if (response.error === ERROR.memberIdRequired) {
-        id = response.memberId
-        response = await this.lane.send(address, JoinGroup, { ...request, memberId: id }, heldMs)
+        this.joining = response.memberId
+        response = await this.lane.send(address, JoinGroup, { ...request, memberId: this.joining }, heldMs)
       }
       check(response.error, `joining group '${group}'`)
       return response
@@ -70,7 +72,7 @@ export class KafkaGroup implements LogGroup {
     this.calls = new AbortController()
     this.signal = AbortSignal.any([this.cluster.signal, this.calls.signal])
     await this.attempt('leaving', LEAVE_MS, async (address) => {
-      const { error } = await this.lane.send(address, LeaveGroup, member, LEAVE_MS)
+      const { error } = await this.lane.send(address, LeaveGroup, { ...member, memberId: member.memberId || this.joining }, LEAVE_MS)
       if (error !== ERROR.unknownMemberId) check(error, `leaving group '${member.group}'`)
     })
   }

@@ -107,7 +107,7 @@ export interface LogAdmin {
 
 export interface ReaderOptions {
   readonly isolation: 'read_committed' | 'read_uncommitted'
-  /** Bytes fetched ahead and not yet taken, over all partitions; fetching stops there and goes on as they are taken. */
+  /** Bytes fetched ahead and not yet taken, over all partitions, or one batch of each where that is more; fetching stops there and goes on as they are taken. */
   readonly prefetchBytes: number
   /** Called when data, a position or an error arrived. */
   readonly onData: () => void
@@ -209,5 +209,6 @@ export interface LogGroup {
   sync(member: GroupMember, assignments: ReadonlyMap<string, Buffer> | undefined): Promise<Buffer>
   /** @throws LogError 'rejoin', 'lost', 'fatal' INSTANCE_FENCED, 'retry' */
   heartbeat(member: GroupMember): Promise<void>
+  /** Also ends a join under way, whose member id may not be known yet: ''. */
   leave(member: GroupMember): Promise<void>
 }

@@ -51,6 +51,21 @@ export class Membership {
 
   /** Joins until an assignment is there. `taskCount` is asked anew each round: partitions may have been added. */
   async join(taskCount: () => Promise<number>, signal: AbortSignal): Promise<Assignment | undefined> {
+    // The coordinator answers when all members have joined, which may take as long as their slowest slice: a stop does not wait for it.
+    let onAbort = (): void => {}
+    const stopped = new Promise<undefined>((resolve) => (onAbort = () => resolve(undefined)))
+    signal.addEventListener('abort', onAbort)
+    const joined = this.joinUntil(taskCount, signal)
+    const assignment = await Promise.race([joined, stopped]).finally(() => signal.removeEventListener('abort', onAbort))
+    if (assignment === undefined && signal.aborted) {
+      // Ends when the log is closed, with an error that nobody is interested in.
+      joined.catch((error: unknown) => this.options.logger.debug({ error: errorMessage(error) }, 'a join was given up'))
+      await this.leaveJoining()
+    }
+    return assignment
+  }
+
+  private async joinUntil(taskCount: () => Promise<number>, signal: AbortSignal): Promise<Assignment | undefined> {
     const { topics, clock, logger, group, instanceId, standbys, warm, address } = this.options
     this.cancelHeartbeat()
     // The member id is kept: if only the generation is over, the coordinator still waits for this member and no new one.
@@ -69,6 +84,7 @@ export class Membership {
           assignments = new Map([...divide(claims)].map(([memberId, division]) => [memberId, encodeAssignment(topics, division)]))
         }
         const division = decodeAssignment(await this.group.sync(member, assignments))
+        if (signal.aborted) return undefined
         this.owned = division.tasks
         this.generation = joined.generation
         this.state = 'stable'
@@ -93,6 +109,16 @@ export class Membership {
     this.cancelHeartbeat()
     const member = this.member
     if (member === undefined || this.state === 'lost' || this.state === 'fatal') return
+    await this.sendLeave(member)
+  }
+
+  private async leaveJoining(): Promise<void> {
+    const { group, instanceId } = this.options
+    await this.sendLeave({ group, memberId: this.memberId, generation: this.generation, instanceId })
+    this.member = undefined
+  }
+
+  private async sendLeave(member: GroupMember): Promise<void> {
     this.state = 'lost'
     try {
       await this.group.leave(member)

@@ -1,4 +1,4 @@
-import { lastValueFrom, map, takeWhile, toArray, type Observable } from 'rxjs'
+import { Subject, lastValueFrom, map, mergeMap, take, takeWhile, tap, toArray, type Observable } from 'rxjs'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { kafka, silentLogger, toTopic, withTransaction, type Cluster, type RecordStream, type SourceOptions, type TransactionOptions } from '../../src/index.js'
 import { startKafka, type KafkaServer } from '../support/kafka/broker.js'
@@ -49,6 +49,30 @@ describe('a pipeline on Kafka', () => {
     await cluster.produce({ topic: input, records: [{ value: 'old', timestamp: Date.UTC(1971, 0) }, { value: 'new', timestamp: Date.UTC(3000, 0) }] })
     await runUntil(cluster, { group: uniqueName('g'), topics: [input], records: 2 }, copy(output))
     expect((await observer.readAll(output)).map(({ timestamp }) => timestamp)).toEqual([Date.UTC(1971, 0), Date.UTC(3000, 0)])
+  })
+
+  it('stops while it waits to join, and holds nobody up by it', async () => {
+    const input = await observer.createTopic({ partitions: 2 })
+    await cluster.produce({ topic: input, records: [0, 1].map((partition) => ({ value: 'v', partition })) })
+    const group = uniqueName('g')
+    const admin = await observer.admin()
+    const gate = new Subject<void>()
+    const holding = new AbortController()
+    let inside = false
+    const run = (signal: AbortSignal, project: (records: RecordStream) => Observable<unknown>): Promise<unknown> =>
+      lastValueFrom(cluster.source({ group, topics: [input], signal }).pipe(withTransaction(project, { every: 20 }), map((commit) => commit.records)), { defaultValue: 0 })
+    const holder = run(holding.signal, (records) => records.pipe(tap(() => (inside = true)), mergeMap(() => gate.pipe(take(1)))))
+    await until(() => inside)
+    // The group waits for the slice that is held: whoever joins now gets no answer before.
+    const joining = new AbortController()
+    const joiner = run(joining.signal, (records) => records)
+    await until(async () => (await admin.describeGroups([group])).groups[0]?.state === 'PreparingRebalance', { what: 'the rebalance to begin' })
+    joining.abort()
+    await joiner
+    await until(async () => (await admin.describeGroups([group])).groups[0]?.members.length === 1, { what: 'the member that gave up to be gone' })
+    gate.next()
+    holding.abort()
+    expect(await holder).toBe(2)
   })
 
   it('starts where startFrom says, and at the committed offset ever after', async () => {
