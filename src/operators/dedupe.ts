@@ -1,4 +1,4 @@
-import type { OperatorFunction } from 'rxjs'
+import type { OperatorFunction, Subscriber } from 'rxjs'
 import { z } from 'zod'
 import type { Duration } from '../record/duration.js'
 import { MillraceError } from '../record/error.js'
@@ -6,11 +6,15 @@ import { FailedRecord } from '../record/failed-record.js'
 import type { LogRecord, Origin } from '../record/record.js'
 import type { Good } from '../record/types.js'
 import { Mark, mark } from '../runtime/accounting.js'
-import { activeSlice } from '../runtime/context.js'
+import { ClaimQueue } from '../runtime/claim-queue.js'
+import { ClaimSession } from '../runtime/claim-session.js'
+import { activeSlice, type SliceContext } from '../runtime/context.js'
 import { isIdRule, ruleOfFunction, type IdRule } from '../runtime/id-rule.js'
-import { operate } from '../runtime/operate.js'
-import { functionOption, parseOptions, positiveDuration, positiveInteger, storeName } from '../runtime/options.js'
+import { resultKeepers, type KeepResult } from '../runtime/kept-results.js'
+import { operate, type Step } from '../runtime/operate.js'
+import { functionOption, objectWith, parseOptions, positiveDuration, positiveInteger, storeName } from '../runtime/options.js'
 import { withSideOutput, type SideOutput } from '../runtime/side-output.js'
+import { CLAIM_STORE_METHODS, type ClaimStore } from '../state/claim-store.js'
 import { claimTable } from '../state/claim-table.js'
 import { TaskClaims } from '../state/task-claims.js'
 
@@ -30,11 +34,14 @@ export interface DedupeOptions<R> {
   readonly by: ((record: Good<NoInfer<R>>) => string | null | undefined) | IdRule
   /**
    * How long an id is remembered. In the task's own store it goes by event time: by the timestamps of the partition that the first one came from, so that
-   * a backlog read in a minute is judged as when it was written.
+   * a backlog read in a minute is judged as when it was written. In a shared store it goes by the store's clock, from the claim on.
    */
   readonly within: Duration
-  /** Where ids are remembered: 'task' (default), exact within a partition, committed with the offsets; or the same with a handle to look into it, `taskClaims()`. */
-  readonly store?: 'task' | TaskClaims
+  /**
+   * Where ids are remembered: 'task' (default), exact within a partition, committed with the offsets; the same with a handle to look into it, `taskClaims()`; or
+   * a store that partitions, pipelines and services share: `redisClaims({ ... })`, `memoryClaims()`, one of your own.
+   */
+  readonly store?: 'task' | TaskClaims | ClaimStore
   /** Says that all records of one id are in one partition, which a task's own store needs; without it the plan warns. `recordKey()` needs no saying. */
   readonly partitioned?: true
   /** Gets the duplicates; what it does with them commits with everything else. Default: they are counted (`Commit.duplicate`). */
@@ -43,23 +50,47 @@ export interface DedupeOptions<R> {
   readonly onMissing?: 'fail' | 'pass'
   /** Most ids a task keeps; beyond it the oldest are forgotten early, with a warning. Default 10,000,000, some 3 GB; it bounds memory where `within` does not. */
   readonly maxIds?: number
+  /** Shared stores: how long a record waits for another record that has claimed its id and not committed yet; then its slice is given up and run again. Default '5s'. */
+  readonly waitAtMost?: Duration
+  /**
+   * Shared stores: a claim this old, whose transaction has still not committed, no longer counts: its group has died whole. Default '2m'. A transaction that takes more than half of it is run again,
+   * and it must exceed the session timeout; shorter frees the ids of a group that is gone sooner.
+   */
+  readonly takeOverAfter?: Duration
   /** Names the state and its changelog, '<group>-<name>-changelog'; must stay the same. Default 'dedupe'; needed where a pipeline has two. */
   readonly name?: string
 }
 
 type AnyBy = ((record: never) => unknown) | IdRule
 
-const schema = z.strictObject({
-  by: z.custom<AnyBy>((given) => typeof given === 'function' || isIdRule(given), { message: "expected a function from the record to its id, recordKey(), header('name') or contentHash()" }),
-  within: positiveDuration,
-  store: z.union([z.literal('task'), z.instanceof(TaskClaims)], { message: "expected 'task' or taskClaims()" }).default('task'),
-  partitioned: z.literal(true).optional(),
-  onDuplicate: functionOption<SideOutput<Duplicate<unknown>>>('a function from the observable of duplicates to another').optional(),
-  onMissing: z.enum(['fail', 'pass']).default('fail'),
-  // A Map of V8 holds 16.7 million.
-  maxIds: positiveInteger.max(16_000_000).default(10_000_000),
-  name: storeName.default('dedupe'),
-})
+const ofTask = "is for the task's own store: leave it out with a shared one"
+const ofShared = "is for a shared store: leave it out with the task's own"
+
+const schema = z
+  .strictObject({
+    by: z.custom<AnyBy>((given) => typeof given === 'function' || isIdRule(given), { message: "expected a function from the record to its id, recordKey(), header('name') or contentHash()" }),
+    within: positiveDuration,
+    store: z
+      .union([z.literal('task'), z.instanceof(TaskClaims), objectWith<ClaimStore>(CLAIM_STORE_METHODS, 'a claim store')], {
+        message: "expected 'task', taskClaims(), redisClaims({ ... }), memoryClaims() or another claim store",
+      })
+      .default('task'),
+    partitioned: z.literal(true).optional(),
+    onDuplicate: functionOption<SideOutput<Duplicate<unknown>>>('a function from the observable of duplicates to another').optional(),
+    onMissing: z.enum(['fail', 'pass']).default('fail'),
+    // A Map of V8 holds 16.7 million.
+    maxIds: positiveInteger.max(16_000_000).optional(),
+    waitAtMost: positiveDuration.optional(),
+    takeOverAfter: positiveDuration.optional(),
+    name: storeName.default('dedupe'),
+  })
+  .superRefine((options, { addIssue }) => {
+    const refuse = (names: readonly (keyof typeof options)[], message: string): void => {
+      for (const name of names) if (options[name] !== undefined) addIssue({ code: 'custom', path: [name], message })
+    }
+    if (isShared(options.store)) refuse(['partitioned', 'maxIds'], ofTask)
+    else refuse(['waitAtMost', 'takeOverAfter'], ofShared)
+  })
 
 /**
  * Lets the first record of each id pass; later ones within the time are duplicates.
@@ -68,9 +99,12 @@ const schema = z.strictObject({
  * through a retry topic, is not its own duplicate: it is told by its origin. A second record of one origin with the same id in one transaction, a copy that user code made, is one.
  *
  * Order: kept. Offsets: duplicates are consumed like others, counted as `duplicate`. State: one claim an id for `within`, on the changelog many to a record. Memory: about 250 bytes an id beside its text,
- * bounded by the ids of `within` and by `maxIds`. FailedRecords pass untouched.
+ * bounded by the ids of `within` and by `maxIds`. With a shared store: no state here, and in memory the records of the slice that wait for its answer. FailedRecords pass untouched.
  *
- * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; as error of the slice MISSING_ID
+ * With a shared store a claim counts when its transaction has committed; until then others with the same id wait. Which is first is the store's to say; what it loses lets duplicates pass,
+ * never a record. While it does not answer, nothing is taken in.
+ *
+ * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; as error of the slice MISSING_ID, CLAIM_STORE_FAILED
  * @example
  * orders.pipe(
  *   dedupe({ by: (order) => order.value.id, within: '10m', partitioned: true, onDuplicate: (all) => all.pipe(map(({ record }) => record), toTopic({ topic: 'again' })) }),
@@ -78,41 +112,91 @@ const schema = z.strictObject({
  * )
  */
 export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
-  const { by, within, store, partitioned, onDuplicate, onMissing, maxIds, name } = parseOptions(schema, options, 'dedupe')
+  const { by, within, store, partitioned, onDuplicate, onMissing, maxIds = 10_000_000, waitAtMost = 5_000, takeOverAfter = 120_000, name } = parseOptions(schema, options, 'dedupe')
   const what = `dedupe '${name}'`
   const rule = isIdRule(by) ? by : ruleOfFunction(by)
-  const spec = claimTable(name, { withinMs: within, maxIds })
+  const table = claimTable(name, { withinMs: within, maxIds })
+  const settings = isShared(store) ? { what, store, withinMs: within, waitMs: waitAtMost, takeOverMs: takeOverAfter } : undefined
 
-  return withSideOutput<R, R, Duplicate<Good<R>>>(
-    (put) =>
-      operate(what, (target) => {
-        const slice = activeSlice(what)
-        const table = slice.store(what, spec)
-        table.useClock(slice.clock)
-        if (slice.mode === 'plan' && !rule.partitioned && partitioned !== true) slice.warn(notPartitioned(what, rule))
-        if (slice.mode === 'run' && store !== 'task') store.attach(`${slice.group}/${slice.partition}`, table)
-        if (table.evicted > 0) {
-          slice.logger.warn({ partition: slice.partition, forgotten: table.evicted, maxIds }, `${what} forgot ids before their time, as there are more than maxIds: their duplicates pass`)
-          table.evicted = 0
-        }
-        return {
-          next(item) {
-            if (item instanceof FailedRecord) return target.next(item)
-            const record = item as unknown as LogRecord<unknown, unknown>
-            const id = rule.idOf(record)
-            if (typeof id !== 'string' || id === '') {
-              if (onMissing === 'fail') throw missingId(what, rule, record, id)
-              return target.next(item)
-            }
-            const first = table.take(id, record)
-            if (first === undefined) return target.next(item)
-            mark(record, Mark.duplicate)
-            if (onDuplicate !== undefined) put({ record: item as Good<R>, id, first: { origin: first.origin, at: first.time } })
-          },
-        }
-      }),
-    onDuplicate as SideOutput<Duplicate<Good<R>>> | undefined,
-  )
+  /** The id, or undefined for a record that passes without one. */
+  const idOf = (record: LogRecord<unknown, unknown>): string | undefined => {
+    const id = rule.idOf(record)
+    if (typeof id === 'string' && id !== '') return id
+    if (onMissing === 'fail') throw missingId(what, rule, record, id)
+    return undefined
+  }
+
+  return withSideOutput<R, R, Duplicate<Good<R>>>((put) => {
+    const dropped = (item: R, id: string, origin: Origin, at: number): void => {
+      mark(item as unknown as LogRecord<unknown, unknown>, Mark.duplicate)
+      if (onDuplicate !== undefined) put({ record: item as Good<R>, id, first: { origin, at } })
+    }
+
+    const takeResults = (slice: SliceContext, target: Subscriber<R>, keep: KeepResult): void => {
+      const keepers = resultKeepers(slice)
+      const key = `${name}/${slice.partition}`
+      keepers.set(key, keep)
+      target.add(() => keepers.delete(key))
+    }
+
+    const inTask = (slice: SliceContext, target: Subscriber<R>): Step<R> => {
+      const claims = slice.store(what, table)
+      claims.useClock(slice.clock)
+      if (slice.mode === 'plan' && !rule.partitioned && partitioned !== true) slice.warn(notPartitioned(what, rule))
+      if (slice.mode === 'run') {
+        if (store instanceof TaskClaims) store.attach(`${slice.group}/${slice.partition}`, claims)
+        takeResults(slice, target, (id, record, result) => claims.keepResult(id, record, result))
+      }
+      if (claims.evicted > 0) {
+        slice.logger.warn({ partition: slice.partition, forgotten: claims.evicted, maxIds }, `${what} forgot ids before their time, as there are more than maxIds: their duplicates pass`)
+        claims.evicted = 0
+      }
+      return {
+        next(item) {
+          if (item instanceof FailedRecord) return target.next(item)
+          const record = item as unknown as LogRecord<unknown, unknown>
+          const id = idOf(record)
+          if (id === undefined) return target.next(item)
+          const first = claims.take(id, record)
+          if (first === undefined) target.next(item)
+          else dropped(item, id, first.origin, first.time)
+        },
+      }
+    }
+
+    const shared = (slice: SliceContext, target: Subscriber<R>, claiming: NonNullable<typeof settings>): Step<R> => {
+      const session = slice.shared(what, () => new ClaimSession(claiming, slice.clock, slice.logger))
+      slice.join(session)
+      takeResults(slice, target, (id, _, result) => session.keepResult(id, result))
+      const queue = new ClaimQueue<R>(what, session, slice, {
+        pass: (item) => target.next(item),
+        duplicate: (item, id, { origin, at }) => dropped(item, id, origin, at),
+        fail: (error) => target.error(error),
+        done: () => target.complete(),
+      })
+      target.add(() => queue.close())
+      return {
+        next(item) {
+          const record = item as unknown as LogRecord<unknown, unknown>
+          const id = item instanceof FailedRecord ? undefined : idOf(record)
+          if (id === undefined) queue.pass(item)
+          else queue.add(item, id, record)
+        },
+        complete: () => queue.end(),
+      }
+    }
+
+    return operate<R, R>(what, (target) => {
+      const slice = activeSlice(what)
+      if (settings === undefined) return inTask(slice, target)
+      // Planning claims nothing.
+      return slice.mode === 'plan' ? { next() {} } : shared(slice, target, settings)
+    })
+  }, onDuplicate as SideOutput<Duplicate<Good<R>>> | undefined)
+}
+
+function isShared(store: 'task' | TaskClaims | ClaimStore): store is ClaimStore {
+  return store !== 'task' && !(store instanceof TaskClaims)
 }
 
 function notPartitioned(what: string, rule: IdRule): string {

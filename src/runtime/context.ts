@@ -1,3 +1,4 @@
+import type { TopicPartition } from '../log/port.js'
 import { MillraceError } from '../record/error.js'
 import type { RawRecord } from '../record/record.js'
 import type { StoreSpec, TaskStore } from '../state/store.js'
@@ -47,10 +48,34 @@ export interface SliceContext {
   progress(): void
   readonly clock: Clock
   readonly logger: Logger
+  /** Has something outside the log learn how the transaction of this slice ends. More than once is once. */
+  join(participant: Participant): void
+  readonly standing: Standing
   /** What the slice waits for on purpose: operators count themselves in and out. */
   readonly waits: Waits
   /** What an operator keeps for the life of the pipeline, by a name of its own; made when first asked for. */
   shared<T>(name: string, create: () => T): T
+}
+
+/** Something outside the log that goes by how a transaction ends: a store shared with others. */
+export interface Participant {
+  /** User code is done and the commit is about to be sent. @throws LogError where it must not be */
+  prepare(): void
+  committed(): void
+  /**
+   * It did not commit; or, where `certain` is false, that is not known, or the tasks belong to others by now, who decide.
+   * Resolves when those who need to know have been told: the next transaction waits for it.
+   */
+  aborted(certain: boolean): Promise<void>
+}
+
+/** Where a member stands in its group, and what the group has committed. */
+export interface Standing {
+  readonly generation: number
+  /** The partitions whose tasks this member has. */
+  readonly held: readonly number[]
+  /** Committed offsets of any group, waiting out transactions that are about to move them; undefined where none is committed. */
+  committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]>
 }
 
 /** How many waits are under way. */

@@ -358,6 +358,8 @@ export class Pipeline {
       round.prepare()
       for (const task of tasks) task.state.flush(began)
       round.flush()
+      // Offsets alone begin a transaction too, which has to be aborted if they are refused.
+      round.sent ||= offsets.length > 0
       await this.producer.commit(offsets, member)
     } catch (error) {
       const outcome = reactionTo(error) === 'indeterminate' ? await this.outcomeOf(offsets) : 'aborted'
@@ -517,7 +519,7 @@ export class Pipeline {
   private postpone(task: Task): void {
     const { retryDelay } = this.spec.transaction
     const trouble = this.troubles.get(task) as Trouble
-    trouble.notBefore = this.host.clock.now() + retryDelay * (0.5 + Math.random())
+    trouble.notBefore = this.host.clock.now() + Math.round(retryDelay * (0.5 + Math.random()))
   }
 
   private addTrouble(task: Task, cause: unknown, hint: number | undefined, records: number): void {

@@ -3,7 +3,7 @@ import { systemClock } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { silentLogger } from '../record/logger.js'
 import { changelogTopic, type StoreSpec, type TaskStore } from '../state/store.js'
-import { runInSlice, type Alarm, type InletSpec, type Meter, type SliceContext } from './context.js'
+import { runInSlice, type Alarm, type InletSpec, type Meter, type SliceContext, type Standing } from './context.js'
 import { TopicOutput } from './outputs.js'
 import type { Project } from './slice.js'
 import { SliceStream } from './slice-stream.js'
@@ -43,6 +43,7 @@ class PlanContext implements SliceContext {
   readonly logger = silentLogger
   readonly waits = { bounded: 0, outside: 0 }
   readonly behind = false
+  readonly standing: Standing = { generation: 0, held: [], committedOffsets: () => Promise.resolve([]) }
   private readonly kept = new Map<string, unknown>()
   readonly found = new Map<string, Set<string>>()
   readonly stores = new Map<string, PlanStore>()
@@ -96,6 +97,8 @@ class PlanContext implements SliceContext {
   warn(text: string): void {
     this.warnings.add(text)
   }
+
+  join(): void {}
 
   alarm(name: string): Alarm {
     this.alarms.add(name)

@@ -1,7 +1,7 @@
 import type { LogProducer, PartitionOffset } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
-import type { Meter } from './context.js'
+import type { Meter, Participant, Standing } from './context.js'
 import type { Outputs } from './outputs.js'
 import { Slice, type Project } from './slice.js'
 import type { Task } from './task.js'
@@ -36,6 +36,7 @@ export interface RoundEnvironment {
   readonly logger: Logger
   /** What operators keep from round to round. */
   readonly shared: Map<string, unknown>
+  readonly standing: Standing
   readonly wakeup: Wakeup
   readonly streamBytes: number
   readonly stallAfterMs: number
@@ -67,6 +68,7 @@ export class Round {
   /** True once anything was handed to the producer. */
   sent = false
   private readonly slices = new Map<Task, Slice>()
+  private readonly participants = new Set<Participant>()
   private sendError: { readonly error: unknown } | undefined
 
   constructor(
@@ -94,6 +96,20 @@ export class Round {
 
   offsets(): PartitionOffset[] {
     return this.tasks.flatMap((task) => task.moved())
+  }
+
+  /** @throws LogError if somebody outside the log does not agree to the commit */
+  prepare(): void {
+    for (const participant of this.participants) participant.prepare()
+  }
+
+  committed(): void {
+    for (const participant of this.participants) participant.committed()
+  }
+
+  /** Undefined where nobody is to be told. */
+  aborted(certain: boolean): Promise<unknown> | undefined {
+    return this.participants.size === 0 ? undefined : Promise.all([...this.participants].map((participant) => participant.aborted(certain)))
   }
 
   private async takeIn(): Promise<RoundEnd | undefined> {
@@ -200,9 +216,23 @@ export class Round {
   private sliceOf(task: Task): Slice {
     let slice = this.slices.get(task)
     if (slice === undefined) {
-      const { project, outputs, wakeup, group, taskCount, inputs, shared, clock, logger } = this.environment
+      const { project, outputs, wakeup, group, taskCount, inputs, shared, standing, clock, logger } = this.environment
       const { state, alarms, partition } = task
-      slice = new Slice(inputs, partition, project, { group, tasks: taskCount, state, alarms, outputs, meters: this.meters, shared, behind: () => task.behind, clock, logger, onEnd: () => wakeup.wake() })
+      slice = new Slice(inputs, partition, project, {
+        group,
+        tasks: taskCount,
+        state,
+        alarms,
+        outputs,
+        meters: this.meters,
+        shared,
+        behind: () => task.behind,
+        standing,
+        join: (participant) => this.participants.add(participant),
+        clock,
+        logger,
+        onEnd: () => wakeup.wake(),
+      })
       this.slices.set(task, slice)
     }
     return slice

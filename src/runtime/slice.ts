@@ -5,7 +5,7 @@ import type { Logger } from '../record/logger.js'
 import type { RawRecord } from '../record/record.js'
 import type { StoreSpec, TaskStore } from '../state/store.js'
 import type { Alarms } from './alarms.js'
-import { runInSlice, type Alarm, type InletSpec, type Meter, type SliceContext } from './context.js'
+import { runInSlice, type Alarm, type InletSpec, type Meter, type Participant, type SliceContext, type Standing } from './context.js'
 import type { Outputs, TopicOutput } from './outputs.js'
 import { SliceStream, type RecordStream } from './slice-stream.js'
 import type { TaskState } from './task-state.js'
@@ -22,6 +22,8 @@ export interface SliceEnvironment {
   readonly meters: Map<string, Meter>
   readonly shared: Map<string, unknown>
   readonly behind: () => boolean
+  readonly standing: Standing
+  readonly join: (participant: Participant) => void
   readonly clock: Clock
   readonly logger: Logger
   /** Called once, when the slice is done or has failed. */
@@ -176,6 +178,14 @@ export class Slice implements SliceContext {
   }
 
   warn(): void {}
+
+  join(participant: Participant): void {
+    this.environment.join(participant)
+  }
+
+  get standing(): Standing {
+    return this.environment.standing
+  }
 
   alarm(name: string, ring: () => void): Alarm {
     this.rings.set(name, ring)

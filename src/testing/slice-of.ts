@@ -135,6 +135,8 @@ class SliceUnderTest<T> {
       meters: this.meterCounts,
       shared: new Map(),
       behind: () => false,
+      standing: { generation: 0, held: [partition], committedOffsets: (_, partitions) => Promise.resolve(partitions.map(() => undefined)) },
+      join: () => {},
       clock: rxjsClock,
       logger: silentLogger,
       onEnd: () => this.end(),

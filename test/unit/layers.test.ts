@@ -17,7 +17,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   cluster: ['record', 'log', 'state', 'runtime', 'sources', 'operators'],
   kafka: ['record', 'log'],
   embedded: ['record', 'log'],
-  testing: ['record', 'log', 'runtime', 'embedded', 'cluster'],
+  testing: ['record', 'log', 'state', 'runtime', 'embedded', 'cluster'],
 }
 
 interface Import {

@@ -1,0 +1,170 @@
+import fc from 'fast-check'
+import { mergeMap, of, throwError } from 'rxjs'
+import { describe, expect, it } from 'vitest'
+import { dedupe, header, memoryClaims, recordKey, silentLogger, toTopic, withTransaction, type ClaimStore, type RecordStream } from '../../src/index.js'
+import { createTestKit, type Clock, type Fault, type RunningPipeline, type TestKit } from '../../src/testing/index.js'
+import { marksAfter, marksBefore, viewOf } from '../support/shared-claims.js'
+
+const GROUPS = ['a', 'b'] as const
+const PARTITIONS = 2
+type Group = (typeof GROUPS)[number]
+
+type Step =
+  | { readonly do: 'feed'; readonly group: Group; readonly records: readonly { readonly id: number; readonly partition: number; readonly poison: boolean }[] }
+  | { readonly do: 'start' | 'crash' | 'stop'; readonly group: Group; readonly which: number }
+  | { readonly do: 'rebalance' | 'expire'; readonly group: Group }
+  | { readonly do: 'fault'; readonly fault: Fault }
+  | { readonly do: 'advance'; readonly ms: number }
+
+const group = fc.constantFrom(...GROUPS)
+// Only of what the pipelines write: the records fed to them come whole.
+const fault: fc.Arbitrary<Fault> = fc.oneof(
+  fc.record({ at: fc.constant('produce'), of: fc.constant('out'), reaction: fc.constantFrom('abort', 'reinit'), after: fc.nat(3) }) as fc.Arbitrary<Fault>,
+  fc.record({ at: fc.constant('offsets'), reaction: fc.constantFrom('abort', 'reinit'), after: fc.nat(3) }) as fc.Arbitrary<Fault>,
+  fc.record({ at: fc.constant('offsets'), reaction: fc.constant('lost'), after: fc.nat(3) }) as fc.Arbitrary<Fault>,
+  fc.record({ at: fc.constant('end'), reaction: fc.constant('indeterminate'), tookEffect: fc.boolean(), after: fc.nat(3) }) as fc.Arbitrary<Fault>,
+  fc.record({ at: fc.constant('committedOffsets'), reaction: fc.constant('retry'), after: fc.nat(3), times: fc.integer({ min: 1, max: 3 }) }) as fc.Arbitrary<Fault>,
+  fc.record({ at: fc.constantFrom('end', 'offsets'), delayMs: fc.integer({ min: 10, max: 4_000 }), after: fc.nat(3) }) as fc.Arbitrary<Fault>,
+)
+
+const steps: fc.Arbitrary<readonly Step[]> = fc.array(
+  fc.oneof(
+    {
+      weight: 8,
+      arbitrary: fc.record({
+        do: fc.constant('feed' as const),
+        group,
+        records: fc.array(fc.record({ id: fc.nat(12), partition: fc.nat(PARTITIONS - 1), poison: fc.nat(9).map((n) => n === 0) }), { minLength: 1, maxLength: 8 }),
+      }),
+    },
+    { weight: 5, arbitrary: fc.record({ do: fc.constant('advance' as const), ms: fc.constantFrom(10, 60, 100, 400, 3_000) }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('start' as const), group, which: fc.constant(0) }) },
+    { weight: 3, arbitrary: fc.record({ do: fc.constant('crash' as const), group, which: fc.nat(2) }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('stop' as const), group, which: fc.nat(2) }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('rebalance', 'expire'), group }) },
+    { weight: 3, arbitrary: fc.record({ do: fc.constant('fault' as const), fault }) },
+  ),
+  { minLength: 4, maxLength: 30, size: 'max' },
+)
+
+/** What passes: with an error for poison, one way or another, after the id was claimed. */
+const project = (deduped: (records: RecordStream) => ReturnType<RecordStream['pipe']>) => (records: RecordStream) =>
+  (deduped(records) as RecordStream).pipe(
+    mergeMap((record) => (String(record.value) === 'poison' ? throwError(() => new Error('poison')) : of(record))),
+    toTopic({ topic: 'out' }),
+  )
+
+interface Outcome {
+  readonly outputs: readonly string[]
+  readonly expected: readonly string[]
+}
+
+/** Runs the steps, then everything to its end. `shared`: ids are in all partitions and both groups; else in one partition of one group each. */
+async function run(given: readonly Step[], shared: ((clock: Clock) => ClaimStore) | undefined): Promise<Outcome> {
+  const kit: TestKit = await createTestKit({ topics: { a: { partitions: PARTITIONS }, b: { partitions: PARTITIONS }, out: { partitions: 1 } }, start: 1_000_000, logger: silentLogger })
+  const store = shared?.(kit.clock)
+  const members = new Map<Group, { run: RunningPipeline; crash: () => Promise<void> }[]>(GROUPS.map((name) => [name, []]))
+  const wanted = new Set<string>()
+  const start = (name: Group): void => {
+    const view = store === undefined ? undefined : viewOf(store)
+    const made = kit.run(
+      kit.cluster.source({ group: name, topics: [name], sessionTimeout: '10s', rebalanceTimeout: '20s' }).pipe(
+        withTransaction(
+          project((records) => records.pipe(view === undefined ? dedupe({ by: recordKey(), within: '1h' }) : dedupe({ by: header('id'), within: '1h', store: view, takeOverAfter: '40s', waitAtMost: '2s' }))),
+          { provision: true, onError: 'skip', retries: 1, maxRecords: 5, every: 50 },
+        ),
+      ),
+    )
+    members.get(name)?.push({
+      run: made,
+      async crash() {
+        view?.crash()
+        await made.crash()
+      },
+    })
+  }
+  for (const name of GROUPS) start(name)
+  await kit.advance(0)
+  for (const step of given) {
+    const there = 'group' in step ? (members.get(step.group) ?? []) : []
+    switch (step.do) {
+      case 'feed': {
+        const records = step.records.map(({ id, partition, poison }) => {
+          const own = store === undefined ? `${step.group}-${partition}-${id}` : String(id)
+          if (!poison) wanted.add(own)
+          return { key: own, value: poison ? 'poison' : own, partition, headers: { id: own } }
+        })
+        await kit.feed(step.group, records)
+        break
+      }
+      case 'start':
+        if (there.filter(({ run: one }) => !one.ended).length < 3) start(step.group)
+        break
+      case 'crash':
+      case 'stop': {
+        const [victim] = there.splice(step.which % Math.max(1, there.length), 1)
+        if (step.do === 'crash') await victim?.crash()
+        else await victim?.run.stop()
+        break
+      }
+      case 'rebalance':
+        kit.broker.rebalance(step.group)
+        break
+      case 'expire':
+        kit.broker.expire(step.group)
+        break
+      case 'fault':
+        kit.broker.faults.inject(step.fault)
+        break
+      case 'advance':
+        await kit.advance(step.ms)
+    }
+  }
+  kit.broker.faults.clear()
+  for (const name of GROUPS) start(name)
+  const read = (name: Group): number => kit.broker.offsets(name).filter(({ topic }) => topic === name).reduce((sum, { offset }) => sum + offset, 0)
+  for (let i = 0; i < 200; i++) {
+    await kit.advance('5s')
+    let left = 0
+    // Positions go past control records too; what is not committed yet is behind.
+    for (const name of GROUPS) left += (await kit.broker.records(name)).length - read(name)
+    if (left <= 0 && kit.broker.openTransactions().length === 0) break
+  }
+  const outputs = (await kit.read('out', { from: 'earliest' })).map(({ value }) => String(value)).sort()
+  await kit.stop()
+  return { outputs, expected: [...wanted].sort() }
+}
+
+const check = (shared: ((clock: Clock) => ClaimStore) | undefined, numRuns: number, seed?: number): Promise<fc.RunDetails<[readonly Step[]]>> =>
+  Promise.resolve(
+    fc.check(
+      fc.asyncProperty(steps, async (given) => {
+        const { outputs, expected } = await run(given, shared)
+        expect(outputs).toEqual(expected)
+      }),
+      { numRuns, endOnFailure: false, ...(seed === undefined ? {} : { seed }) },
+    ),
+  )
+
+const report = (details: fc.RunDetails<[readonly Step[]]>): string => (details.failed ? `seed ${details.seed}\n${JSON.stringify(details.counterexample)}\n${String(details.errorInstance)}` : '')
+
+describe('exactly one of each id, whatever happens', () => {
+  it('with the ids of each task', async () => {
+    const details = await check(undefined, 150)
+    expect(report(details)).toBe('')
+  }, 120_000)
+
+  it('with ids shared by partitions, members and groups', async () => {
+    const details = await check((clock) => memoryClaims({ clock }), 200)
+    expect(report(details)).toBe('')
+  }, 240_000)
+
+  it('would notice a store that marks before the commit', async () => {
+    expect((await check(marksBefore, 60)).failed).toBe(true)
+  }, 120_000)
+
+  it('would notice a store that marks after the commit', async () => {
+    expect((await check(marksAfter, 60)).failed).toBe(true)
+  }, 120_000)
+})
+
