@@ -20,6 +20,8 @@ export { memoryClaims, type MemoryClaimsOptions } from './state/memory-claims.js
 export type { ClaimNote, ClaimRequest, ClaimStore, ClaimTerms, HeldClaim, TransactionEnd } from './state/claim-store.js'
 export { taskClaims, type TaskClaims } from './state/task-claims.js'
 export type { ProcessedId } from './state/processed.js'
+export { retryTopic, type RetryTopicOptions } from './operators/retry-topic.js'
+export type { ErrorMatch } from './runtime/error-match.js'
 export { deadLetter, type DeadLetterOptions } from './operators/dead-letter.js'
 export type { DeadLetterHeaders } from './runtime/dead-letter.js'
 export { aggregate, type AggregateOptions } from './operators/aggregate.js'

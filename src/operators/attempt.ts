@@ -104,6 +104,9 @@ export function attempt<R extends AnyRecord, T>(
 
   return operate(step, (target) => {
     const slice = activeSlice(`attempt '${step}'`)
+    if (slice.gate !== undefined && settings.order !== 'key' && settings.concurrency > 1) {
+      throw new MillraceError('INVALID_OPTIONS', `attempt '${step}' stands before a retryTopic with ordered: 'key' and mixes the records of a key up: give it order: 'key'`)
+    }
     const runner = new AttemptRunner(fn as unknown as AttemptFunction, settings, target as Subscriber<unknown>, slice, breakerOf(slice, breaker, step))
     target.add(() => runner.close())
     return {

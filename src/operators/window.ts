@@ -120,7 +120,7 @@ export function window<R extends AnyRecord, A, Out>(windows: Windows, options: W
       operate(what, (target) => {
         const slice = activeSlice(what)
         const over = open(
-          (spec) => slice.store(what, spec),
+          (spec) => slice.store(what, { ...spec, graceMs: grace }),
           (keyText, span, value) => {
             const timestamp = windows.kind === 'time' ? span.end - 1 : span.end
             target.next(newRecord({ key: bytesOfKey(keyText), value: { ...span, result: aggregate.result(value) }, timestamp }))

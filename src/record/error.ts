@@ -28,6 +28,7 @@ export type ErrorCode =
   | 'DECODE_FAILED'
   | 'ENCODE_FAILED'
   | 'ATTEMPT_TIMEOUT'
+  | 'KEY_IN_RETRY'
   | 'CORRUPT_STATE'
   | 'STATE_MISMATCH'
   | 'MISSING_KEY'

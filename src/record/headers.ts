@@ -70,6 +70,38 @@ export function replaceHeaders(bytes: Buffer, start: number, names: ReadonlySet<
   return encodeEntries([...entries, ...toEntries(added)])
 }
 
+/**
+ * Cuts a header section before the last header of a name: what stands before it, as a section of its own and byte for byte, and the rest
+ * as a map. Undefined where there is no such header.
+ */
+export function splitHeaders(bytes: Buffer, start: number, name: string): { readonly front: Buffer; readonly rest: Headers } | undefined {
+  const wanted = Buffer.from(name, 'utf8')
+  const count = readVarint(bytes, start)
+  const first = cursor.pos
+  let before = -1
+  let cut = first
+  let pos = first
+  for (let i = 0; i < count; i++) {
+    const at = pos
+    const nameLength = readVarint(bytes, pos)
+    const nameAt = cursor.pos
+    const valueLength = readVarint(bytes, nameAt + nameLength)
+    pos = cursor.pos + Math.max(0, valueLength)
+    if (nameLength !== wanted.length || bytes.compare(wanted, 0, nameLength, nameAt, nameAt + nameLength) !== 0) continue
+    before = i
+    cut = at
+  }
+  if (before < 0) return undefined
+  return { front: section(before, bytes.subarray(first, cut)), rest: readHeaders(section(count - before, bytes.subarray(cut, pos)), 0) }
+}
+
+/** A header section of so many headers, which are there as bytes. */
+function section(count: number, headers: Buffer): Buffer {
+  const out = Buffer.allocUnsafe(varintSize(count) + headers.length)
+  headers.copy(out, writeVarint(out, 0, count))
+  return out
+}
+
 function encodeEntries(entries: readonly Entry[]): Buffer {
   let size = varintSize(entries.length)
   for (const [name, value] of entries) {

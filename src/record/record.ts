@@ -42,6 +42,20 @@ export interface StreamRecord<K, V> {
 /** A record as it lies in the partition. */
 export type RawRecord = StreamRecord<Buffer | null, Buffer | null>
 
+/** The way of a record through retry topics so far. */
+export interface Retries {
+  /** Which attempt this is: 2 when it first comes back. */
+  readonly attempt: number
+  /** How often its steps were tried before, in place and over all attempts. */
+  readonly tries: number
+  /** When it was to come back, in milliseconds since the epoch. */
+  readonly due: number
+  readonly firstError: string
+  readonly firstMessage: string
+  /** With records of a key kept in order: the offset of the one before it, which has to be done first. -1 for none. */
+  readonly behind: number
+}
+
 /** What all records of one batch share; one object for thousands of records. */
 export interface RecordSource {
   readonly topic: string
@@ -50,6 +64,8 @@ export interface RecordSource {
   readonly bytes: Buffer
   /** What became of each record of the slice, by `seq`; see runtime/accounting. Undefined outside a slice. */
   readonly marks: Uint8Array | undefined
+  /** Set for a record that comes from a retry topic; it has a source of its own. */
+  readonly retries?: Retries | undefined
 }
 
 export const RAW_KEY = 1

@@ -55,5 +55,5 @@ export function newMarks(count: number): Uint8Array {
 }
 
 export function markedSource(topic: string, partition: number, bytes: Buffer, count: number): RecordSource & { readonly marks: Uint8Array } {
-  return { topic, partition, bytes, marks: newMarks(count) }
+  return { topic, partition, bytes, marks: newMarks(count), retries: undefined }
 }

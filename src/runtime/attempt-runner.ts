@@ -5,7 +5,7 @@ import { LogRecord } from '../record/record.js'
 import { Mark, mark } from './accounting.js'
 import { backoffMs, type Backoff } from './backoff.js'
 import type { Breaker } from './circuit-breaker.js'
-import type { SliceContext } from './context.js'
+import type { Gate, SliceContext } from './context.js'
 import { Fifo } from './fifo.js'
 import { AnyOrder, InputOrder, KeyOrder, keyText, type Job, type JobOrder } from './job-order.js'
 
@@ -76,6 +76,7 @@ export class AttemptRunner {
   private held = false
   private knock: (() => void) | undefined
   private readonly leaveBreaker: () => void
+  private readonly gate: Gate | undefined
 
   constructor(
     private readonly fn: AttemptFunction,
@@ -84,6 +85,7 @@ export class AttemptRunner {
     private readonly slice: SliceContext,
     private readonly breaker: Breaker | undefined,
   ) {
+    this.gate = slice.gate
     const emit = (output: unknown): void => target.next(output)
     const { order, concurrency } = settings
     this.order = order === 'none' ? new AnyOrder(emit) : order === 'partition' || concurrency === 1 ? new InputOrder(emit) : new KeyOrder(emit)
@@ -139,6 +141,10 @@ export class AttemptRunner {
 
   /** With nothing else under way, a function that returns no promise needs none of what is here. */
   private addAlone(record: AnyRecord): void {
+    if (this.gate?.holds(record) === true) {
+      this.target.next(this.kept(record))
+      return
+    }
     const call = new Call()
     let result: unknown
     try {
@@ -149,7 +155,7 @@ export class AttemptRunner {
       return
     }
     if (isThenable(result)) this.follow(this.begin(record), call, result)
-    else this.target.next(outcomeOf(record, result))
+    else this.target.next(this.outcome(record, result))
   }
 
   private begin(record: AnyRecord): Work {
@@ -195,6 +201,10 @@ export class AttemptRunner {
   }
 
   private run(work: Work): void {
+    if (work.tries === 0 && this.gate?.holds(work.record) === true) {
+      this.finish(work, this.kept(work.record))
+      return
+    }
     const call = new Call()
     work.tries++
     if (this.breaker !== undefined) {
@@ -278,7 +288,7 @@ export class AttemptRunner {
   }
 
   private succeeded(work: Work, result: unknown): void {
-    if (!this.closed) this.finish(work, outcomeOf(work.record, result))
+    if (!this.closed) this.finish(work, this.outcome(work.record, result))
   }
 
   private failed(work: Work, error: unknown): void {
@@ -325,7 +335,25 @@ export class AttemptRunner {
 
   private failure(record: AnyRecord, error: unknown, tries: number): FailedRecord {
     mark(record, Mark.failed)
+    this.gate?.failing(record)
     return new FailedRecord(record, error, this.settings.step, tries)
+  }
+
+  /** What the user's function returned, as what goes on. */
+  private outcome(record: AnyRecord, result: unknown): unknown {
+    if (result === undefined) return record
+    if (result instanceof LogRecord) return result
+    if (result instanceof FailedRecord) {
+      mark(result.record, Mark.failed)
+      this.gate?.failing(record)
+      return result
+    }
+    return record.with({ value: result })
+  }
+
+  /** Not tried, since one of its key before it failed. */
+  private kept(record: AnyRecord): FailedRecord {
+    return new FailedRecord(record, new MillraceError('KEY_IN_RETRY', `${record.id} waits for a record of its key that is being retried`, { retryable: true, origin: record.origin }), this.settings.step, 0)
   }
 
   private keyOf(record: AnyRecord): string | undefined {
@@ -344,17 +372,6 @@ export class AttemptRunner {
     this.timers.add(cancel)
     return cancel
   }
-}
-
-/** What the user's function returned, as what goes on. */
-function outcomeOf(record: AnyRecord, result: unknown): unknown {
-  if (result === undefined) return record
-  if (result instanceof LogRecord) return result
-  if (result instanceof FailedRecord) {
-    mark(result.record, Mark.failed)
-    return result
-  }
-  return record.with({ value: result })
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

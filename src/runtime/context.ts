@@ -1,6 +1,6 @@
 import type { TopicPartition } from '../log/port.js'
 import { MillraceError } from '../record/error.js'
-import type { RawRecord } from '../record/record.js'
+import type { LogRecord, RawRecord } from '../record/record.js'
 import type { StoreSpec, TaskStore } from '../state/store.js'
 import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
@@ -36,6 +36,10 @@ export interface SliceContext {
   inlet(operator: string, spec: InletSpec, push: (record: RawRecord) => void): void
   /** Sends a record through the whole project function again, as if it had been read now. */
   reenter(record: RawRecord): void
+  /** Runs `subscribe`, which subscribes what stands before a retry topic: all that a retried record goes through again. */
+  beforeRetry<T>(retry: RetryScope, subscribe: () => T): T
+  /** While what stands before a retry topic is subscribed that keeps keys in order: what keeps them so. */
+  readonly gate: Gate | undefined
   /** In planning, tells users of something that works but is likely not what they want. */
   warn(text: string): void
   /** An alarm of the task, by a name unique in the pipeline: `ring` is called in this slice if it comes due. The time is kept over slices. */
@@ -91,10 +95,31 @@ export interface InletSpec {
   readonly topic: string
   /** How it is created where provisioning is on. */
   readonly config: Readonly<Record<string, string>>
+  /** By so many bytes its records may be larger than those of the inputs. Default: its limit is the broker's. */
+  readonly roomBytes?: number
   /** When a record may be taken, in milliseconds since the epoch; those behind it in its partition wait with it. */
   readonly due?: (record: RawRecord) => number
   /** What a record of the topic stands for, which is what is pushed and what errors name; it shares source marks and `seq` with it. Default: itself. */
   readonly original?: (record: RawRecord) => RawRecord
+}
+
+/** A retry topic, for what is subscribed before it. */
+export interface RetryScope {
+  readonly operator: string
+  /** All delays of a record together. */
+  readonly delayMs: number
+  /** Asked about each record at the front of the slice, and by steps before the retry topic that take their time. */
+  readonly gate: Gate | undefined
+}
+
+/** Keeps records back that have to wait for one before them. */
+export interface Gate {
+  /** Whether a record may go in. One that may not has been put aside. */
+  admits(record: RawRecord): boolean
+  /** A step failed on a record, which has not come to the retry topic yet. */
+  failing(record: LogRecord<unknown, unknown>): void
+  /** Whether a record that went in has to wait after all: it is to be passed on as failed, with nothing done. */
+  holds(record: LogRecord<unknown, unknown>): boolean
 }
 
 export interface Alarm {

@@ -63,11 +63,11 @@ export class TopicOutput {
   }
 
   /** A record with a finished header section, checked to the byte. */
-  appendWhole(record: LogRecord<unknown, unknown>, partition: number, key: Uint8Array | null, value: Uint8Array | null, headers: Buffer): void {
+  appendWhole(record: LogRecord<unknown, unknown>, partition: number, key: Uint8Array | null, value: Uint8Array | null, headers: Buffer, timestamp = record.timestamp): void {
     const size = singleBatchSize(key, value, headers.length)
     if (size > this.largest) throw this.tooLarge(size, record)
     this.records++
-    this.writer(partition).append(key, value, headers, record.timestamp)
+    this.writer(partition).append(key, value, headers, timestamp)
   }
 
   /** Bytes that such a record has too many for the topic, as far as it is known what it takes; compression is not foreseen. */

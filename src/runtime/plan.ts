@@ -3,7 +3,7 @@ import { systemClock } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { silentLogger } from '../record/logger.js'
 import { changelogTopic, type StoreSpec, type TaskStore } from '../state/store.js'
-import { runInSlice, type Alarm, type InletSpec, type Meter, type SliceContext, type Standing } from './context.js'
+import { runInSlice, type Alarm, type Gate, type InletSpec, type Meter, type RetryScope, type SliceContext, type Standing } from './context.js'
 import { TopicOutput } from './outputs.js'
 import type { Project } from './slice.js'
 import { SliceStream } from './slice-stream.js'
@@ -50,6 +50,12 @@ class PlanContext implements SliceContext {
   readonly alarms = new Set<string>()
   readonly warnings = new Set<string>()
   readonly inlets = new Map<string, InletSpec & { readonly operator: string }>()
+  gate: Gate | undefined
+  private gated: string | undefined
+  /** The retry topics that what is subscribed now stands before. */
+  private readonly retries: RetryScope[] = []
+  /** What has been subscribed since a pipe last reached the slice: it stands behind what comes next. */
+  private windows: { readonly operator: string; readonly graceMs: number }[] = []
 
   constructor(
     readonly group: string,
@@ -73,6 +79,8 @@ class PlanContext implements SliceContext {
       throw new MillraceError('PLAN_FAILED', `two operators keep their state under the name '${spec.name}' (${earlier.operator} and ${operator}): give each a name of its own, which must stay the same over restarts`)
     }
     if (spec.source !== undefined) this.checkView(operator, spec.source, spec)
+    else this.checkSeenAgain(operator, spec.kind)
+    if (spec.graceMs !== undefined) this.windows.push({ operator, graceMs: spec.graceMs })
     this.stores.set(spec.name, { spec, operator, topic: spec.source ?? changelogTopic(this.group, spec.name) })
     return spec.create()
   }
@@ -89,10 +97,46 @@ class PlanContext implements SliceContext {
     const earlier = this.inlets.get(spec.topic)
     if (earlier !== undefined) throw new MillraceError('PLAN_FAILED', `two operators (${earlier.operator} and ${operator}) read '${spec.topic}': give each a topic of its own`)
     if (this.inputs.includes(spec.topic)) throw new MillraceError('PLAN_FAILED', `${operator} writes to and reads '${spec.topic}', which is an input of the source as well: its records would go round for ever. Give it a topic of its own`)
+    for (const retry of this.retries) {
+      if (!operator.startsWith('retryTopic')) this.warn(`${retry.operator} stands behind ${operator}: what comes out of that has another origin, which cannot be gone back to, so its failures pass on without a retry. Put ${retry.operator} before it`)
+    }
     this.inlets.set(spec.topic, { ...spec, operator })
   }
 
   reenter(): void {}
+
+  beforeRetry<T>(retry: RetryScope, subscribe: () => T): T {
+    for (const { operator, graceMs } of this.windows) {
+      if (graceMs < retry.delayMs) {
+        this.warn(`${operator} has a grace of ${graceMs} ms and stands behind ${retry.operator}, whose delays add up to ${retry.delayMs} ms: records that were retried keep their event time and come late. Give it a grace that exceeds the delays`)
+      }
+    }
+    if (retry.gate !== undefined) {
+      if (this.gated !== undefined) throw new MillraceError('PLAN_FAILED', `${this.gated} and ${retry.operator} both keep the records of a key in order, which one can only do for all of the slice: leave ordered out of one`)
+      this.gated = retry.operator
+    }
+    const before = this.gate
+    this.gate = retry.gate ?? before
+    this.retries.push(retry)
+    try {
+      return subscribe()
+    } finally {
+      this.retries.pop()
+      this.gate = before
+    }
+  }
+
+  /** A pipe has reached the slice: what comes now belongs to another. */
+  pipeEnds(): void {
+    this.windows = []
+  }
+
+  private checkSeenAgain(operator: string, kind: string): void {
+    if (SEES_AGAIN.test(kind)) return
+    for (const retry of this.retries) {
+      this.warn(`${operator} stands before ${retry.operator} and keeps state: it sees a record that is retried again, and counts it again. Put ${retry.operator} before it`)
+    }
+  }
 
   warn(text: string): void {
     this.warnings.add(text)
@@ -117,6 +161,9 @@ class PlanContext implements SliceContext {
   }
 }
 
+/** Kinds of state that a record may come to twice. */
+const SEES_AGAIN = /^(dedupe|delay|retry)/
+
 /**
  * Subscribes the project function once over an empty slice and notes what its operators use. Values that appear
  * (startWith, defaultIfEmpty, reduce) reach no topic.
@@ -126,7 +173,7 @@ class PlanContext implements SliceContext {
 export function planOf(project: Project, group: string, inputs: readonly string[], declared: Declarations): Plan {
   const context = new PlanContext(group, inputs)
   for (const topic of declared.topics) context.outputs('declare', [topic])
-  const slice = new SliceStream(inputs, -1)
+  const slice = new SliceStream(inputs, -1, () => context.pipeEnds())
   let failure: { readonly error: unknown } | undefined
   runInSlice(context, () => {
     try {
@@ -216,8 +263,14 @@ export async function checkPlan(plan: Plan, log: LogClient, provision: Provision
     const inlet = plan.inlets.find((one) => one.topic === topic)
     const replicas = replicationFactor === undefined ? {} : { replicationFactor }
     if (changelogs.includes(topic)) return { topic, partitions: tasks, ...replicas, config: CHANGELOG_CONFIG }
-    if (inlet !== undefined) return { topic, partitions: tasks, ...replicas, config: inlet.config }
+    if (inlet !== undefined) return { topic, partitions: tasks, ...replicas, config: { ...inlet.config, ...roomConfig(inlet.roomBytes) } }
     return { topic, partitions, ...replicas, ...(config === undefined ? {} : { config }) }
+  }
+
+  /** What fits into an input fits with so much more. */
+  function roomConfig(roomBytes: number | undefined): Record<string, string> {
+    const largest = Math.max(0, ...plan.inputs.map((topic) => infos.get(topic)?.maxMessageBytes ?? 0))
+    return roomBytes === undefined || largest === 0 ? {} : { 'max.message.bytes': String(largest + roomBytes) }
   }
 }
 

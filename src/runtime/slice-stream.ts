@@ -23,6 +23,7 @@ export class SliceStream extends Observable<RawRecord> implements RecordStream {
   constructor(
     readonly topics: readonly string[],
     readonly partition: number,
+    private readonly onSubscribe: () => void = () => {},
   ) {
     super()
     // Every operator of the pipe is seen here, which is what lets the watchdog name one. Assigned, since the overloads of
@@ -44,6 +45,7 @@ export class SliceStream extends Observable<RawRecord> implements RecordStream {
       )
       return () => {}
     }
+    this.onSubscribe()
     this.targets.push(subscriber)
     return () => {
       const at = this.targets.indexOf(subscriber)

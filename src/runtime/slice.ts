@@ -5,7 +5,7 @@ import type { Logger } from '../record/logger.js'
 import type { RawRecord } from '../record/record.js'
 import type { StoreSpec, TaskStore } from '../state/store.js'
 import type { Alarms } from './alarms.js'
-import { runInSlice, type Alarm, type InletSpec, type Meter, type Participant, type SliceContext, type Standing } from './context.js'
+import { runInSlice, type Alarm, type Gate, type InletSpec, type Meter, type Participant, type RetryScope, type SliceContext, type Standing } from './context.js'
 import type { Outputs, TopicOutput } from './outputs.js'
 import { SliceStream, type RecordStream } from './slice-stream.js'
 import type { TaskState } from './task-state.js'
@@ -46,6 +46,9 @@ export class Slice implements SliceContext {
   private readonly inlets = new Map<string, (record: RawRecord) => void>()
   private readonly rings = new Map<string, () => void>()
   private subscription: Subscription | undefined
+  gate: Gate | undefined
+  /** Asked about each record that is to go in. */
+  private front: Gate | undefined
 
   constructor(
     readonly inputs: readonly string[],
@@ -82,7 +85,7 @@ export class Slice implements SliceContext {
 
   push(record: RawRecord): void {
     this.pushing = record
-    this.stream.push(record)
+    this.reenter(record)
   }
 
   /** A record of a topic of the pipeline's own. */
@@ -174,7 +177,18 @@ export class Slice implements SliceContext {
   }
 
   reenter(record: RawRecord): void {
-    this.stream.push(record)
+    if (this.front === undefined || this.admits(this.front, record)) this.stream.push(record)
+  }
+
+  beforeRetry<T>({ gate }: RetryScope, subscribe: () => T): T {
+    const before = this.gate
+    this.front ??= gate
+    this.gate = gate ?? before
+    try {
+      return subscribe()
+    } finally {
+      this.gate = before
+    }
   }
 
   warn(): void {}
@@ -220,6 +234,15 @@ export class Slice implements SliceContext {
     const { shared } = this.environment
     if (!shared.has(name)) shared.set(name, create())
     return shared.get(name) as T
+  }
+
+  private admits(front: Gate, record: RawRecord): boolean {
+    try {
+      return front.admits(record)
+    } catch (error) {
+      this.fail(error)
+      return false
+    }
   }
 
   private fail(error: unknown): void {

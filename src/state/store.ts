@@ -51,6 +51,8 @@ export interface StoreSpec<S extends TaskStore = TaskStore> {
   readonly shared?: boolean
   /** What it holds says nothing to anybody but its operator. */
   readonly inner?: boolean
+  /** How late a record may be and still count, where the store is one of windows. Milliseconds. */
+  readonly graceMs?: number
   create(): S
 }
 

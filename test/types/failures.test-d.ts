@@ -1,7 +1,7 @@
 // Compiled, never run: what must and must not type-check where records may fail.
 import { ConsecutiveBreaker, circuitBreaker as cockatielBreaker, handleAll } from 'cockatiel'
 import type { Observable } from 'rxjs'
-import { attempt, circuitBreaker, deadLetter, json, route, toTopic, type FailedRecord, type StreamRecord } from '../../src/index.js'
+import { attempt, circuitBreaker, deadLetter, json, retryTopic, route, toTopic, type FailedRecord, type StreamRecord } from '../../src/index.js'
 
 type OrderRecord = StreamRecord<Buffer | null, { id: string; amount: number }>
 declare const orders: Observable<OrderRecord>
@@ -54,3 +54,16 @@ orders.pipe(route({ to: () => 'a', topics: ['a'], value: json() }))
 
 // @ts-expect-error an object needs a serde
 orders.pipe(route({ to: () => 'a', topics: ['a'], fallback: 'other' }))
+
+// retryTopic gives failures back after the last delay: they are still to be dealt with.
+expectType<typeof decoded>()(decoded.pipe(retryTopic({ delays: ['1s', 5_000] })), true)
+decoded.pipe(retryTopic({ delays: ['1s'], only: [TypeError, 'ECONNRESET', (error) => error instanceof RangeError] }), deadLetter({ topic: 'dead' }), toTopic({ topic: 'out', value: json() }))
+
+// @ts-expect-error what failed for the last time is not written
+decoded.pipe(retryTopic({ delays: ['1s'] }), toTopic({ topic: 'out', value: json() }))
+
+// @ts-expect-error no duration
+retryTopic({ delays: ['1 second'] })
+
+// @ts-expect-error no order of that kind
+retryTopic({ delays: ['1s'], ordered: 'partition' })
