@@ -15,26 +15,50 @@ const schema = z.strictObject({ topic: topicName, isolation: z.enum(['read_commi
 
 const PREFETCH_BYTES = 8 * 1024 * 1024
 
-/**
- * `cluster.read`: from the beginning to the end as it is when the reading starts. The high watermark, not the last stable offset: a broker
- * acknowledges a commit before its markers are written, so the stable end may lie before what was just committed. Open transactions are waited out.
- */
+/** `cluster.read`: from the beginning to the end as it is when the reading starts. */
 export async function* read(openLog: () => Promise<LogClient>, options: ReadOptions): AsyncGenerator<RawRecord> {
   const { topic, isolation } = parseOptions(schema, options, 'read')
   const log = await openLog()
   try {
     await log.connect()
-    const info = (await log.topics([topic])).get(topic)
-    if (info === undefined) throw new MillraceError('MISSING_TOPIC', `read: topic '${topic}' does not exist`)
-    const partitions = Array.from({ length: info.partitions }, (_, partition) => ({ topic, partition }))
-    const [starts, ends] = await Promise.all([log.offsets(partitions, 'earliest'), log.offsets(partitions, 'latest')])
-    const open = new Map(partitions.map(({ partition }, i) => [partition, ends[i] as number] as const).filter(([partition, end]) => end > (starts[partition] as number)))
+    yield* readRange(log, await rangeOf(log, topic, 'read'), isolation)
+  } finally {
+    await log.close()
+  }
+}
 
-    let wake: () => void = () => {}
-    let waiting = new Promise<void>((resolve) => (wake = resolve))
-    const reader = log.reader({ isolation, prefetchBytes: PREFETCH_BYTES, onData: () => wake() })
+export interface Range {
+  readonly topic: string
+  /** By partition. */
+  readonly starts: readonly number[]
+  readonly ends: readonly number[]
+}
+
+/**
+ * All that a topic holds now. Up to the high watermark, not the last stable offset: a broker acknowledges a commit before its markers are
+ * written, so the stable end may lie before what was just committed. Open transactions are waited out.
+ *
+ * @throws MillraceError MISSING_TOPIC
+ */
+export async function rangeOf(log: LogClient, topic: string, what: string): Promise<Range> {
+  const info = (await log.topics([topic])).get(topic)
+  if (info === undefined) throw new MillraceError('MISSING_TOPIC', `${what}: topic '${topic}' does not exist`)
+  const partitions = Array.from({ length: info.partitions }, (_, partition) => ({ topic, partition }))
+  const [starts, ends] = await Promise.all([log.offsets(partitions, 'earliest'), log.offsets(partitions, 'latest')])
+  return { topic, starts, ends }
+}
+
+/** The records of a range, partitions in turns; ends early when the signal aborts. */
+export async function* readRange(log: LogClient, { topic, starts, ends }: Range, isolation: 'read_committed' | 'read_uncommitted', signal?: AbortSignal): AsyncGenerator<RawRecord> {
+  const open = new Map([...ends.entries()].filter(([partition, end]) => end > (starts[partition] as number)))
+  let wake: () => void = () => {}
+  let waiting = new Promise<void>((resolve) => (wake = resolve))
+  const reader = log.reader({ isolation, prefetchBytes: PREFETCH_BYTES, onData: () => wake() })
+  const onAbort = (): void => wake()
+  signal?.addEventListener('abort', onAbort)
+  try {
     reader.assign([...open.keys()].map((partition) => ({ topic, partition, offset: starts[partition] as number })))
-    while (open.size > 0) {
+    while (open.size > 0 && signal?.aborted !== true) {
       let found = false
       for (const [partition, end] of open) {
         const fetched = reader.take(topic, partition)
@@ -52,6 +76,7 @@ export async function* read(openLog: () => Promise<LogClient>, options: ReadOpti
       }
     }
   } finally {
-    await log.close()
+    signal?.removeEventListener('abort', onAbort)
+    reader.close()
   }
 }

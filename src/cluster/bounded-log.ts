@@ -1,0 +1,100 @@
+import type {
+  Fetched,
+  GroupOptions,
+  LogCapabilities,
+  LogClient,
+  LogGroup,
+  LogProducer,
+  LogReader,
+  NewTopic,
+  OffsetAt,
+  PartitionOffset,
+  ProducerOptions,
+  ReaderOptions,
+  TopicInfo,
+  TopicPartition,
+} from '../log/port.js'
+
+/** A log of which one topic ends where it is told to, whatever is written behind that. */
+export class BoundedLog implements LogClient {
+  constructor(
+    private readonly log: LogClient,
+    private readonly topic: string,
+    /** By partition: the offset behind the last record. */
+    private readonly ends: readonly number[],
+  ) {}
+
+  reader(options: ReaderOptions): LogReader {
+    return new BoundedReader(this.log.reader(options), ({ topic, partition }) => (topic === this.topic ? this.ends[partition] : undefined) ?? Number.POSITIVE_INFINITY)
+  }
+
+  connect(): Promise<LogCapabilities> {
+    return this.log.connect()
+  }
+  producer(options: ProducerOptions): LogProducer {
+    return this.log.producer(options)
+  }
+  group(options: GroupOptions): LogGroup {
+    return this.log.group(options)
+  }
+  close(): Promise<void> {
+    return this.log.close()
+  }
+  topics(names: readonly string[]): Promise<ReadonlyMap<string, TopicInfo>> {
+    return this.log.topics(names)
+  }
+  createTopics(topics: readonly NewTopic[]): Promise<void> {
+    return this.log.createTopics(topics)
+  }
+  deleteTopics(names: readonly string[]): Promise<void> {
+    return this.log.deleteTopics(names)
+  }
+  offsets(partitions: readonly TopicPartition[], at: OffsetAt): Promise<readonly number[]> {
+    return this.log.offsets(partitions, at)
+  }
+  committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]> {
+    return this.log.committedOffsets(group, partitions)
+  }
+}
+
+class BoundedReader implements LogReader {
+  /** Where the reader stands, of partitions that have not ended. */
+  private positions: PartitionOffset[] = []
+
+  constructor(
+    private readonly reader: LogReader,
+    private readonly endOf: (at: TopicPartition) => number,
+  ) {}
+
+  assign(positions: readonly PartitionOffset[]): void {
+    this.positions = positions.filter((at) => at.offset < this.endOf(at))
+    this.reader.assign(this.positions)
+  }
+
+  take(topic: string, partition: number): Fetched | undefined {
+    const i = this.positions.findIndex((at) => at.topic === topic && at.partition === partition)
+    if (i < 0) return undefined
+    const fetched = this.reader.take(topic, partition)
+    if (fetched === undefined) return undefined
+    const end = this.endOf({ topic, partition })
+    if (fetched.nextOffset < end) {
+      this.positions[i] = { topic, partition, offset: fetched.nextOffset }
+      return fetched
+    }
+    // What was fetched behind the end would keep its room for ever.
+    this.positions.splice(i, 1)
+    this.reader.assign(this.positions)
+    return { batch: fetched.batch !== undefined && fetched.batch.baseOffset < end ? fetched.batch : undefined, fromOffset: fetched.fromOffset, nextOffset: end }
+  }
+
+  end(topic: string, partition: number): number | undefined {
+    const end = this.endOf({ topic, partition })
+    const known = this.reader.end(topic, partition)
+    if (known !== undefined) return Math.min(known, end)
+    return Number.isFinite(end) && !this.positions.some((at) => at.topic === topic && at.partition === partition) ? end : undefined
+  }
+
+  close(): void {
+    this.reader.close()
+  }
+}
