@@ -95,8 +95,8 @@ const schema = z.strictObject({
  * KAFKA-10847. A record whose window is closed when it comes is late: it is counted, goes to `late` and is joined with nothing, where Kafka
  * Streams joins it with what is still there and may have handed out its partner as alone before.
  *
- * The topics of a task are read in turns, a batch at a time, and not by timestamp: while a pipeline catches up, one side may be ahead by a
- * batch and more, and `grace` has to cover that too. Nothing is handed out by the clock: without records time stands still.
+ * The topics of a task are read in order of their records' timestamps, as far as they are fetched, so that neither side runs ahead while a pipeline
+ * catches up. Nothing is handed out by the clock: without records time stands still.
  *
  * Order: pairs in the order their second record comes; records alone by the end of their window. Results carry the key's bytes and the later of
  * the two times, and no headers. State: each record until its window closes, on two changelogs. Memory: the values plus about 250 bytes each.

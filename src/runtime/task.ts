@@ -7,6 +7,7 @@ import type { TaskStore } from '../state/store.js'
 import { Tally, markedSource } from './accounting.js'
 import { Alarms } from './alarms.js'
 import type { InletSpec } from './context.js'
+import { InputOrder } from './input-order.js'
 import type { Slice } from './slice.js'
 import type { TaskState } from './task-state.js'
 
@@ -20,8 +21,12 @@ interface Piece {
   readonly nextOffset: number
   /** All of it was given out before, when it was due: it comes again as it came. */
   readonly taken?: boolean
-  /** Known once it was read: the marks and how many records it held. */
+  /** Event time it begins with, and what is reading it, where another input was read on the way. */
+  readonly time?: number
+  readonly cursor?: Current
+  /** Known once it was read: the marks, the first of its own, and how many records it held. */
   marks?: Uint8Array
+  from?: number
   records?: number
 }
 
@@ -34,13 +39,14 @@ interface Waiting {
 
 /** The batch being read, and how far. */
 interface Current {
-  readonly piece: Piece
+  piece: Piece
   readonly reader: BatchReader
   readonly marks: Uint8Array
   /** Read and not given out yet. */
   ahead: LogRecord<Buffer | null, Buffer | null> | undefined
-  /** Given out. */
+  /** Given out, and how many of them before this stretch of the batch. */
   count: number
+  from: number
   lastOffset: number
 }
 
@@ -77,6 +83,9 @@ export class Task {
   /** The batches that count in `bytes`: one that is read in parts counts once. */
   private readonly counted = new Set<BatchView>()
   private turn = 0
+  private readonly order: InputOrder<Piece>
+  /** Who takes turns in being read: the inputs as one, and each topic of the pipeline's own. */
+  private readonly turns: readonly (string | undefined)[]
   /** By topic: what was read and may not be taken yet. Only the topic waits, the others of the task go on. */
   private readonly waiting = new Map<string, Waiting>()
   /** Topics that are not fetched: what is kept of them comes first. With the end of the partition, as it was then known. */
@@ -100,6 +109,9 @@ export class Task {
     /** Called when `fetchPositions` changed by itself: what is fetched ahead of a topic that waits would only take up room. */
     private readonly onPositions: () => void,
   ) {
+    const inputs = topics.filter((topic) => !inlets.has(topic))
+    this.order = new InputOrder(inputs, { take: (topic) => this.take(topic), hasMore: (topic) => (reader.end(topic, partition) ?? Number.POSITIVE_INFINITY) > (this.fetchedTo.get(topic) as number) }, clock)
+    this.turns = [undefined, ...inlets.keys()]
     for (const { topic, offset, stored } of start) {
       this.committed.set(topic, offset)
       this.positions.set(topic, offset)
@@ -139,7 +151,7 @@ export class Task {
 
   /** When the task has something to do though nothing is read: an alarm rings, or a waiting record is due. */
   get nextDue(): number {
-    let next = this.alarms.next
+    let next = Math.min(this.alarms.next, this.order.nextLook)
     for (const { pieces, due } of this.waiting.values()) next = Math.min(next, pieces.length === 0 ? due - AHEAD_MS : due)
     return next
   }
@@ -155,7 +167,7 @@ export class Task {
 
   /** True if a commit would change something. */
   get dirty(): boolean {
-    return this.state.dirty || this.unstoredTopics.size > 0 || this.used.length > 0 || (this.current?.count ?? 0) > 0
+    return this.state.dirty || this.unstoredTopics.size > 0 || this.used.length > 0 || (this.current !== undefined && this.current.count > this.current.from)
   }
 
   /** A store that shows a topic: follows it from where the restore ended. */
@@ -185,6 +197,7 @@ export class Task {
     this.fetchedTo.set(topic, offset)
     if (this.views.has(topic)) return
     this.replay = this.replay.filter((piece) => piece.topic !== topic)
+    this.order.forget(topic)
     this.waiting.delete(topic)
     this.paused.delete(topic)
     this.committed.set(topic, offset)
@@ -209,7 +222,7 @@ export class Task {
   /** What became of the records of the open transaction. */
   tally(): Tally {
     const tally = new Tally()
-    for (const piece of this.used) if (piece.marks !== undefined) tally.add(piece.marks, 0, piece.records ?? 0)
+    for (const piece of this.used) if (piece.marks !== undefined) tally.add(piece.marks, piece.from ?? 0, (piece.from ?? 0) + (piece.records ?? 0))
     return tally
   }
 
@@ -290,6 +303,10 @@ export class Task {
         continue
       }
       current.ahead = record
+      if (live && record.timestamp > this.order.earliest && piece.inlet === undefined && piece.taken !== true) {
+        this.putAside(current, record.timestamp)
+        continue
+      }
       return current
     }
   }
@@ -308,17 +325,18 @@ export class Task {
         this.counted.add(piece.batch)
         this.bytes += piece.batch.bytes.length
       }
+      if (piece.cursor !== undefined) return (this.current = piece.cursor)
       const source = markedSource(piece.topic, this.partition, piece.batch.bytes, piece.batch.count)
       const reader = new BatchReader(piece.batch, source, piece.fromOffset)
-      return (this.current = { piece, reader, marks: source.marks, ahead: undefined, count: 0, lastOffset: piece.fromOffset - 1 })
+      return (this.current = { piece, reader, marks: source.marks, ahead: undefined, count: 0, from: 0, lastOffset: piece.fromOffset - 1 })
     }
   }
 
-  /** Topics take turns, so that a busy one does not starve the others. */
+  /** Taken in turns, so that nobody starves the others. */
   private fetched(): Piece | undefined {
-    for (let i = 0; i < this.topics.length; i++) {
-      const topic = this.topics[(this.turn + i) % this.topics.length] as string
-      if (this.paused.has(topic)) {
+    for (let i = 0; i < this.turns.length; i++) {
+      const topic = this.turns[(this.turn + i) % this.turns.length]
+      if (topic !== undefined && this.paused.has(topic)) {
         if (!this.waiting.has(topic)) {
           // What was kept of it has been read.
           this.paused.delete(topic)
@@ -326,9 +344,9 @@ export class Task {
         }
         continue
       }
-      const piece = this.take(topic)
+      const piece = topic === undefined ? this.order.next() : this.take(topic)
       if (piece !== undefined) {
-        this.turn = (this.turn + i + 1) % this.topics.length
+        this.turn = (this.turn + i + 1) % this.turns.length
         return piece
       }
     }
@@ -340,7 +358,7 @@ export class Task {
     if (fetched === undefined) return undefined
     const { batch, fromOffset, nextOffset } = fetched
     this.fetchedTo.set(topic, nextOffset)
-    return { topic, inlet: this.inlets.get(topic), batch, fromOffset, nextOffset }
+    return { topic, inlet: this.inlets.get(topic), batch, fromOffset, nextOffset, ...(batch === undefined ? {} : { time: batch.baseTimestamp }) }
   }
 
   private due(): Piece | undefined {
@@ -384,10 +402,11 @@ export class Task {
   }
 
   private finishCurrent(): void {
-    const { piece, marks, count } = this.current as NonNullable<Task['current']>
+    const { piece, marks, count, from } = this.current as Current
     this.current = undefined
     piece.marks = marks
-    piece.records = count
+    piece.from = from
+    piece.records = count - from
     this.used.push(piece)
     this.positions.set(piece.topic, piece.nextOffset)
   }
@@ -397,14 +416,30 @@ export class Task {
     const current = this.current
     if (current === undefined) return
     this.current = undefined
-    const { piece, count, marks, lastOffset } = current
-    if (count === 0) {
+    const { piece, lastOffset } = current
+    if (!this.cut(current)) {
       this.replay.unshift(piece)
       return
     }
     const cut = lastOffset + 1
-    this.used.push({ ...piece, nextOffset: cut, marks, records: count })
     this.replay.unshift({ topic: piece.topic, inlet: piece.inlet, batch: piece.batch, fromOffset: cut, nextOffset: piece.nextOffset, ...(piece.taken === true ? { taken: true } : {}) })
-    this.positions.set(piece.topic, cut)
+  }
+
+  /** Another input is behind in event time and comes first: this batch is read on when it is its turn again. */
+  private putAside(current: Current, time: number): void {
+    this.current = undefined
+    if (this.cut(current)) {
+      current.piece = { ...current.piece, fromOffset: current.lastOffset + 1 }
+      current.from = current.count
+    }
+    this.order.putBack({ ...current.piece, cursor: current, time })
+  }
+
+  /** What was given out of a batch belongs to this transaction; false where that is nothing. */
+  private cut({ piece, marks, count, from, lastOffset }: Current): boolean {
+    if (count === from) return false
+    this.used.push({ ...piece, nextOffset: lastOffset + 1, marks, from, records: count - from })
+    this.positions.set(piece.topic, lastOffset + 1)
+    return true
   }
 }

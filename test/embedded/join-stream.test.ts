@@ -135,6 +135,40 @@ describe('joinStream', () => {
     await expect(run(1, project)).rejects.toMatchObject({ cause: { code: 'MISSING_KEY', message: expect.stringContaining("joinStream 'join'") as string } })
   })
 
+  /** An hour of one topic in many records, of the other in few, read after the fact; how many came late. */
+  async function catchUp(batch: number, together = true): Promise<number> {
+    const many = Array.from({ length: 3_600 }, (_, i) => ({ key: 'k', value: `m${i}`, timestamp: i * 1_000 }))
+    const few = many.filter((_, i) => i % 60 === 30).map(({ timestamp }) => ({ key: 'k', value: `f${timestamp}`, timestamp }))
+    for (let i = 0; i < many.length; i += batch) await cluster.produce({ topic: 'left', records: many.slice(i, i + batch) })
+    for (let i = 0; i < few.length; i += batch) await cluster.produce({ topic: 'right', records: few.slice(i, i + batch) })
+    const project = outer({ within: 0, kind: 'inner' } as Options)
+    const topics = together ? [['left', 'right']] : [['left'], ['left', 'right']]
+    let late = 0
+    let read = 0
+    for (const inputs of topics) {
+      const records = (inputs.includes('right') ? many.length + few.length : many.length) - read
+      for (const commit of await runUntil(cluster, { group: 'g', topics: inputs, records, options: { provision: true } }, project)) {
+        late += commit.late
+        read += commit.records
+      }
+    }
+    return late
+  }
+
+  it('a backlog of two topics of different rates is read by time: none runs ahead and makes the other late', async () => {
+    expect(await catchUp(20)).toBe(0)
+    expect(await out()).toHaveLength(60)
+  })
+
+  it('however long their batches', async () => {
+    expect(await catchUp(3_600)).toBe(0)
+    expect(await out()).toHaveLength(60)
+  })
+
+  it('the same check notices one topic read before the other', async () => {
+    expect(await catchUp(20, false)).toBe(60)
+  })
+
   it('refuses state of another kind of join', async () => {
     await feed(outer(), ['left', 'l', 1])
     await cluster.produce({ topic: 'left', records: [{ key: 'k', value: 'l', timestamp: 1 }] })

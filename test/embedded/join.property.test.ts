@@ -173,6 +173,12 @@ async function feed(cluster: Cluster, { events, batch }: Case): Promise<void> {
 async function check(given: Case, variant: Variant = {}): Promise<void> {
   const { outcome, taken, commits } = await run(given, variant)
   expect(taken.map(({ id }) => id).sort()).toEqual(given.events.map(({ side }, i) => `${side[0]}${i}`).sort())
+  for (const side of ['l', 'r']) {
+    for (let partition = 0; partition < PARTITIONS; partition++) {
+      const offsets = taken.filter((one) => one.partition === partition && one.id.startsWith(side)).map(({ id }) => Number(id.slice(1)))
+      expect(offsets).toEqual([...offsets].sort((a, b) => a - b))
+    }
+  }
   expect(outcome).toEqual(oracle(taken, given))
   expect(sumOf(commits, 'records')).toBe(given.events.length)
 }
