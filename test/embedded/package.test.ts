@@ -55,6 +55,12 @@ describe('the published package', () => {
     expect(JSON.parse(await node(program))).toEqual({ loaded: [], open: [] })
   })
 
+  it('has a command line', async () => {
+    const { stdout } = await run('npx', ['millrace', 'redrive', '--help'], { cwd: project })
+    expect(stdout).toMatch(/^millrace redrive --brokers host:port --from <topic>/)
+    await expect(run('npx', ['millrace', 'redrive', '--brokers', 'localhost:1', '--form', 'x'], { cwd: project })).rejects.toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining("Unknown option '--form'") as string })
+  })
+
   it('has types for its users', async () => {
     await writeFile(
       join(project, 'user.ts'),

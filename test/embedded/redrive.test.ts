@@ -2,18 +2,10 @@ import { createHash } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { attempt, deadLetter, embedded, redrive, silentLogger, toTopic, type Cluster, type FailureHeaders, type RawRecord, type RedriveOptions } from '../../src/index.js'
 import { createEmbeddedBroker, type EmbeddedBroker } from '../../src/testing/index.js'
-import { failureHeaders } from '../../src/record/failure-headers.js'
+import { LETTER_TIME as T0, letter } from '../support/letters.js'
 import { ANY_TIME, POISON, readAll } from '../support/poison.js'
 import { until } from '../support/until.js'
 import { runUntil, values } from '../support/pipelines.js'
-
-const T0 = Date.UTC(2026, 0)
-
-/** A dead letter as a pipeline would have written it. */
-function letter(value: string, { topic = 'in', partition = 0, offset = 0, error = 'TypeError', message = 'no', step = 'charge', preset = 'millrace' as FailureHeaders, at = T0, headers = {}, key = `k-${value}`, into = 0 } = {}) {
-  const failure = { origin: { topic, partition, offset }, timestamp: at, step, error, code: undefined, message, stack: 'stack', attempts: 1 }
-  return { key, value, headers: { ...headers, ...failureHeaders(failure, preset) }, timestamp: at, partition: into }
-}
 
 /** All that makes a record what it is. */
 const bytesOf = ({ key, value, timestamp, headers, origin }: RawRecord) => ({ key: digest(key), value: digest(value), timestamp, partition: origin.partition, headers: Object.entries(headers) })

@@ -17,6 +17,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   cluster: ['record', 'log', 'state', 'runtime', 'sources', 'operators'],
   kafka: ['record', 'log'],
   embedded: ['record', 'log'],
+  cli: ['cluster', 'index.js'],
   testing: ['record', 'log', 'state', 'runtime', 'embedded', 'cluster'],
 }
 

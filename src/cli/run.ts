@@ -1,0 +1,43 @@
+import { readFileSync } from 'node:fs'
+import { MillraceError } from '../index.js'
+import { redriveCommand } from './redrive.js'
+import { EXIT, type Surroundings } from './surroundings.js'
+import { UsageError } from './usage.js'
+
+const HELP = `millrace <command> [options]
+
+Commands:
+  redrive   send the records of a dead-letter topic back to where they came from
+
+millrace <command> --help tells its options.
+`
+
+/** Runs one command; returns its exit code. */
+export async function run(args: readonly string[], surroundings: Surroundings): Promise<number> {
+  const { out, error } = surroundings
+  const [command, ...rest] = args
+  try {
+    switch (command) {
+      case 'redrive':
+        return await redriveCommand(rest, surroundings)
+      case '--help':
+      case '-h':
+      case 'help':
+        out(HELP)
+        return EXIT.done
+      case '--version':
+        out(`${(JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version}\n`)
+        return EXIT.done
+      default:
+        throw new UsageError(command === undefined ? 'name a command' : `unknown command '${command}'`)
+    }
+  } catch (thrown) {
+    if (thrown instanceof UsageError) {
+      error(`millrace: ${thrown.message}\nTry: millrace ${command === 'redrive' ? 'redrive ' : ''}--help\n`)
+      return EXIT.usage
+    }
+    if (!(thrown instanceof MillraceError)) throw thrown
+    error(`millrace: ${thrown.code}: ${thrown.message}\n`)
+    return EXIT.failed
+  }
+}
