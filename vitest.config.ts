@@ -12,6 +12,16 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'redis',
+          // Each starts the Redis servers it needs.
+          include: ['test/redis/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
           name: 'kafka',
           include: ['test/kafka/**/*.test.ts'],
           globalSetup: ['test/support/kafka/global-setup.ts'],
