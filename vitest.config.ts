@@ -8,6 +8,8 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/unit/**/*.test.ts', 'test/embedded/**/*.test.ts'],
+          // Property tests run many cases, and files run side by side on few cores.
+          testTimeout: 60_000,
         },
       },
       {
