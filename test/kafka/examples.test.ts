@@ -61,6 +61,6 @@ describe('examples', () => {
     const child = new Child(new URL('../../examples/demo.ts', import.meta.url), { KAFKA_BROKERS: brokers.join(',') })
     children.push(child)
     expect(await child.ended, child.errors).toEqual({ code: 0, signal: null })
-    expect(child.lines.join('\n')).toContain('every record is accounted for')
+    expect(child.lines.join('\n')).toContain('every flight is accounted for, every result is right')
   })
 })
