@@ -4,6 +4,7 @@ export interface Report {
   readonly seconds: number
   readonly cpuMicrosPerRecord: number
   readonly peakMegabytes: number
+  readonly duplicates?: number
 }
 
 /** Measures from the first record to the last commit: joining a group takes seconds that say nothing about speed. */
@@ -21,10 +22,10 @@ export class Stopwatch {
     this.cpu = process.cpuUsage()
   }
 
-  report(records: number): void {
+  report(records: number, more: Partial<Report> = {}): void {
     const seconds = (performance.now() - this.began) / 1000
     const { user, system } = process.cpuUsage(this.cpu)
-    const report: Report = { records, seconds, cpuMicrosPerRecord: (user + system) / records, peakMegabytes: process.resourceUsage().maxRSS / 1024 }
+    const report: Report = { records, seconds, cpuMicrosPerRecord: (user + system) / records, peakMegabytes: process.resourceUsage().maxRSS / 1024, ...more }
     console.log(JSON.stringify(report))
   }
 }

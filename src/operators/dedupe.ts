@@ -48,7 +48,7 @@ export interface DedupeOptions<R> {
   readonly onDuplicate?: SideOutput<Duplicate<Good<NoInfer<R>>>>
   /** What to do with a record whose id is missing, empty or not text: 'fail' (default) fails it with MISSING_ID, which follows `onError` of withTransaction; 'pass' lets it pass unseen. */
   readonly onMissing?: 'fail' | 'pass'
-  /** Most ids a task keeps; beyond it the oldest are forgotten early, with a warning. Default 10,000,000, some 3 GB; it bounds memory where `within` does not. */
+  /** Most ids a task keeps; beyond it the oldest are forgotten early, with a warning. Default 10,000,000, some 2 GB; it bounds memory where `within` does not. */
   readonly maxIds?: number
   /** Shared stores: how long a record waits for another record that has claimed its id and not committed yet; then its slice is given up and run again. Default '5s'. */
   readonly waitAtMost?: Duration
@@ -78,8 +78,7 @@ const schema = z
     partitioned: z.literal(true).optional(),
     onDuplicate: functionOption<SideOutput<Duplicate<unknown>>>('a function from the observable of duplicates to another').optional(),
     onMissing: z.enum(['fail', 'pass']).default('fail'),
-    // A Map of V8 holds 16.7 million.
-    maxIds: positiveInteger.max(16_000_000).optional(),
+    maxIds: positiveInteger.max(50_000_000).optional(),
     waitAtMost: positiveDuration.optional(),
     takeOverAfter: positiveDuration.optional(),
     name: storeName.default('dedupe'),
@@ -98,7 +97,7 @@ const schema = z
  * The claim of an id commits with the outputs and offsets of the record that made it, or not at all. The same record again, after an abort, a crash or
  * through a retry topic, is not its own duplicate: it is told by its origin. A second record of one origin with the same id in one transaction, a copy that user code made, is one.
  *
- * Order: kept. Offsets: duplicates are consumed like others, counted as `duplicate`. State: one claim an id for `within`, on the changelog many to a record. Memory: about 250 bytes an id beside its text,
+ * Order: kept. Offsets: duplicates are consumed like others, counted as `duplicate`. State: one claim an id for `within`, on the changelog many to a record. Memory: about 120 bytes an id beside its text,
  * bounded by the ids of `within` and by `maxIds`. With a shared store: no state here, and in memory the records of the slice that wait for its answer. FailedRecords pass untouched.
  *
  * With a shared store a claim counts when its transaction has committed; until then others with the same id wait. Which is first is the store's to say; what it loses lets duplicates pass,
@@ -127,11 +126,6 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
   }
 
   return withSideOutput<R, R, Duplicate<Good<R>>>((put) => {
-    const dropped = (item: R, id: string, origin: Origin, at: number): void => {
-      mark(item as unknown as LogRecord<unknown, unknown>, Mark.duplicate)
-      if (onDuplicate !== undefined) put({ record: item as Good<R>, id, first: { origin, at } })
-    }
-
     const takeResults = (slice: SliceContext, target: Subscriber<R>, keep: KeepResult): void => {
       const keepers = resultKeepers(slice)
       const key = `${name}/${slice.partition}`
@@ -158,8 +152,9 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
           const id = idOf(record)
           if (id === undefined) return target.next(item)
           const first = claims.take(id, record)
-          if (first === undefined) target.next(item)
-          else dropped(item, id, first.origin, first.time)
+          if (first < 0) return target.next(item)
+          mark(record, Mark.duplicate)
+          if (onDuplicate !== undefined) put({ record: item as Good<R>, id, first: { origin: claims.originOf(first), at: claims.timeOf(first) } })
         },
       }
     }
@@ -170,7 +165,10 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
       takeResults(slice, target, (id, _, result) => session.keepResult(id, result))
       const queue = new ClaimQueue<R>(what, session, slice, {
         pass: (item) => target.next(item),
-        duplicate: (item, id, { origin, at }) => dropped(item, id, origin, at),
+        duplicate(item, id, first) {
+          mark(item as unknown as LogRecord<unknown, unknown>, Mark.duplicate)
+          if (onDuplicate !== undefined) put({ record: item as Good<R>, id, first })
+        },
         fail: (error) => target.error(error),
         done: () => target.complete(),
       })

@@ -4,6 +4,7 @@ import type { Clock } from '../record/clock.js'
 import type { Origin } from '../record/record.js'
 import { cursor, readVarint, readVarlong, writeVarint, writeVarlong } from '../record/varint.js'
 import type { ProcessedId } from './processed.js'
+import { IdIndex } from './id-index.js'
 import type { ChangeWriter, StoreSpec, TaskStore } from './store.js'
 
 /** What a table needs of a record: a LogRecord has it. */
@@ -24,11 +25,12 @@ class SourceTime {
   /** What was written, oldest first. */
   readonly chunks = new Map<number, Chunk>()
   /** Claims of the open transaction, in order. */
-  fresh: Claim[] = []
+  fresh: number[] = []
   /** Written before, and changed in it. */
-  amended: Claim[] = []
+  amended: number[] = []
 
   constructor(
+    readonly index: number,
     readonly topic: string,
     readonly partition: number,
   ) {}
@@ -40,41 +42,69 @@ class SourceTime {
 
 /** The claims of one record of the changelog: they are dropped together. */
 class Chunk {
-  readonly claims: Claim[] = []
+  claims: ArrayLike<number>
   constructor(
     readonly number: number,
     readonly from: SourceTime,
     /** The newest of them. */
     public newest: number,
-  ) {}
+    claims: number[],
+  ) {
+    this.claims = claims
+  }
 }
 
-/** An id and the record that came first with it. */
-export class Claim {
-  /** The chunk it was last written in; undefined until its transaction commits. */
-  chunk: Chunk | undefined = undefined
-  duplicates = 0
-  result: string | undefined = undefined
+/** What is known of each claim, in columns: an object each would cost three times the memory, and the collector's time. */
+class Rows {
+  source = new Int32Array(FIRST_ROWS)
+  offset = new Float64Array(FIRST_ROWS)
+  time = new Float64Array(FIRST_ROWS)
   /** The transaction in which its record was last seen: the same again in it is a copy that user code made. */
-  seen: number
+  seen = new Int32Array(FIRST_ROWS)
   /** The transaction in which it was last amended. */
-  changed = 0
+  changed = new Int32Array(FIRST_ROWS)
+  duplicates = new Int32Array(FIRST_ROWS)
+  /** Number of the chunk it was last written in; -1 until its transaction commits. */
+  chunk = new Float64Array(FIRST_ROWS)
+  /** Another claim on the id, further away than `within` in time, or of a topic that is elsewhere in time; -1 for none. */
+  older = new Int32Array(FIRST_ROWS)
+  private readonly free: number[] = []
+  private used = 0
 
-  constructor(
-    readonly id: string,
-    readonly from: SourceTime,
-    readonly offset: number,
-    readonly time: number,
-    seen: number,
-    /** Another claim on the id, further away than `within` in time or of a topic that is elsewhere in time. */
-    public older: Claim | undefined,
-  ) {
-    this.seen = seen
+  add(source: number, offset: number, time: number, seen: number, older: number): number {
+    const row = this.free.pop() ?? this.used++
+    if (row >= this.source.length) this.grow()
+    this.source[row] = source
+    this.offset[row] = offset
+    this.time[row] = time
+    this.seen[row] = seen
+    this.changed[row] = 0
+    this.duplicates[row] = 0
+    this.chunk[row] = FRESH
+    this.older[row] = older
+    return row
   }
 
-  get origin(): Origin {
-    return { topic: this.from.topic, partition: this.from.partition, offset: this.offset }
+  release(row: number): void {
+    this.free.push(row)
   }
+
+  private grow(): void {
+    this.source = larger(this.source)
+    this.offset = larger(this.offset)
+    this.time = larger(this.time)
+    this.seen = larger(this.seen)
+    this.changed = larger(this.changed)
+    this.duplicates = larger(this.duplicates)
+    this.chunk = larger(this.chunk)
+    this.older = larger(this.older)
+  }
+}
+
+function larger<T extends Int32Array | Float64Array>(column: T): T {
+  const twice = new (column.constructor as new (length: number) => T)(column.length * 2)
+  twice.set(column)
+  return twice
 }
 
 export interface ClaimTableOptions {
@@ -83,6 +113,9 @@ export interface ClaimTableOptions {
   readonly maxIds: number
 }
 
+const FIRST_ROWS = 256
+const NONE = -1
+const FRESH = -1
 /** A record of the changelog is closed at this size. */
 const CHUNK_BYTES = 48 * 1024
 const META_KEY = Buffer.alloc(0)
@@ -96,10 +129,12 @@ const KEY_BYTES = 8
  * compared like others. Claims never change but for their counts, so the changelog holds them many to a record, in the order they were made; such a
  * record is deleted when all in it are over.
  *
- * Memory: about 250 bytes an id beside its text.
+ * Memory: about 120 bytes an id beside its text, of as many as there were at most.
  */
 export class ClaimTable implements TaskStore {
-  private readonly claims = new Map<string, Claim>()
+  private readonly index = new IdIndex()
+  private readonly rows = new Rows()
+  private readonly results = new Map<number, string>()
   private readonly sources: SourceTime[] = []
   private current: SourceTime | undefined
   private currentFor: Claimant['source'] | undefined
@@ -109,7 +144,7 @@ export class ClaimTable implements TaskStore {
   private writing: Chunk[] = []
   private expiring: Chunk[] = []
   /** Of the amended claims of all sources, what they were. */
-  private undo: { readonly claim: Claim; readonly duplicates: number; readonly result: string | undefined }[] = []
+  private undo: { readonly row: number; readonly duplicates: number; readonly result: string | undefined }[] = []
   private clock: Clock | undefined
   private now = Number.NEGATIVE_INFINITY
   private scratch = Buffer.allocUnsafe(CHUNK_BYTES + 4096)
@@ -124,57 +159,71 @@ export class ClaimTable implements TaskStore {
     this.clock = clock
   }
 
-  /** Claims the id for the record; undefined if it may pass, else the claim whose duplicate it is. */
-  take(id: string, record: Claimant): Claim | undefined {
+  /** Claims the id for the record; -1 if it may pass, else the claim whose duplicate it is: see `originOf` and `timeOf`. */
+  take(id: string, record: Claimant): number {
+    const { rows, index } = this
     const from = record.source === this.currentFor ? (this.current as SourceTime) : this.turnTo(record.source)
     const { offset } = record
-    const time = this.timeOf(record, from)
-    const found = this.claims.get(id)
-    if (found !== undefined) {
+    const time = this.advance(record, from)
+    const found = index.find(id)
+    if (found >= 0) {
       if (offset >= 0) {
-        for (let claim: Claim | undefined = found; claim !== undefined; claim = claim.older) {
-          if (claim.offset !== offset || claim.from !== from) continue
-          if (claim.seen === this.tx) return this.count(claim)
-          claim.seen = this.tx
-          return undefined
+        for (let row = found; row >= 0; row = rows.older[row] as number) {
+          if (rows.offset[row] !== offset || rows.source[row] !== from.index) continue
+          if (rows.seen[row] === this.tx) return this.count(row)
+          rows.seen[row] = this.tx
+          return NONE
         }
       }
       const { withinMs } = this.options
-      for (let claim: Claim | undefined = found; claim !== undefined; claim = claim.older) {
-        if (claim.time + withinMs > claim.from.time && Math.abs(time - claim.time) < withinMs) return this.count(claim)
+      for (let row = found; row >= 0; row = rows.older[row] as number) {
+        const at = rows.time[row] as number
+        if (at + withinMs > (this.sources[rows.source[row] as number] as SourceTime).time && Math.abs(time - at) < withinMs) return this.count(row)
       }
     }
     // A record from a retry topic may be older than any claim is kept.
-    if (time + this.options.withinMs <= from.time) return undefined
-    const claim = new Claim(id, from, offset, time, this.tx, found)
-    this.claims.set(id, claim)
-    from.fresh.push(claim)
-    return undefined
+    if (time + this.options.withinMs <= from.time) return NONE
+    const row = rows.add(from.index, offset, time, this.tx, found)
+    index.put(id, row)
+    from.fresh.push(row)
+    return NONE
+  }
+
+  originOf(row: number): Origin {
+    const { topic, partition } = this.sourceOf(row)
+    return { topic, partition, offset: this.rows.offset[row] as number }
+  }
+
+  /** When a claim was made, in the time of its input partition. */
+  timeOf(row: number): number {
+    return this.rows.time[row] as number
   }
 
   /** Stores a result with the claim that the record made, or with the newest on the id. False if there is none. */
   keepResult(id: string, record: Claimant, result: string): boolean {
-    const newest = this.claims.get(id)
-    if (newest === undefined) return false
-    const { source, offset } = record
-    let claim: Claim | undefined = newest
-    while (claim !== undefined && !(claim.offset === offset && claim.from.topic === source.topic && claim.from.partition === source.partition)) claim = claim.older
-    claim ??= newest
-    this.amend(claim)
-    claim.result = result
+    const { rows } = this
+    const newest = this.index.find(id)
+    if (newest < 0) return false
+    const { topic, partition } = record.source
+    let row = newest
+    while (row >= 0 && !(rows.offset[row] === record.offset && this.sourceOf(row).topic === topic && this.sourceOf(row).partition === partition)) row = rows.older[row] as number
+    if (row < 0) row = newest
+    this.amend(row)
+    this.results.set(row, result)
     return true
   }
 
   /** What the last commit knows of an id. */
   find(id: string): ProcessedId | undefined {
-    let claim = this.claims.get(id)
-    while (claim !== undefined && claim.chunk === undefined) claim = claim.older
-    if (claim === undefined) return undefined
+    const { rows } = this
+    let row = this.index.find(id)
+    while (row >= 0 && rows.chunk[row] === FRESH) row = rows.older[row] as number
+    if (row < 0) return undefined
     const { withinMs } = this.options
-    const { from, time, origin } = claim
-    if (time + withinMs <= from.committedTime) return undefined
-    const { duplicates, result } = this.undo.find((entry) => entry.claim === claim) ?? claim
-    return { id, state: 'passed', origin, at: time, until: time + withinMs, duplicates, result }
+    const at = this.timeOf(row)
+    if (at + withinMs <= this.sourceOf(row).committedTime) return undefined
+    const { duplicates, result } = this.undo.find((entry) => entry.row === row) ?? { duplicates: rows.duplicates[row] as number, result: this.results.get(row) }
+    return { id, state: 'passed', origin: this.originOf(row), at, until: at + withinMs, duplicates, result }
   }
 
   /** Number of claims as of the last commit, those that are over but not yet swept included. */
@@ -201,8 +250,8 @@ export class ClaimTable implements TaskStore {
 
   commit(): void {
     for (const chunk of this.writing) {
-      for (const claim of chunk.claims) claim.chunk = chunk
-      chunk.from.chunks.set(chunk.number, chunk)
+      chunk.claims = Int32Array.from(chunk.claims)
+      this.assign(chunk)
     }
     for (const source of this.sources) {
       this.live += source.fresh.length
@@ -214,12 +263,13 @@ export class ClaimTable implements TaskStore {
   }
 
   rollback(): void {
-    for (const { claim, duplicates, result } of this.undo) {
-      claim.duplicates = duplicates
-      claim.result = result
+    for (const { row, duplicates, result } of this.undo) {
+      this.rows.duplicates[row] = duplicates
+      if (result === undefined) this.results.delete(row)
+      else this.results.set(row, result)
     }
     for (const source of this.sources) {
-      for (let i = source.fresh.length - 1; i >= 0; i--) this.unlink(source.fresh[i] as Claim)
+      for (let i = source.fresh.length - 1; i >= 0; i--) this.unlink(source.fresh[i] as number)
       source.time = source.committedTime
       source.offset = source.committedOffset
     }
@@ -242,7 +292,12 @@ export class ClaimTable implements TaskStore {
 
   loaded(): void {}
 
-  private timeOf(record: Claimant, from: SourceTime): number {
+  private sourceOf(row: number): SourceTime {
+    return this.sources[this.rows.source[row] as number] as SourceTime
+  }
+
+  /** Moves the time of the record's partition on; returns the time at which its claim is made. */
+  private advance(record: Claimant, from: SourceTime): number {
     let time = record.timestamp
     if (time > this.now || time < 0) {
       this.now = this.clock?.now() ?? Number.POSITIVE_INFINITY
@@ -263,22 +318,23 @@ export class ClaimTable implements TaskStore {
 
   private sourceTime(topic: string, partition: number): SourceTime {
     let found = this.sources.find((source) => source.topic === topic && source.partition === partition)
-    if (found === undefined) this.sources.push((found = new SourceTime(topic, partition)))
+    if (found === undefined) this.sources.push((found = new SourceTime(this.sources.length, topic, partition)))
     return found
   }
 
-  private count(claim: Claim): Claim {
-    this.amend(claim)
-    claim.duplicates++
-    return claim
+  private count(row: number): number {
+    this.amend(row)
+    this.rows.duplicates[row] = (this.rows.duplicates[row] as number) + 1
+    return row
   }
 
-  private amend(claim: Claim): void {
+  private amend(row: number): void {
+    const { rows } = this
     // Claims of the open transaction are written, or dropped, as a whole.
-    if (claim.chunk === undefined || claim.changed === this.tx) return
-    claim.changed = this.tx
-    claim.from.amended.push(claim)
-    this.undo.push({ claim, duplicates: claim.duplicates, result: claim.result })
+    if (rows.chunk[row] === FRESH || rows.changed[row] === this.tx) return
+    rows.changed[row] = this.tx
+    this.sourceOf(row).amended.push(row)
+    this.undo.push({ row, duplicates: rows.duplicates[row] as number, result: this.results.get(row) })
   }
 
   private overdue(): Chunk[] {
@@ -305,28 +361,39 @@ export class ClaimTable implements TaskStore {
     return over
   }
 
-  private drop(chunk: Chunk): void {
-    chunk.from.chunks.delete(chunk.number)
-    for (const claim of chunk.claims) {
-      // One that was amended since lives in a later chunk.
-      if (claim.chunk !== chunk) continue
-      this.unlink(claim)
+  /** The claims of a chunk live in it from now on. */
+  private assign(chunk: Chunk): void {
+    const { claims, number, from } = chunk
+    for (let i = 0; i < claims.length; i++) this.rows.chunk[claims[i] as number] = number
+    from.chunks.set(number, chunk)
+  }
+
+  private drop({ claims, number, from }: Chunk): void {
+    from.chunks.delete(number)
+    for (let i = 0; i < claims.length; i++) {
+      const row = claims[i] as number
+      // One that was amended since lives in a later chunk; its row may be another claim's by now.
+      if (this.rows.chunk[row] !== number) continue
+      this.unlink(row)
       this.live--
     }
   }
 
-  private unlink(claim: Claim): void {
-    const newest = this.claims.get(claim.id)
-    if (newest === claim) {
-      if (claim.older === undefined) this.claims.delete(claim.id)
-      else this.claims.set(claim.id, claim.older)
-      return
-    }
-    for (let at = newest; at !== undefined; at = at.older) {
-      if (at.older !== claim) continue
-      at.older = claim.older
-      return
-    }
+  private unlink(row: number): void {
+    const { rows, index } = this
+    const id = index.idOf(row)
+    const newest = index.find(id)
+    const older = rows.older[row] as number
+    if (newest !== row) {
+      let at = newest
+      while (rows.older[at] !== row) at = rows.older[at] as number
+      rows.older[at] = older
+    } else if (older >= 0) index.put(id, older)
+    else index.remove()
+    index.clear(row)
+    rows.chunk[row] = FRESH
+    this.results.delete(row)
+    rows.release(row)
   }
 
   private endTransaction(): void {
@@ -341,35 +408,42 @@ export class ClaimTable implements TaskStore {
   }
 
   /**
-   * A chunk: topic, partition, time of the first claim; then for each claim its id, offset and time as differences, duplicates, and result.
+   * A chunk: topic and partition; then for each claim its id, offset and time as differences, duplicates, and result.
    */
-  private writeClaims(source: SourceTime, claims: readonly Claim[], write: ChangeWriter): void {
+  private writeClaims(source: SourceTime, claims: readonly number[], write: ChangeWriter): void {
+    const { rows } = this
     let chunk: Chunk | undefined
+    let into: number[] = []
     let pos = 0
     let offset = 0
     let time = 0
-    for (const claim of claims) {
+    for (const row of claims) {
       if (chunk !== undefined && pos >= CHUNK_BYTES) {
         write(this.keyOf(chunk.number), this.scratch.subarray(0, pos))
         chunk = undefined
       }
+      const claimTime = rows.time[row] as number
+      const claimOffset = rows.offset[row] as number
       if (chunk === undefined) {
-        chunk = new Chunk(this.nextChunk++, source, claim.time)
+        into = []
+        chunk = new Chunk(this.nextChunk++, source, claimTime, into)
         this.writing.push(chunk)
         pos = this.writeText(0, source.topic)
         pos = writeVarint(this.scratch, pos, source.partition)
         offset = 0
         time = 0
       }
-      chunk.claims.push(claim)
-      if (claim.time > chunk.newest) chunk.newest = claim.time
-      pos = this.writeText(pos, claim.id)
-      pos = writeVarlong(this.scratch, pos, claim.offset - offset)
-      pos = writeVarlong(this.scratch, pos, claim.time - time)
-      pos = writeVarint(this.scratch, pos, claim.duplicates)
-      if (claim.result === undefined) pos = writeVarint(this.scratch, pos, -1)
-      else pos = this.writeText(pos, claim.result)
-      ;({ offset, time } = claim)
+      into.push(row)
+      if (claimTime > chunk.newest) chunk.newest = claimTime
+      pos = this.writeText(pos, this.index.idOf(row))
+      pos = writeVarlong(this.scratch, pos, claimOffset - offset)
+      pos = writeVarlong(this.scratch, pos, claimTime - time)
+      pos = writeVarint(this.scratch, pos, rows.duplicates[row] as number)
+      const result = this.results.size === 0 ? undefined : this.results.get(row)
+      if (result === undefined) pos = writeVarint(this.scratch, pos, -1)
+      else pos = this.writeText(pos, result)
+      offset = claimOffset
+      time = claimTime
     }
     if (chunk !== undefined) write(this.keyOf(chunk.number), this.scratch.subarray(0, pos))
   }
@@ -407,13 +481,14 @@ export class ClaimTable implements TaskStore {
       return length < 0 ? undefined : value.toString('utf8', pos, (pos += length))
     }
     const int = (read: (bytes: Uint8Array, at: number) => number): number => {
-      const number = read(value, pos)
+      const found = read(value, pos)
       pos = cursor.pos
-      return number
+      return found
     }
     const topic = text() ?? ''
     const source = this.sourceTime(topic, int(readVarint))
-    const chunk = new Chunk(number, source, Number.NEGATIVE_INFINITY)
+    const claims: number[] = []
+    const chunk = new Chunk(number, source, Number.NEGATIVE_INFINITY, claims)
     let offset = 0
     let time = 0
     while (pos < value.length) {
@@ -422,27 +497,29 @@ export class ClaimTable implements TaskStore {
       time += int(readVarlong)
       const duplicates = int(readVarint)
       const result = text()
-      const claim = this.loadClaim(id, source, offset, time)
-      claim.duplicates = duplicates
-      claim.result = result
-      claim.chunk = chunk
-      chunk.claims.push(claim)
+      const row = this.loadClaim(id, source, offset, time)
+      this.rows.duplicates[row] = duplicates
+      if (result === undefined) this.results.delete(row)
+      else this.results.set(row, result)
+      claims.push(row)
       if (time > chunk.newest) chunk.newest = time
     }
     if (pos !== value.length) throw new MillraceError('CORRUPT_STATE', `a chunk of claims ends at byte ${pos} of ${value.length}`)
-    source.chunks.set(number, chunk)
+    chunk.claims = Int32Array.from(claims)
+    this.assign(chunk)
   }
 
   /** The claim as loaded before, if this is its amendment. */
-  private loadClaim(id: string, source: SourceTime, offset: number, time: number): Claim {
-    const newest = this.claims.get(id)
-    for (let claim = newest; claim !== undefined; claim = claim.older) {
-      if (claim.from === source && claim.offset === offset && claim.time === time) return claim
+  private loadClaim(id: string, source: SourceTime, offset: number, time: number): number {
+    const { rows } = this
+    const newest = this.index.find(id)
+    for (let row = newest; row >= 0; row = rows.older[row] as number) {
+      if (rows.source[row] === source.index && rows.offset[row] === offset && rows.time[row] === time) return row
     }
-    const claim = new Claim(id, source, offset, time, 0, newest)
-    this.claims.set(id, claim)
+    const row = rows.add(source.index, offset, time, 0, newest)
+    this.index.put(id, row)
     this.live++
-    return claim
+    return row
   }
 
   private keyOf(number: number): Buffer {
