@@ -22,6 +22,8 @@ export class BoundedLog implements LogClient {
     private readonly topic: string,
     /** By partition: the offset behind the last record. */
     private readonly ends: readonly number[],
+    /** Told of the offsets that were looked up. */
+    private readonly onCommitted: (offsets: readonly PartitionOffset[]) => void,
   ) {}
 
   reader(options: ReaderOptions): LogReader {
@@ -52,8 +54,10 @@ export class BoundedLog implements LogClient {
   offsets(partitions: readonly TopicPartition[], at: OffsetAt): Promise<readonly number[]> {
     return this.log.offsets(partitions, at)
   }
-  committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]> {
-    return this.log.committedOffsets(group, partitions)
+  async committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]> {
+    const stored = await this.log.committedOffsets(group, partitions)
+    this.onCommitted(partitions.map(({ topic, partition }, i) => ({ topic, partition, offset: stored[i] ?? -1 })).filter(({ topic }) => topic === this.topic))
+    return stored
   }
 }
 

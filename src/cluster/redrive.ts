@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { LogClient, TopicInfo } from '../log/port.js'
+import type { LogClient, PartitionOffset, TopicInfo } from '../log/port.js'
 import { MillraceError } from '../record/error.js'
 import { outcomeName, sendBack } from '../operators/send-back.js'
 import { withTransaction } from '../operators/with-transaction.js'
@@ -248,7 +248,7 @@ class Redrive {
     try {
       await log.connect()
       // Ends what an earlier run left open, so that what is read here is how it ended.
-      const producer = dryRun ? undefined : log.producer({ transactionalId: `${this.settings.group}-${INSTANCE}`, transactionTimeoutMs: 10_000, compression: 'none', trace: undefined })
+      const producer = dryRun ? undefined : log.producer({ transactionalId: `${this.settings.group}-${INSTANCE}`, transactionTimeoutMs: 10_000, compression: 'none', trace: this.host.trace })
       await producer?.init()
       survey = await this.look(log)
       const targets = Object.keys(survey.chosen.byTarget)
@@ -328,7 +328,12 @@ class Redrive {
     const { rate, onProgress } = this.settings
     const total = chosen.total()
     const open = new Map([...range.ends.entries()].filter(([partition, end]) => (range.starts[partition] as number) < end))
-    const openLog = async (): Promise<LogClient> => new BoundedLog(await this.host.openLog(), range.topic, range.ends)
+    const reached = (offsets: readonly PartitionOffset[]): void => {
+      for (const { partition, offset } of offsets) if (offset >= (open.get(partition) ?? Number.POSITIVE_INFINITY)) open.delete(partition)
+      if (open.size === 0) this.finish()
+    }
+    // Looked up whenever the group is joined: where another run has taken over and is done, there is nothing left to commit.
+    const openLog = async (): Promise<LogClient> => new BoundedLog(await this.host.openLog(), range.topic, range.ends, reached)
     const commits = new PartitionSource(this.source.settings, { ...this.host, openLog }).pipe(
       withTransaction((letters) => letters.pipe(sendBack({ ...this.rules, targets: Object.keys(chosen.byTarget), rate })), {
         // Targets exist, so only the changelog can be missing.
@@ -340,10 +345,17 @@ class Redrive {
     const onCommit = ({ offsets, meters }: Commit): void => {
       for (const [name, count] of Object.entries(meters)) done.add(name, count)
       onProgress?.({ phase: 'sending', read, sent: done.total('send'), parked: done.total('park'), chosen: total })
-      for (const { partition, offset } of offsets) if (offset >= (open.get(partition) ?? Number.POSITIVE_INFINITY)) open.delete(partition)
-      if (open.size === 0) this.finish()
+      reached(offsets)
     }
     await new Promise<void>((complete, error) => commits.subscribe({ next: onCommit, complete, error }))
+    const count = done.total()
+    if (open.size === 0 && count < total) {
+      throw new MillraceError(
+        'INSTANCE_FENCED',
+        `redrive: this run sent or parked ${count} of ${total}. Another redrive of group '${this.settings.group}' took over meanwhile, or retention deleted some: start it again for what is left`,
+        { retryable: true },
+      )
+    }
     return open.size === 0
   }
 
