@@ -47,7 +47,7 @@ export type { ErrorPolicy, SourceOptions, StartFrom, TransactionOptions } from '
 export type { Commit, TaskCommit } from './runtime/commit.js'
 export type { RecordCounts } from './runtime/accounting.js'
 
-export { record, type NewRecord, type Origin, type RawRecord, type RecordPatch, type StreamRecord } from './record/record.js'
+export { deliveryAttempt, record, type NewRecord, type Origin, type RawRecord, type RecordPatch, type StreamRecord } from './record/record.js'
 export { FailedRecord, isFailed } from './record/failed-record.js'
 export { readFailure, type Failure, type FailureHeaders } from './record/failure-headers.js'
 export { bytes, json, string, type Serde } from './record/serde.js'

@@ -3,11 +3,11 @@ import { z } from 'zod'
 import type { Duration } from '../record/duration.js'
 import { MillraceError } from '../record/error.js'
 import { FailedRecord } from '../record/failed-record.js'
-import { failureOf, shortened, type FailureHeaders } from '../record/failure-headers.js'
-import type { LogRecord, RawRecord } from '../record/record.js'
-import { hopHeaders, type Hop, type HopRecord } from '../record/retry-headers.js'
+import { failureOf, shortened, type Failure, type FailureHeaders } from '../record/failure-headers.js'
+import type { LogRecord, RawRecord, Retries } from '../record/record.js'
+import { hopHeaders, type HopRecord } from '../record/retry-headers.js'
 import { Mark, mark } from '../runtime/accounting.js'
-import { activeSlice, type SliceContext } from '../runtime/context.js'
+import { activeSlice, type Meter, type SliceContext } from '../runtime/context.js'
 import { errorMatch, type ErrorMatch } from '../runtime/error-match.js'
 import { operate } from '../runtime/operate.js'
 import { duration, parseOptions, storeName } from '../runtime/options.js'
@@ -86,26 +86,34 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
   const subscribe = (source: Observable<R>): Observable<R> =>
     new Observable<R>((target) => {
       const slice = activeSlice(what)
-      const topics = new Map(slice.inputs.flatMap((input) => all.map((tier) => [`${input} ${tier.delay}`, tierTopic(input, slice.group, name, tier)] as const)))
-      const outputs = slice.outputs(what, [...topics.values()])
+      const topicOf = (input: string, tier: Tier): string => tierTopic(input, slice.group, name, tier)
+      const outputs = slice.outputs(
+        what,
+        slice.inputs.flatMap((input) => all.map((tier) => topicOf(input, tier))),
+      )
+      const meters = new Map(all.map((tier) => [tier.delay, new TierMeters(slice, `${prefix}.${tier.delay}`)]))
       for (const tier of all) {
+        const meter = meters.get(tier.delay) as TierMeters
         for (const input of slice.inputs) {
-          const inlet = tierInlet(topics.get(`${input} ${tier.delay}`) as string, tier, headers)
-          slice.inlet(what, inlet, (record) => {
-            countLateness(slice, `${prefix}.${tier.delay}`, record)
+          slice.inlet(what, tierInlet(topicOf(input, tier), tier), (record) => {
+            meter.took(record, slice.clock.now())
             slice.reenter(record)
           })
         }
       }
+      /** By input, in the order of the delays. */
+      const written = new Map(slice.inputs.map((input) => [input, tiers.map((tier) => outputs.get(topicOf(input, tier)) as TopicOutput)]))
 
-      const write = (record: HopRecord, tier: Tier, hop: Hop): void => {
-        const output = outputs.get(topics.get(`${record.source.topic} ${tier.delay}`) as string) as TopicOutput
-        const { key, value } = record
-        let failure = hop.failure
-        let section = hopHeaders(record, hop, headers)
-        for (let excess = output.excessBytes(key, value, section); excess > 0 && failure.message !== ''; excess = output.excessBytes(key, value, section)) {
+      const write = (record: HopRecord, index: number, retries: Retries, told?: Failure): void => {
+        const { key, value, timestamp, offset, source } = record
+        const { topic, partition } = source
+        const { attempt, tries, due, behind, firstError, firstMessage } = retries
+        const output = (written.get(topic) as TopicOutput[])[index] as TopicOutput
+        const hop = { attempt, tries, due, behind, firstError, firstMessage, topic, partition, offset, timestamp }
+        let section = hopHeaders(record, hop, told, headers)
+        for (let failure = told, excess = output.excessBytes(key, value, section); excess > 0 && failure !== undefined && failure.message !== ''; excess = output.excessBytes(key, value, section)) {
           failure = shortened(failure, excess)
-          section = hopHeaders(record, { ...hop, failure, firstMessage: '' }, headers)
+          section = hopHeaders(record, { ...hop, firstMessage: '' }, failure, headers)
         }
         output.appendWhole(record, slice.partition, key, value, section, slice.clock.now())
         mark(record, Mark.failed)
@@ -116,7 +124,7 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
           ? undefined
           : new RetryOrder(slice.store(what, store), (record, behind, { tier, due }) => {
               slice.meter(`${prefix}.parked`).count++
-              write(record as HopRecord, tiers[Math.min(tier, tiers.length - 1)] as Tier, waitingHop(record as HopRecord, behind, due))
+              write(record as HopRecord, Math.min(tier, tiers.length - 1), waiting(record as HopRecord, behind, due))
             })
 
       const pass = (failed: FailedRecord): void => {
@@ -139,17 +147,19 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
         const tier = tiers[index]
         if (tier === undefined || !(untried || retries(failed))) return false
         const due = slice.clock.now() + (untried ? 0 : tier.delayMs)
-        const failure = { ...failureOf(failed, 0), attempts: failed.attempts + (before?.tries ?? 0) }
+        const tries = failed.attempts + (before?.tries ?? 0)
+        const failure = { ...failureOf(failed, 0), attempts: tries }
         const known = before !== undefined && before.firstError !== ''
         const { firstError, firstMessage } = known ? before : { firstError: failure.error, firstMessage: failure.message }
         try {
-          write(raw, tier, untried ? waitingHop(raw, -1, due) : { attempt: attempt + 1, due, firstError, firstMessage, behind: -1, failure })
+          if (untried) write(raw, index, waiting(raw, -1, due))
+          else write(raw, index, { attempt: attempt + 1, tries, due, firstError, firstMessage, behind: -1 }, failure)
         } catch (error) {
           // As it does not fit, whoever handles the failure next may have room.
           if (error instanceof MillraceError && error.code === 'RECORD_TOO_LARGE' && !untried) return false
           throw error
         }
-        slice.meter(`${prefix}.${tier.delay}.sent`).count++
+        ;(meters.get(tier.delay) as TierMeters).sent()
         order?.leaves(raw, index, due)
         return true
       }
@@ -170,19 +180,36 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
   return Object.defineProperty(subscribe, 'name', { value: what })
 }
 
-/** What a record has in its headers that waits behind another. */
-function waitingHop({ origin, timestamp, source }: HopRecord, behind: number, due: number): Hop {
+/** How a record goes on that waits behind another: as it was. */
+function waiting({ source }: HopRecord, behind: number, due: number): Retries {
   const { attempt = 1, tries = 0, firstError = '', firstMessage = '' } = source.retries ?? {}
-  const failure = { origin, timestamp, step: '', error: '', code: 'KEY_IN_RETRY', message: '', stack: '', attempts: tries }
-  return { attempt, due, firstError, firstMessage, behind, failure }
+  return { attempt, tries, due, behind, firstError, firstMessage }
 }
 
-function countLateness(slice: SliceContext, name: string, record: RawRecord): void {
-  const due = (record as LogRecord<unknown, unknown>).source.retries?.due
-  if (due === undefined) return
-  const late = slice.clock.now() - due
-  slice.meter(`${name}.taken`).count++
-  slice.meter(`${name}.lateMs`).count += late
-  const max = slice.meter(`${name}.maxLateMs`)
-  max.count = Math.max(max.count, late)
+/** What goes through one tier in a transaction. */
+class TierMeters {
+  private readonly meters: { [name in 'sent' | 'taken' | 'lateMs' | 'maxLateMs']?: Meter } = {}
+
+  constructor(
+    private readonly slice: SliceContext,
+    private readonly name: string,
+  ) {}
+
+  sent(): void {
+    this.meter('sent').count++
+  }
+
+  took(record: RawRecord, now: number): void {
+    const due = (record as LogRecord<unknown, unknown>).source.retries?.due
+    if (due === undefined) return
+    const max = this.meter('maxLateMs')
+    this.meter('taken').count++
+    this.meter('lateMs').count += now - due
+    if (now - due > max.count) max.count = now - due
+  }
+
+  /** Made when first needed: a transaction without hops has none. */
+  private meter(kind: 'sent' | 'taken' | 'lateMs' | 'maxLateMs'): Meter {
+    return (this.meters[kind] ??= this.slice.meter(`${this.name}.${kind}`))
+  }
 }

@@ -70,36 +70,71 @@ export function replaceHeaders(bytes: Buffer, start: number, names: ReadonlySet<
   return encodeEntries([...entries, ...toEntries(added)])
 }
 
-/**
- * Cuts a header section before the last header of a name: what stands before it, as a section of its own and byte for byte, and the rest
- * as a map. Undefined where there is no such header.
- */
-export function splitHeaders(bytes: Buffer, start: number, name: string): { readonly front: Buffer; readonly rest: Headers } | undefined {
-  const wanted = Buffer.from(name, 'utf8')
-  const count = readVarint(bytes, start)
-  const first = cursor.pos
-  let before = -1
-  let cut = first
-  let pos = first
-  for (let i = 0; i < count; i++) {
-    const at = pos
-    const nameLength = readVarint(bytes, pos)
-    const nameAt = cursor.pos
-    const valueLength = readVarint(bytes, nameAt + nameLength)
-    pos = cursor.pos + Math.max(0, valueLength)
-    if (nameLength !== wanted.length || bytes.compare(wanted, 0, nameLength, nameAt, nameAt + nameLength) !== 0) continue
-    before = i
-    cut = at
-  }
-  if (before < 0) return undefined
-  return { front: section(before, bytes.subarray(first, cut)), rest: readHeaders(section(count - before, bytes.subarray(cut, pos)), 0) }
+/** Where a header stands in a section. */
+export interface HeaderPlace {
+  /** How many headers stand before it, and where the first of all and it itself begin. */
+  readonly before: number
+  readonly first: number
+  readonly at: number
+  readonly value: number
+  readonly end: number
 }
 
-/** A header section of so many headers, which are there as bytes. */
-function section(count: number, headers: Buffer): Buffer {
-  const out = Buffer.allocUnsafe(varintSize(count) + headers.length)
-  headers.copy(out, writeVarint(out, 0, count))
+/** The last header of a name in the section that begins at `start`; undefined where there is none, or its value is null. */
+export function findHeader(bytes: Buffer, start: number, name: Buffer): HeaderPlace | undefined {
+  const count = readVarint(bytes, start)
+  const first = cursor.pos
+  let [before, at, value, end] = [0, -1, 0, -1]
+  for (let i = 0, pos = first; i < count; i++) {
+    const began = pos
+    const nameLength = readVarint(bytes, pos)
+    const nameAt = cursor.pos
+    const length = readVarint(bytes, nameAt + nameLength)
+    const valueAt = cursor.pos
+    pos = valueAt + Math.max(0, length)
+    if (nameLength !== name.length || bytes.compare(name, 0, nameLength, nameAt, nameAt + nameLength) !== 0) continue
+    ;[before, at, value, end] = [i, began, valueAt, length < 0 ? -1 : pos]
+  }
+  return end < 0 ? undefined : { before, first, at, value, end }
+}
+
+/** The record body from `start` up to where its headers begin, and of these what stands before a place. */
+export function cutHeaders(bytes: Buffer, start: number, headersStart: number, { before, first, at }: HeaderPlace): Buffer {
+  const out = Buffer.allocUnsafe(headersStart - start + varintSize(before) + at - first)
+  const pos = writeVarint(out, bytes.copy(out, 0, start, headersStart), before)
+  bytes.copy(out, pos, first, at)
   return out
+}
+
+/** Headers as they stand in a section, a character a byte: one text is written much quicker than twenty small buffers. */
+export function headerText(name: string, value: string | Buffer): string {
+  const piece = typeof value !== 'string' ? value.toString('latin1') : isAscii(value) ? value : Buffer.from(value, 'utf8').toString('latin1')
+  return lengthText(name.length) + name + lengthText(piece.length) + piece
+}
+
+/** The header section from `start` to `end`, as it is, with so many headers put behind, as `headerText` makes them. */
+export function appendHeaders(bytes: Buffer, start: number, end: number, added: number, text: string): Buffer {
+  const count = readVarint(bytes, start)
+  const first = cursor.pos
+  const out = Buffer.allocUnsafe(varintSize(count + added) + end - first + text.length)
+  let pos = writeVarint(out, 0, count + added)
+  pos += bytes.copy(out, pos, first, end)
+  out.write(text, pos, 'latin1')
+  return out
+}
+
+/** A length as it stands in a section, a character a byte. */
+function lengthText(length: number): string {
+  if (length < 0x40) return String.fromCharCode(length * 2)
+  let raw = length * 2
+  let text = ''
+  for (; raw >= 0x80; raw = Math.floor(raw / 0x80)) text += String.fromCharCode((raw & 0x7f) | 0x80)
+  return text + String.fromCharCode(raw)
+}
+
+function isAscii(text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) >= 0x80) return false
+  return true
 }
 
 function encodeEntries(entries: readonly Entry[]): Buffer {

@@ -174,6 +174,16 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
   }
 }
 
+/**
+ * Which attempt a record is on: 1 as it is first read, 2 when it first comes back from a retry topic, and so on.
+ *
+ * @example
+ * attempt((order) => charge(order.value, { lastChance: deliveryAttempt(order) === 4 }))
+ */
+export function deliveryAttempt(record: StreamRecord<unknown, unknown>): number {
+  return record instanceof LogRecord ? ((record as LogRecord<unknown, unknown>).source.retries?.attempt ?? 1) : 1
+}
+
 const NOT_IN_A_LOG = Buffer.alloc(0)
 
 export interface NewRecord<K, V> {

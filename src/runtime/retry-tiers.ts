@@ -1,4 +1,3 @@
-import type { FailureHeaders } from '../record/failure-headers.js'
 import { MillraceError } from '../record/error.js'
 import { originalOf, readHop, type HopRecord, type ReadHop } from '../record/retry-headers.js'
 import type { InletSpec } from './context.js'
@@ -38,11 +37,11 @@ export function tierTopic(topic: string, group: string, name: string | undefined
 }
 
 /** How a retry topic is made, held, and read as what its records were made from. */
-export function tierInlet(topic: string, { delayMs }: Tier, headers: FailureHeaders): InletSpec {
+export function tierInlet(topic: string, { delayMs }: Tier): InletSpec {
   let last: { readonly record: unknown; readonly read: ReadHop | undefined } = { record: undefined, read: undefined }
   // Asked for twice in a row, first when it is due.
   const read = (record: HopRecord): ReadHop | undefined => {
-    if (last.record !== record) last = { record, read: readHop(record, headers) }
+    if (last.record !== record) last = { record, read: readHop(record) }
     return last.read
   }
   return {
