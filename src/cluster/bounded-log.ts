@@ -15,19 +15,26 @@ import type {
   TopicPartition,
 } from '../log/port.js'
 
+/** The part of a topic that is to be read. */
+export interface Part {
+  readonly topic: string
+  /** By partition: the offset behind the last record. */
+  readonly ends: readonly number[]
+  /** Whether anything from one offset to before another is wanted; where not, it is stepped over. */
+  readonly wanted: (partition: number, start: number, end: number) => boolean
+}
+
 /** A log of which one topic ends where it is told to, whatever is written behind that. */
 export class BoundedLog implements LogClient {
   constructor(
     private readonly log: LogClient,
-    private readonly topic: string,
-    /** By partition: the offset behind the last record. */
-    private readonly ends: readonly number[],
+    private readonly part: Part,
     /** Told of the offsets that were looked up. */
     private readonly onCommitted: (offsets: readonly PartitionOffset[]) => void,
   ) {}
 
   reader(options: ReaderOptions): LogReader {
-    return new BoundedReader(this.log.reader(options), ({ topic, partition }) => (topic === this.topic ? this.ends[partition] : undefined) ?? Number.POSITIVE_INFINITY)
+    return new BoundedReader(this.log.reader(options), this.part)
   }
 
   connect(): Promise<LogCapabilities> {
@@ -56,7 +63,7 @@ export class BoundedLog implements LogClient {
   }
   async committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]> {
     const stored = await this.log.committedOffsets(group, partitions)
-    this.onCommitted(partitions.map(({ topic, partition }, i) => ({ topic, partition, offset: stored[i] ?? -1 })).filter(({ topic }) => topic === this.topic))
+    this.onCommitted(partitions.map(({ topic, partition }, i) => ({ topic, partition, offset: stored[i] ?? -1 })).filter(({ topic }) => topic === this.part.topic))
     return stored
   }
 }
@@ -67,7 +74,7 @@ class BoundedReader implements LogReader {
 
   constructor(
     private readonly reader: LogReader,
-    private readonly endOf: (at: TopicPartition) => number,
+    private readonly part: Part,
   ) {}
 
   assign(positions: readonly PartitionOffset[]): void {
@@ -81,14 +88,16 @@ class BoundedReader implements LogReader {
     const fetched = this.reader.take(topic, partition)
     if (fetched === undefined) return undefined
     const end = this.endOf({ topic, partition })
-    if (fetched.nextOffset < end) {
-      this.positions[i] = { topic, partition, offset: fetched.nextOffset }
-      return fetched
+    const { fromOffset } = fetched
+    const nextOffset = Math.min(fetched.nextOffset, end)
+    if (nextOffset < end) this.positions[i] = { topic, partition, offset: nextOffset }
+    else {
+      // What was fetched behind the end would keep its room for ever.
+      this.positions.splice(i, 1)
+      this.reader.assign(this.positions)
     }
-    // What was fetched behind the end would keep its room for ever.
-    this.positions.splice(i, 1)
-    this.reader.assign(this.positions)
-    return { batch: fetched.batch !== undefined && fetched.batch.baseOffset < end ? fetched.batch : undefined, fromOffset: fetched.fromOffset, nextOffset: end }
+    const wanted = topic !== this.part.topic || this.part.wanted(partition, fromOffset, nextOffset)
+    return { batch: wanted ? fetched.batch : undefined, fromOffset, nextOffset }
   }
 
   end(topic: string, partition: number): number | undefined {
@@ -100,5 +109,9 @@ class BoundedReader implements LogReader {
 
   close(): void {
     this.reader.close()
+  }
+
+  private endOf({ topic, partition }: TopicPartition): number {
+    return (topic === this.part.topic ? this.part.ends[partition] : undefined) ?? Number.POSITIVE_INFINITY
   }
 }

@@ -135,6 +135,8 @@ type Settings = z.output<typeof schema>
 /** One process at a time: a second one takes the place of the first, and a restart goes on at once. */
 const INSTANCE = 'redrive'
 const SESSION_MS = 10_000
+/** Sent in one transaction where there is a rate: short ones keep it even. */
+const SLICE_SECONDS = 0.2
 const PROGRESS_EVERY = 1_000
 
 /**
@@ -188,6 +190,8 @@ export async function redriveWith(cluster: Cluster, options: RedriveOptions, tra
 interface Survey {
   /** What is to be read. */
   readonly range: Range
+  /** The offsets of those chosen, by partition. */
+  readonly offsets: readonly RedrivenStore[]
   readonly complete: boolean
   readonly read: number
   readonly skipped: number
@@ -277,6 +281,7 @@ class Redrive {
     const chosen = new Outcomes()
     const counts = { left: 0, unaddressed: 0 }
     let [read, skipped, picked] = [0, 0, 0]
+    const offsets = whole.ends.map(() => REDRIVEN.create())
     const firsts = new Map<number, number>()
     const nexts = [...whole.starts]
     const progress = (): void => onProgress?.({ phase: 'looking', read, sent: 0, parked: 0, chosen: picked })
@@ -294,13 +299,16 @@ class Redrive {
         continue
       }
       chosen.add(outcomeName(fate))
+      const picks = offsets[partition] as RedrivenStore
+      picks.add(offset)
+      picks.commit()
       if (!firsts.has(partition)) firsts.set(partition, offset)
       if (++picked === limit) break
     }
     progress()
     const ends = picked === limit ? nexts : whole.ends
     const starts = ends.map((end, partition) => firsts.get(partition) ?? end)
-    return { range: { topic: from, starts, ends }, complete: !this.signal.aborted, read, skipped, ...counts, chosen }
+    return { range: { topic: from, starts, ends }, offsets, complete: !this.signal.aborted, read, skipped, ...counts, chosen }
   }
 
   /** What earlier runs have dealt with, by partition. */
@@ -324,7 +332,7 @@ class Redrive {
   }
 
   /** The pipeline. True if it came to the end. */
-  private async send({ range, chosen, read }: Survey, done: Outcomes, transaction: TransactionOptions): Promise<boolean> {
+  private async send({ range, offsets: picks, chosen, read }: Survey, done: Outcomes, transaction: TransactionOptions): Promise<boolean> {
     const { rate, onProgress } = this.settings
     const total = chosen.total()
     const open = new Map([...range.ends.entries()].filter(([partition, end]) => (range.starts[partition] as number) < end))
@@ -332,13 +340,14 @@ class Redrive {
       for (const { partition, offset } of offsets) if (offset >= (open.get(partition) ?? Number.POSITIVE_INFINITY)) open.delete(partition)
       if (open.size === 0) this.finish()
     }
+    const part = { topic: range.topic, ends: range.ends, wanted: (partition: number, start: number, end: number) => picks[partition]?.hasAny(start, end) === true }
     // Looked up whenever the group is joined: where another run has taken over and is done, there is nothing left to commit.
-    const openLog = async (): Promise<LogClient> => new BoundedLog(await this.host.openLog(), range.topic, range.ends, reached)
+    const openLog = async (): Promise<LogClient> => new BoundedLog(await this.host.openLog(), part, reached)
     const commits = new PartitionSource(this.source.settings, { ...this.host, openLog }).pipe(
       withTransaction((letters) => letters.pipe(sendBack({ ...this.rules, targets: Object.keys(chosen.byTarget), rate })), {
         // Targets exist, so only the changelog can be missing.
         provision: true,
-        ...(rate === undefined ? {} : { maxRecords: Math.max(1, Math.ceil(rate)) }),
+        ...(rate === undefined ? {} : { maxRecords: Math.ceil(rate * SLICE_SECONDS) }),
         ...transaction,
       }),
     )

@@ -17,6 +17,15 @@ export class RedrivenStore implements TaskStore {
     return (((this.blocks.get(Math.floor(offset / BLOCK))?.[at >> 3] ?? 0) >> (at & 7)) & 1) === 1
   }
 
+  /** Whether it has one from `start` on and before `end`. */
+  hasAny(start: number, end: number): boolean {
+    for (let block = Math.floor(start / BLOCK); block * BLOCK < end; block++) {
+      if (!this.blocks.has(block)) continue
+      for (let offset = Math.max(start, block * BLOCK); offset < Math.min(end, (block + 1) * BLOCK); offset++) if (this.has(offset)) return true
+    }
+    return false
+  }
+
   add(offset: number): void {
     if (this.has(offset)) return
     this.flip(offset)

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { attempt, deadLetter, embedded, redrive, silentLogger, toTopic, type Cluster, type FailureHeaders, type RawRecord, type RedriveOptions } from '../../src/index.js'
-import { createEmbeddedBroker, type EmbeddedBroker } from '../../src/testing/index.js'
+import { attempt, deadLetter, embedded, redrive, silentLogger, toTopic, type Cluster, type FailureHeaders, type RawRecord, type RedriveOptions, type RedriveProgress } from '../../src/index.js'
+import { redriveWith } from '../../src/cluster/redrive.js'
+import { VirtualClock, createEmbeddedBroker, type EmbeddedBroker, type Fault } from '../../src/testing/index.js'
 import { LETTER_TIME as T0, letter } from '../support/letters.js'
 import { ANY_TIME, POISON, readAll } from '../support/poison.js'
 import { until } from '../support/until.js'
@@ -113,5 +114,127 @@ describe('redrive', () => {
     expect(parked.map(({ value }) => String(value)).sort()).toEqual(Array.from({ length: 20 }, (_, i) => String(i)).sort())
     for (const { headers } of parked) expect([String(headers['millrace.redriven']), String(headers['millrace.message'])]).toEqual(['2', 'still'])
     expect(await values(cluster, 'in')).toHaveLength(60)
+  })
+
+  it('letters that tell nothing of where they came from, or came from the same topic, stay until one says where to', async () => {
+    await cluster.produce({ topic: 'dead', records: [{ key: 'k', value: 'plain', partition: 2, headers: { h: ['1', '2'] } }, letter('round', { topic: 'dead' }), letter('a')] })
+    expect(await run()).toMatchObject({ sent: 1, unaddressed: 2, complete: true })
+    expect(await run({ to: 'other' })).toMatchObject({ sent: 2, skipped: 1, unaddressed: 0 })
+    const plain = (await readAll(cluster, 'other')).find(({ value }) => String(value) === 'plain')
+    expect(Object.entries(plain?.headers ?? {}).map(([name, value]) => [name, String(value as Buffer)])).toEqual([['h', '1,2'], ['millrace.redriven', '1']])
+  })
+
+  it('goes by the key where the partition is not there any more, and into that of the letter without a key', async () => {
+    await cluster.produce({ topic: 'other', records: [{ key: 'k-a', value: 'by key' }] })
+    const [byKey] = await readAll(cluster, 'other')
+    await cluster.produce({ topic: 'dead', records: [letter('a', { topic: 'other', partition: 7 }), { ...letter('b', { into: 1 }), key: null }] })
+    expect(await run({ to: 'other' })).toMatchObject({ sent: 2 })
+    const sent = (await readAll(cluster, 'other')).filter(({ headers }) => 'millrace.redriven' in headers)
+    expect(Object.fromEntries(sent.map(({ value, origin }) => [String(value), origin.partition]))).toEqual({ a: byKey?.origin.partition, b: 1 })
+  })
+
+  it('a limit takes the first so many, the next run the next', async () => {
+    await cluster.produce({ topic: 'dead', records: Array.from({ length: 25 }, (_, i) => letter(String(i).padStart(2, '0'), { into: i % 3, error: i % 5 === 0 ? 'Other' : 'Timeout' })) })
+    const sent: number[] = []
+    for (let i = 0; i < 4; i++) sent.push((await run({ limit: 8, filter: { error: 'Timeout' } })).sent)
+    expect(sent).toEqual([8, 8, 4, 0])
+    expect((await values(cluster, 'in')).map(Number)).toEqual(Array.from({ length: 25 }, (_, i) => i).filter((i) => i % 5 !== 0))
+    expect(await run()).toMatchObject({ sent: 5, skipped: 20 })
+  })
+
+  it('sends no more than the rate allows, by the clock of the cluster', async () => {
+    const clock = new VirtualClock(T0)
+    const broker = createEmbeddedBroker({ clock })
+    const paced = embedded({ broker, clock, logger: silentLogger })
+    const setUp = (async () => {
+      await paced.createTopics(['in', 'dead'].map((topic) => ({ topic, partitions: 3, config: ANY_TIME })))
+      await paced.produce({ topic: 'dead', records: Array.from({ length: 200 }, (_, i) => letter(String(i), { into: i % 3, error: i % 2 === 0 ? 'A' : 'B' })) })
+    })()
+    await clock.advance('1s')
+    await setUp
+    let last: RedriveProgress | undefined
+    const result = redrive(paced, { from: 'dead', filter: { error: 'A' }, rate: 10, onProgress: (progress) => (last = progress) })
+    // The first transaction begins once the group is joined.
+    while ((last?.sent ?? 0) === 0) await clock.advance('100ms')
+    const sent: number[] = []
+    for (let second = 0; second < 4; second++) {
+      const before = last?.sent ?? 0
+      await clock.advance('2s')
+      sent.push((last?.sent ?? 0) - before)
+    }
+    // Two in a transaction, so that what is seen of them may lag by that much.
+    for (const count of sent) expect(Math.abs(count - 20)).toBeLessThanOrEqual(2)
+    expect(sent.reduce((a, b) => a + b)).toBeLessThanOrEqual(82)
+    await clock.advance('30s')
+    expect(await result).toMatchObject({ sent: 100, left: 100 })
+    await paced.close()
+  })
+
+  const faults: Readonly<Record<string, Fault[]>> = {
+    'the answer to a commit lost, which took effect': [{ at: 'end', reaction: 'indeterminate', tookEffect: true, after: 2, times: 2 }],
+    'the answer to a commit lost, which did not': [{ at: 'end', reaction: 'indeterminate', tookEffect: false, after: 2, times: 2 }],
+    'a write refused': [{ at: 'produce', reaction: 'abort', after: 1, times: 3 }],
+    'the producer fenced': [{ at: 'offsets', reaction: 'reinit', after: 2, times: 2 }],
+    'the member lost': [{ at: 'offsets', reaction: 'lost', after: 3 }],
+    'a rebalance': [{ at: 'heartbeat', reaction: 'rejoin' }, { at: 'offsets', reaction: 'rejoin', after: 2 }],
+  }
+  for (const [what, injected] of Object.entries(faults)) {
+    it(`each record once: ${what}`, async () => {
+      await cluster.produce({ topic: 'dead', records: Array.from({ length: 60 }, (_, i) => letter(String(i), { into: i % 3, partition: i % 4, error: i % 2 === 0 ? 'A' : 'B' })) })
+      const armed = injected.map((fault) => broker.faults.inject(fault))
+      const even = await redriveWith(cluster, { from: 'dead', filter: { error: 'A' } }, { every: 5, maxRecords: 10, retryDelay: 1 })
+      const rest = await redriveWith(cluster, { from: 'dead' }, { every: 5, maxRecords: 10, retryDelay: 1 })
+      expect(armed.some(({ hits }) => hits > 0)).toBe(true)
+      expect([even, rest]).toMatchObject([{ sent: 30, left: 30, skipped: 0 }, { sent: 30, skipped: 30 }])
+      expect(await values(cluster, 'in')).toEqual(Array.from({ length: 60 }, (_, i) => String(i)).sort())
+    })
+  }
+
+  it('a topic that was made anew is not taken for the one that was redriven', async () => {
+    await cluster.produce({ topic: 'dead', records: Array.from({ length: 9 }, (_, i) => letter(String(i))) })
+    await run()
+    await cluster.deleteTopics(['dead'])
+    await cluster.createTopics([{ topic: 'dead', partitions: 3 }])
+    await cluster.produce({ topic: 'dead', records: [letter('new')] })
+    await expect(run()).rejects.toMatchObject({ code: 'STATE_MISMATCH', message: expect.stringMatching(/'dead' was made anew.*partition 0 ends at 1, and offset 8.*dead\.redrive-redriven-changelog/) as string })
+    expect(await run({ group: 'another' })).toMatchObject({ sent: 1 })
+  })
+
+  it('a record that the target refuses ends it, named; what was sent till then is not sent again', async () => {
+    await cluster.createTopics([{ topic: 'small', config: { 'max.message.bytes': '500' } }])
+    await cluster.produce({ topic: 'dead', records: ['a', 'b', 'x'.repeat(600), 'c'].map((value) => letter(value, { topic: 'small' })) })
+    const refused = await redriveWith(cluster, { from: 'dead' }, { retries: 0 }).catch((error: unknown) => error)
+    expect(refused).toMatchObject({ code: 'RECORD_FAILED', origin: { topic: 'dead', partition: 0, offset: 2 }, cause: { code: 'RECORD_TOO_LARGE' } })
+    expect(await values(cluster, 'small')).toEqual(['a', 'b'])
+    expect(await run({ filter: { key: 'k-c' } })).toMatchObject({ sent: 1, skipped: 2, left: 1 })
+    expect(await values(cluster, 'small')).toEqual(['a', 'b', 'c'])
+  })
+
+  it('tells how far it is, and ends in order with the cluster', async () => {
+    await cluster.produce({ topic: 'dead', records: Array.from({ length: 500 }, (_, i) => letter(String(i))) })
+    const seen: RedriveProgress[] = []
+    let closed: Promise<void> | undefined
+    const result = await run({
+      rate: 500,
+      onProgress(progress) {
+        seen.push(progress)
+        if (progress.sent > 0) closed ??= cluster.close()
+      },
+    })
+    await closed
+    expect(seen[0]).toEqual({ phase: 'looking', read: 500, sent: 0, parked: 0, chosen: 500 })
+    expect(seen.slice(1).every(({ phase, chosen, sent }, i, all) => phase === 'sending' && chosen === 500 && sent > (all[i - 1]?.sent ?? 0))).toBe(true)
+    expect(result).toMatchObject({ complete: false, sent: seen.at(-1)?.sent })
+    cluster = embedded({ broker, logger: silentLogger })
+    expect(await values(cluster, 'in')).toHaveLength(result.sent)
+    expect(await run()).toMatchObject({ complete: true, sent: 500 - result.sent })
+  })
+
+  it('refuses wrong options by name', async () => {
+    const wrong = { from: 'dead', form: 1, to: 'dead', filter: { after: 'noon', error: 7, keys: [] }, rate: -1, limit: 0.5, maxRedrives: 0, parked: 'a b', signal: {} } as unknown as RedriveOptions
+    const { message } = (await redrive(cluster, wrong).catch((error: unknown) => error)) as Error
+    for (const name of ["'form'", "'keys'", 'filter.after', 'filter.error', 'rate', 'limit', 'maxRedrives', 'parked', 'signal']) expect(message).toContain(name)
+    await expect(run({ to: 'dead' })).rejects.toMatchObject({ code: 'INVALID_OPTIONS', message: expect.stringMatching(/to: is the dead-letter topic itself/) as string })
+    await expect(run({ from: 'nowhere' })).rejects.toMatchObject({ code: 'MISSING_TOPIC', message: expect.stringMatching(/'nowhere'/) as string })
   })
 })
