@@ -3,9 +3,9 @@ import { z } from 'zod'
 import { record as newRecord, type LogRecord, type StreamRecord } from '../record/record.js'
 import { Mark, mark } from '../runtime/accounting.js'
 import { activeSlice } from '../runtime/context.js'
-import { grouping } from '../runtime/grouping.js'
+import { grouping, groupingFields, saysPartitioned, type ByFunction, type ByRecordKey } from '../runtime/grouping.js'
 import { operate } from '../runtime/operate.js'
-import { functionOption, objectWith, parseOptions, storeName } from '../runtime/options.js'
+import { objectWith, parseOptions, storeName } from '../runtime/options.js'
 import type { Aggregator } from '../state/aggregator.js'
 import { bytesOfKey } from '../state/key.js'
 import { memoryStore } from '../state/memory-store.js'
@@ -19,32 +19,15 @@ interface AggregateBase {
   readonly name?: string
 }
 
-interface ByRecordKey {
-  readonly key?: never
-  readonly partitioned?: never
-}
-
-interface ByFunction<R> {
-  /** What to group by instead of the record's key. */
-  readonly key: (record: NoInfer<R>) => string
-  /** Says that all records of one such key are in one partition. Where they are not, use `repartition` and leave `key` out. */
-  readonly partitioned: true
-}
-
 export type AggregateOptions<R extends AnyRecord> = AggregateBase & (ByRecordKey | ByFunction<R>)
 
 const schema = z
   .strictObject({
     emit: z.enum(['updates', 'each']).default('updates'),
     name: storeName.default('aggregate'),
-    key: functionOption<(record: AnyRecord) => string>('a function from the record to text').optional(),
-    partitioned: z.literal(true).optional(),
+    ...groupingFields,
   })
-  .refine((options) => (options.key === undefined) === (options.partitioned === undefined), {
-    path: ['key'],
-    message:
-      'groups by something else than the record key, so records of one group may be in several partitions: put repartition({ ... }) before it and leave key out, or, if they are in one anyway, say so with partitioned: true',
-  })
+  .refine(...saysPartitioned('groups by something else than the record key, so records of one group may be in several partitions'))
 const aggregatorSchema = objectWith<Aggregator<AnyRecord, unknown, unknown>>(['add', 'result'], 'an aggregator such as count()')
 
 /**

@@ -4,25 +4,12 @@ import { MillraceError, errorMessage } from '../record/error.js'
 import type { StreamRecord } from '../record/record.js'
 import type { DeepReadonly, KeyOf } from '../record/types.js'
 import { activeSlice } from '../runtime/context.js'
-import { grouping } from '../runtime/grouping.js'
+import { grouping, groupingFields, saysPartitioned, type ByFunction, type ByRecordKey } from '../runtime/grouping.js'
 import { operate } from '../runtime/operate.js'
 import { functionOption, parseOptions } from '../runtime/options.js'
 import { Table } from '../sources/table.js'
 
 type AnyRecord = StreamRecord<unknown, unknown>
-
-/** Without `key`, by the record's own. */
-interface ByRecordKey {
-  readonly key?: never
-  readonly partitioned?: never
-}
-
-interface ByFunction<R> {
-  /** What to look up instead of the record's key. */
-  readonly key: (record: NoInfer<R>) => string
-  /** Says that the inputs are partitioned by this key, as the table is. Where they are not, use `repartition` and leave `key` out. */
-  readonly partitioned: true
-}
 
 interface Inner<R, T, V> {
   /** 'inner' (default): records without a value in the table are dropped. 'left': they are joined with undefined. */
@@ -42,14 +29,9 @@ const schema = z
   .strictObject({
     kind: z.enum(['inner', 'left']).default('inner'),
     join: functionOption<(record: AnyRecord, row: unknown) => unknown>('a function of the record and the value of the table'),
-    key: functionOption<(record: AnyRecord) => string>('a function from the record to text').optional(),
-    partitioned: z.literal(true).optional(),
+    ...groupingFields,
   })
-  .refine((options) => (options.key === undefined) === (options.partitioned === undefined), {
-    path: ['key'],
-    message:
-      'looks up something else than the record key, whose row may be in another partition than the record: put repartition({ ... }) before the join and leave key out, or, if the inputs are partitioned by it anyway, say so with partitioned: true',
-  })
+  .refine(...saysPartitioned('looks up something else than the record key, whose row may be in another partition than the record'))
 
 /**
  * Joins each record with the value that its key has in a table at that moment.

@@ -6,7 +6,7 @@ import { nameOfWindows, type Window, type Windows } from '../record/windows.js'
 import { Mark, mark } from '../runtime/accounting.js'
 import { activeSlice } from '../runtime/context.js'
 import { eventTime } from '../runtime/event-time.js'
-import { grouping } from '../runtime/grouping.js'
+import { grouping, groupingFields, saysPartitioned, type ByFunction, type ByRecordKey } from '../runtime/grouping.js'
 import { operate } from '../runtime/operate.js'
 import { duration, functionOption, objectWith, parseOptions, positiveDuration, storeName } from '../runtime/options.js'
 import { withSideOutput, type SideOutput } from '../runtime/side-output.js'
@@ -53,19 +53,6 @@ interface WindowBase<R extends AnyRecord, A, Out> {
   readonly name?: string
 }
 
-/** Without `key`, by the record's own. */
-interface ByRecordKey {
-  readonly key?: never
-  readonly partitioned?: never
-}
-
-interface ByFunction<R> {
-  /** What to group by instead of the record's key. */
-  readonly key: (record: NoInfer<R>) => string
-  /** Says that all records of one such key are in one partition. Where they are not, use `repartition` and leave `key` out. */
-  readonly partitioned: true
-}
-
 export type WindowOptions<R extends AnyRecord, A, Out> = WindowBase<R, A, Out> & (ByRecordKey | ByFunction<R>)
 
 const schema = z
@@ -77,14 +64,9 @@ const schema = z
     late: functionOption<SideOutput<LateRecord<AnyRecord>>>('a function from the observable of late records to another').optional(),
     closeWhenIdle: positiveDuration.optional(),
     name: storeName.default('window'),
-    key: functionOption<(record: AnyRecord) => string>('a function from the record to text').optional(),
-    partitioned: z.literal(true).optional(),
+    ...groupingFields,
   })
-  .refine((options) => (options.key === undefined) === (options.partitioned === undefined), {
-    path: ['key'],
-    message:
-      'groups by something else than the record key, so records of one group may be in several partitions: put repartition({ ... }) before the window and leave key out, or, if they are in one anyway, say so with partitioned: true',
-  })
+  .refine(...saysPartitioned('groups by something else than the record key, so records of one group may be in several partitions'))
 
 /**
  * Aggregates the records of each key by windows of event time.

@@ -1,8 +1,41 @@
+import { z } from 'zod'
 import { MillraceError } from '../record/error.js'
 import type { LogRecord, StreamRecord } from '../record/record.js'
 import { keptKeyOf, keyOfBytes, keyOfText, rawKeyOf, type KeyText } from '../state/key.js'
+import { functionOption } from './options.js'
 
 type AnyRecord = StreamRecord<unknown, unknown>
+
+/** Without `key`, by the record's own. */
+export interface ByRecordKey {
+  readonly key?: never
+  readonly partitioned?: never
+}
+
+/** By something else, which the inputs have to be partitioned by. */
+export interface ByFunction<R> {
+  /** What to go by instead of the record's key. */
+  readonly key: (record: NoInfer<R>) => string
+  /** Says that all records of one such key are in one partition. Where they are not, use `repartition` and leave `key` out. */
+  readonly partitioned: true
+}
+
+/** The fields of both in a schema, to be refined by `saysPartitioned`. */
+export const groupingFields = {
+  key: functionOption<(record: AnyRecord) => string>('a function from the record to text').optional(),
+  partitioned: z.literal(true).optional(),
+}
+
+/** Refinement of a schema with `groupingFields`: `key` and `partitioned` come together. `doing` says what goes wrong without. */
+export function saysPartitioned(doing: string): [(options: { readonly key?: unknown; readonly partitioned?: true | undefined }) => boolean, { path: string[]; message: string }] {
+  return [
+    (options) => (options.key === undefined) === (options.partitioned === undefined),
+    {
+      path: ['key'],
+      message: `${doing}: put repartition({ ... }) before it and leave key out, or, if all records of such a key are in one partition anyway, say so with partitioned: true`,
+    },
+  ]
+}
 
 /**
  * What records are grouped by: their own key, or what a function gives.
