@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { attempt, deadLetter, embedded, redrive, silentLogger, toTopic, type Cluster, type FailureHeaders, type RawRecord, type RedriveOptions, type RedriveProgress } from '../../src/index.js'
+import { attempt, deadLetter, embedded, redrive, retryTopic, silentLogger, toTopic, type Cluster, type FailureHeaders, type RawRecord, type RecordStream, type RedriveOptions, type RedriveProgress } from '../../src/index.js'
 import { redriveWith } from '../../src/cluster/redrive.js'
 import { VirtualClock, createEmbeddedBroker, type EmbeddedBroker, type Fault } from '../../src/testing/index.js'
 import { LETTER_TIME as T0, letter } from '../support/letters.js'
@@ -114,6 +114,16 @@ describe('redrive', () => {
     expect(parked.map(({ value }) => String(value)).sort()).toEqual(Array.from({ length: 20 }, (_, i) => String(i)).sort())
     for (const { headers } of parked) expect([String(headers['millrace.redriven']), String(headers['millrace.message'])]).toEqual(['2', 'still'])
     expect(await values(cluster, 'in')).toHaveLength(60)
+  })
+
+  it('what went through retry topics comes back to the topic it was first read from', async () => {
+    await cluster.produce({ topic: 'in', records: [{ key: 'k', value: 'x', partition: 3, headers: { h: '1' } }] })
+    const project = (all: RecordStream) =>
+      all.pipe(attempt(() => Promise.reject(new Error('no'))), retryTopic({ delays: [1, 1] }), deadLetter({ topic: 'dead' }), toTopic({ topic: 'other' }))
+    await runUntil(cluster, { group: 'g', topics: ['in'], records: 3, options: { provision: true } }, project)
+    expect(await run()).toMatchObject({ sent: 1, byTarget: { in: 1 } })
+    const [before, after] = (await readAll(cluster, 'in')).map(bytesOf)
+    expect(after).toEqual({ ...before, headers: [...(before?.headers ?? []), ['millrace.redriven', Buffer.from('1')]] })
   })
 
   it('letters that tell nothing of where they came from, or came from the same topic, stay until one says where to', async () => {
