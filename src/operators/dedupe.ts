@@ -6,14 +6,18 @@ import { FailedRecord } from '../record/failed-record.js'
 import type { LogRecord, Origin } from '../record/record.js'
 import type { Good } from '../record/types.js'
 import { Mark, mark } from '../runtime/accounting.js'
-import { ClaimQueue } from '../runtime/claim-queue.js'
-import { ClaimSession } from '../runtime/claim-session.js'
+import { ClaimQueue, type ClaimQueueTarget } from '../runtime/claim-queue.js'
+import { ClaimSession, type ClaimSettings } from '../runtime/claim-session.js'
 import { activeSlice, type SliceContext } from '../runtime/context.js'
 import { isIdRule, ruleOfFunction, type IdRule } from '../runtime/id-rule.js'
 import { resultKeepers, type KeepResult } from '../runtime/kept-results.js'
 import { operate, type Step } from '../runtime/operate.js'
 import { functionOption, objectWith, parseOptions, positiveDuration, positiveInteger, storeName } from '../runtime/options.js'
+import { OwnedQueue } from '../runtime/owned-queue.js'
+import { OwnedSession, type OwnedSettings } from '../runtime/owned-session.js'
 import { withSideOutput, type SideOutput } from '../runtime/side-output.js'
+import { loadBloomFilters } from '../state/bloom-filter.js'
+import { bloomTable } from '../state/bloom-table.js'
 import { CLAIM_STORE_METHODS, type ClaimStore } from '../state/claim-store.js'
 import { claimTable } from '../state/claim-table.js'
 import { TaskClaims } from '../state/task-claims.js'
@@ -27,6 +31,19 @@ export interface Duplicate<R> {
     /** When it passed, in milliseconds since the epoch. */
     readonly at: number
   }
+}
+
+/** A filter that knows which ids are surely new, so that they pass without waiting for the store. */
+export interface BloomOptions {
+  /** How many different ids come within the time, over all partitions: the filters are sized by it. More cost memory, not records. */
+  readonly expected: number
+  /** How many new ids are looked up all the same. Default 0.01, one in a hundred; that costs time and never a record. */
+  readonly errorRate?: number
+  /**
+   * Says that all records of one id come in one partition of this source, and that nobody else claims ids under the store's prefix. Without it a filter would know nothing of what
+   * others claim, and its 'surely new' would be wrong.
+   */
+  readonly exclusive: true
 }
 
 export interface DedupeOptions<R> {
@@ -57,6 +74,8 @@ export interface DedupeOptions<R> {
    * and it must exceed the session timeout; shorter frees the ids of a group that is gone sooner.
    */
   readonly takeOverAfter?: Duration
+  /** Redis: a Bloom filter before the look-up, where it may stand. Default: none. */
+  readonly bloom?: BloomOptions
   /** Names the state and its changelog, '<group>-<name>-changelog'; must stay the same. Default 'dedupe'; needed where a pipeline has two. */
   readonly name?: string
 }
@@ -81,6 +100,16 @@ const schema = z
     maxIds: positiveInteger.max(50_000_000).optional(),
     waitAtMost: positiveDuration.optional(),
     takeOverAfter: positiveDuration.optional(),
+    bloom: z
+      .strictObject({
+        expected: positiveInteger,
+        errorRate: z.number().gt(0).lt(1).default(0.01),
+        exclusive: z.literal(true, {
+          message:
+            "a filter knows only what its own task has seen, so 'surely new' is wrong for ids that other partitions, pipelines or services claim too. If all records of one id come in one partition of this source and nobody else uses the prefix, say exclusive: true; else leave bloom out",
+        }),
+      })
+      .optional(),
     name: storeName.default('dedupe'),
   })
   .superRefine((options, { addIssue }) => {
@@ -88,7 +117,11 @@ const schema = z
       for (const name of names) if (options[name] !== undefined) addIssue({ code: 'custom', path: [name], message })
     }
     if (isShared(options.store)) refuse(['partitioned', 'maxIds'], ofTask)
-    else refuse(['waitAtMost', 'takeOverAfter'], ofShared)
+    else refuse(['waitAtMost', 'takeOverAfter', 'bloom'], ofShared)
+    if (options.bloom !== undefined) {
+      refuse(['waitAtMost', 'takeOverAfter'], 'is for ids that others claim too, and with bloom nobody does: leave it out')
+      if (isShared(options.store) && options.store.owned === undefined) addIssue({ code: 'custom', path: ['bloom'], message: `the store '${options.store.name}' has no part for ids that one task owns (owned), which a filter needs` })
+    }
   })
 
 /**
@@ -111,10 +144,11 @@ const schema = z
  * )
  */
 export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
-  const { by, within, store, partitioned, onDuplicate, onMissing, maxIds = 10_000_000, waitAtMost = 5_000, takeOverAfter = 120_000, name } = parseOptions(schema, options, 'dedupe')
+  const { by, within, store, partitioned, onDuplicate, onMissing, maxIds = 10_000_000, waitAtMost = 5_000, takeOverAfter = 120_000, bloom, name } = parseOptions(schema, options, 'dedupe')
   const what = `dedupe '${name}'`
   const rule = isIdRule(by) ? by : ruleOfFunction(by)
   const table = claimTable(name, { withinMs: within, maxIds })
+  if (bloom !== undefined) loadBloomFilters()
   const settings = isShared(store) ? { what, store, withinMs: within, waitMs: waitAtMost, takeOverMs: takeOverAfter } : undefined
 
   /** The id, or undefined for a record that passes without one. */
@@ -159,34 +193,56 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
       }
     }
 
-    const shared = (slice: SliceContext, target: Subscriber<R>, claiming: NonNullable<typeof settings>): Step<R> => {
-      const session = slice.shared(what, () => new ClaimSession(claiming, slice.clock, slice.logger))
-      slice.join(session)
-      takeResults(slice, target, (id, _, result) => session.keepResult(id, result))
-      const queue = new ClaimQueue<R>(what, session, slice, {
-        pass: (item) => target.next(item),
-        duplicate(item, id, first) {
-          mark(item as unknown as LogRecord<unknown, unknown>, Mark.duplicate)
-          if (onDuplicate !== undefined) put({ record: item as Good<R>, id, first })
-        },
-        fail: (error) => target.error(error),
-        done: () => target.complete(),
-      })
+    /** What both kinds of queues do with records. */
+    const ends = (target: Subscriber<R>): ClaimQueueTarget<R> => ({
+      pass: (item) => target.next(item),
+      duplicate(item, id, first) {
+        mark(item as unknown as LogRecord<unknown, unknown>, Mark.duplicate)
+        if (onDuplicate !== undefined) put({ record: item as Good<R>, id, first })
+      },
+      fail: (error) => target.error(error),
+      done: () => target.complete(),
+    })
+
+    const through = (queue: Queue<R>, target: Subscriber<R>): Step<R> => {
       target.add(() => queue.close())
       return {
         next(item) {
           const record = item as unknown as LogRecord<unknown, unknown>
           const id = item instanceof FailedRecord ? undefined : idOf(record)
           if (id === undefined) queue.pass(item)
-          else queue.add(item, id, record)
+          else if (record.offset >= 0) queue.add(item, id, record)
+          else throw withoutOrigin(what)
         },
         complete: () => queue.end(),
       }
     }
 
+    const shared = (slice: SliceContext, target: Subscriber<R>, claiming: ClaimSettings): Step<R> => {
+      const session = slice.shared(what, () => new ClaimSession(claiming, slice.clock, slice.logger))
+      slice.join(session)
+      takeResults(slice, target, (id, _, result) => session.keepResult(id, result))
+      return through(new ClaimQueue<R>(session, slice, ends(target)), target)
+    }
+
+    const behindFilter = (slice: SliceContext, target: Subscriber<R>, owning: OwnedSettings, filters: NonNullable<typeof bloom>): Step<R> => {
+      const { expected, errorRate } = filters
+      const seen = slice.store(what, bloomTable(name, { withinMs: within, expected: Math.ceil(expected / slice.tasks), errorRate }))
+      if (slice.mode === 'plan') return { next() {} }
+      const session = slice.shared(what, () => new OwnedSession(owning, slice.clock, slice.logger))
+      slice.join(session)
+      if (seen.overfull && !seen.told) {
+        seen.told = true
+        slice.logger.warn({ partition: slice.partition, expected }, `${what}: more ids come within the time than expected; further filters are put beside the first, which costs memory and time. Raise bloom.expected`)
+      }
+      takeResults(slice, target, (id, _, result) => session.keepResult(id, result))
+      return through(new OwnedQueue<R>(session, seen, within, slice, ends(target)), target)
+    }
+
     return operate<R, R>(what, (target) => {
       const slice = activeSlice(what)
       if (settings === undefined) return inTask(slice, target)
+      if (bloom !== undefined) return behindFilter(slice, target, settings as ClaimSettings & OwnedSettings, bloom)
       // Planning claims nothing.
       return slice.mode === 'plan' ? { next() {} } : shared(slice, target, settings)
     })
@@ -195,6 +251,20 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
 
 function isShared(store: 'task' | TaskClaims | ClaimStore): store is ClaimStore {
   return store !== 'task' && !(store instanceof TaskClaims)
+}
+
+interface Queue<R> {
+  pass(item: R): void
+  add(item: R, id: string, record: LogRecord<unknown, unknown>): void
+  end(): void
+  close(): void
+}
+
+function withoutOrigin(what: string): MillraceError {
+  return new MillraceError(
+    'INVALID_OPTIONS',
+    `${what}: a record that was not read from a topic (made by an operator before it) cannot be told from its own replay in a shared store. Put dedupe before that operator, or use the task's own store`,
+  )
 }
 
 function notPartitioned(what: string, rule: IdRule): string {

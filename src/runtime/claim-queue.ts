@@ -1,4 +1,3 @@
-import { MillraceError } from '../record/error.js'
 import type { LogRecord } from '../record/record.js'
 import type { ClaimRequest } from '../state/claim-store.js'
 import type { ClaimSession, First, SessionId } from './claim-session.js'
@@ -36,10 +35,10 @@ export class ClaimQueue<R> {
   private scheduled = false
   private ended = false
   private over = false
+  private counted = false
   private readonly forget: () => void
 
   constructor(
-    private readonly what: string,
     private readonly session: ClaimSession,
     private readonly slice: SliceContext,
     private readonly target: ClaimQueueTarget<R>,
@@ -50,19 +49,13 @@ export class ClaimQueue<R> {
   /** What has no id to claim, in its place. */
   pass(item: R): void {
     if (this.items.length === 0) this.target.pass(item)
-    else this.items.push(new Item(item, '', undefined, false))
+    else this.push(new Item(item, '', undefined, false))
   }
 
   add(item: R, id: string, record: LogRecord<unknown, unknown>): void {
-    if (record.offset < 0) {
-      throw new MillraceError(
-        'INVALID_OPTIONS',
-        `${this.what}: a record that was not read from a topic (made by an operator before it) cannot be told from its own replay in a shared store. Put dedupe before that operator, or use the task's own store`,
-      )
-    }
     const known = this.session.known(id)
     const one = new Item(item, id, known ?? this.session.enter(id, record.origin), known === undefined)
-    this.items.push(one)
+    this.push(one)
     if (!one.asks) {
       if (this.items.length === 1) this.drain()
       return
@@ -88,6 +81,20 @@ export class ClaimQueue<R> {
   close(): void {
     this.over = true
     this.forget()
+    this.countWait()
+  }
+
+  private push(one: Item<R>): void {
+    this.items.push(one)
+    this.countWait()
+  }
+
+  /** It may be another slice's question that is waited for: the watchdog is not to take this one for stuck. */
+  private countWait(): void {
+    const waits = this.items.length > 0 && !this.over
+    if (waits === this.counted) return
+    this.counted = waits
+    this.slice.waits.bounded += waits ? 1 : -1
   }
 
   private send(): void {
@@ -126,6 +133,7 @@ export class ClaimQueue<R> {
         }
         if (this.over || this.slice.closed) return
       }
+      this.countWait()
       if (!this.ended || this.items.length > 0) return
       this.close()
       this.target.done()

@@ -7,6 +7,7 @@ import type { Logger } from '../record/logger.js'
 import type { Origin } from '../record/record.js'
 import { sameOrigin, type ClaimNote, type ClaimRequest, type ClaimStore, type HeldClaim, type TransactionEnd } from '../state/claim-store.js'
 import type { Participant, SliceContext } from './context.js'
+import { StoreCalls } from './store-calls.js'
 
 export interface ClaimSettings {
   /** The operator, for messages. */
@@ -37,10 +38,6 @@ export class SessionId {
 /** Between two looks at a claim that is waited for, in milliseconds. */
 const FIRST_LOOK_MS = 15
 const MAX_LOOK_MS = 250
-const FIRST_RETRY_MS = 50
-const MAX_RETRY_MS = 5_000
-/** Without an answer for so long the store is taken to hang, which may last: a stop or a rebalance then does not wait for it. */
-const HANGS_AFTER_MS = 1_000
 /** Ends of others' transactions, and those of ours that did not commit. */
 const MAX_KNOWN = 10_000
 
@@ -70,14 +67,16 @@ export class ClaimSession implements Participant {
   /** Those before are not remembered any more. */
   private firstKnown = 0
   private readonly ends = new Map<string, TransactionEnd>()
-  private telling: Promise<void> = Promise.resolve()
+  private readonly calls: StoreCalls
   private readonly listeners = new Set<() => void>()
 
   constructor(
     private readonly settings: ClaimSettings,
     private readonly clock: Clock,
     private readonly logger: Logger,
-  ) {}
+  ) {
+    this.calls = new StoreCalls(settings.what, settings.store.name, settings.withinMs, clock, logger)
+  }
 
   /** What the open transaction knows of an id. */
   known(id: string): SessionId | undefined {
@@ -122,7 +121,7 @@ export class ClaimSession implements Participant {
     let giveUpAt: number | undefined
     for (let pause = FIRST_LOOK_MS; ; pause = Math.min(MAX_LOOK_MS, pause * 2)) {
       const asked = open
-      const holders = await this.ask(slice, () => store.claim(asked.map(({ request }) => request), terms))
+      const holders = await this.calls.ask(slice, () => store.claim(asked.map(({ request }) => request), terms))
       // Its transaction is over: nothing more may be claimed in its name.
       if (slice.closed) return firsts
       const met: Open[] = []
@@ -153,7 +152,7 @@ export class ClaimSession implements Participant {
       const now = this.clock.now()
       giveUpAt ??= now + waitMs
       if (now >= giveUpAt) throw this.stillPending(waiting)
-      await this.waiting(slice, () => sleep(this.clock, Math.min(pause, (giveUpAt as number) - now)))
+      await this.calls.wait(slice, () => sleep(this.clock, Math.min(pause, (giveUpAt as number) - now)))
     }
   }
 
@@ -173,8 +172,8 @@ export class ClaimSession implements Participant {
     const { transaction, notes } = this
     const used = this.ids.size > 0
     this.next()
-    if (used) void this.tell(() => store.end(transaction, 'committed', withinMs))
-    if (notes.size > 0) void this.tell(() => store.note([...notes.values()]))
+    if (used) void this.calls.tell(() => store.end(transaction, 'committed', withinMs))
+    if (notes.size > 0) void this.calls.tell(() => store.note([...notes.values()]))
   }
 
   aborted(certain: boolean): Promise<void> {
@@ -184,7 +183,7 @@ export class ClaimSession implements Participant {
     if (used) this.notCommitted.set(transaction, certain ? 'aborted' : 'unknown')
     this.forgetOld()
     this.next()
-    return used && certain ? this.tell(() => store.end(transaction, 'aborted', withinMs)) : Promise.resolve()
+    return used && certain ? this.calls.tell(() => store.end(transaction, 'aborted', withinMs)) : Promise.resolve()
   }
 
   private get transaction(): string {
@@ -239,7 +238,7 @@ export class ClaimSession implements Participant {
   private async learnEnds(claims: readonly HeldClaim[], slice: SliceContext): Promise<void> {
     const asked = [...new Set(claims.map(({ transaction }) => transaction))].filter((transaction) => this.endOf(transaction) === undefined)
     if (asked.length === 0) return
-    const ends = await this.ask(slice, () => this.settings.store.ends(asked))
+    const ends = await this.calls.ask(slice, () => this.settings.store.ends(asked))
     asked.forEach((transaction, i) => {
       const end = ends[i]
       if (end !== undefined) this.ends.set(transaction, end)
@@ -258,7 +257,7 @@ export class ClaimSession implements Participant {
       groups.set(group, partitions.set(nameOf(group, origin), { topic: origin.topic, partition: origin.partition }))
     }
     const known = new Map<string, number>()
-    await this.waiting(slice, () =>
+    await this.calls.wait(slice, () =>
       Promise.all(
         [...groups].map(async ([group, partitions]) => {
           try {
@@ -283,66 +282,6 @@ export class ClaimSession implements Participant {
       `${this.settings.what}: record ${nameOfOrigin(request.origin)} waited ${this.settings.waitMs} ms for ${topic}/${partition}/${offset} of group '${holder.group}', which has claimed the same id and not committed; its slice is run again later`,
       { origin: request.origin, retryable: true },
     )
-  }
-
-  /** Calls the store until it answers. */
-  private async ask<T>(slice: SliceContext, call: () => Promise<T>): Promise<T> {
-    const { waits } = slice
-    waits.bounded++
-    let hanging = false
-    const hangs = (why: string): void => {
-      if (hanging) return
-      hanging = true
-      waits.bounded--
-      waits.outside++
-      this.logger.warn({ store: this.settings.store.name, partition: slice.partition, why }, `${this.settings.what} waits for its store; nothing more is taken in meanwhile`)
-    }
-    const cancel = this.clock.after(HANGS_AFTER_MS, () => hangs(`no answer for ${HANGS_AFTER_MS} ms`))
-    try {
-      const answer = await this.untilDone(call, () => slice.closed, (error) => hangs(errorMessage(error)))
-      slice.progress()
-      return answer
-    } finally {
-      cancel()
-      if (hanging) waits.outside--
-      else waits.bounded--
-    }
-  }
-
-  private async waiting<T>(slice: SliceContext, wait: () => Promise<T>): Promise<T> {
-    slice.waits.bounded++
-    try {
-      return await wait()
-    } finally {
-      slice.waits.bounded--
-    }
-  }
-
-  private async untilDone<T>(call: () => Promise<T>, over: () => boolean, onError: (error: unknown) => void): Promise<T> {
-    for (let pause = FIRST_RETRY_MS; ; pause = Math.min(MAX_RETRY_MS, pause * 2)) {
-      try {
-        return await call()
-      } catch (error) {
-        if (over() || (error instanceof MillraceError && !error.retryable)) throw error
-        onError(error)
-        await sleep(this.clock, pause)
-      }
-    }
-  }
-
-  /** In the order of the calls. Others can do without it: where it stays unknown, the committed offsets decide. */
-  private tell(call: () => Promise<void>): Promise<void> {
-    const { what, store, withinMs } = this.settings
-    const told = this.telling.then(async () => {
-      const until = this.clock.now() + withinMs
-      try {
-        await this.untilDone(call, () => this.clock.now() >= until, (error) => this.logger.debug({ store: store.name, error: errorMessage(error) }, `${what} tries again`))
-      } catch (error) {
-        this.logger.warn({ store: store.name, error: errorMessage(error) }, `${what} could not tell its store how a transaction ended`)
-      }
-    })
-    this.telling = told
-    return told
   }
 
   private forgetOld(): void {

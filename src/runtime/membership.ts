@@ -133,10 +133,10 @@ export class Membership {
     this.enter('lost')
   }
 
-  /** Asks the coordinator now instead of at the next beat. */
-  async probe(): Promise<void> {
+  /** Asks the coordinator now instead of at the next beat. True if it answered that this is still a member, so that nobody else has had its tasks. */
+  async probe(): Promise<boolean> {
     this.cancelHeartbeat()
-    await this.beat()
+    return this.beat()
   }
 
   private forgetTasks(): void {
@@ -156,15 +156,17 @@ export class Membership {
     this.cancelHeartbeat = this.options.clock.after(interval, () => void this.beat())
   }
 
-  private async beat(): Promise<void> {
+  private async beat(): Promise<boolean> {
     const member = this.member
-    if (member === undefined || this.state === 'lost' || this.state === 'fatal') return
+    if (member === undefined || this.state === 'lost' || this.state === 'fatal') return false
+    let known = true
     try {
       await this.group.heartbeat(member)
     } catch (error) {
-      if (member !== this.member) return
+      if (member !== this.member) return false
       const reaction = reactionTo(error)
       this.options.logger.debug({ error: errorMessage(error), reaction }, 'heartbeat')
+      known = reaction === 'rejoin'
       if (reaction === 'rejoin') this.enter('rebalancing')
       else if (reaction === 'lost') this.enter('lost')
       else if (reaction === 'fatal') {
@@ -174,6 +176,7 @@ export class Membership {
     }
     // Also while rebalancing: the answer renews the session until the open transaction is done.
     if (member === this.member && (this.state === 'stable' || this.state === 'rebalancing')) this.scheduleHeartbeat()
+    return known && member === this.member
   }
 }
 

@@ -416,9 +416,11 @@ export class Pipeline {
 
   /** Undoes a round and tells those outside the log. `certain`: it did not commit, and what becomes of its records is still ours to say. */
   private async giveUp(round: Round, certain = true): Promise<void> {
-    const told = round.aborted(certain && this.demand() !== 'drop')
     await this.undo(round)
-    if (told === undefined) return
+    if (!round.joined) return
+    // Who has lost its tasks may not know it yet, and has no say in what becomes of their records.
+    const ours = certain && this.demand() !== 'drop' && (await this.membership.probe())
+    const told = round.aborted(ours)
     let done = false
     void told.then(() => {
       done = true

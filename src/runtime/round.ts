@@ -107,9 +107,13 @@ export class Round {
     for (const participant of this.participants) participant.committed()
   }
 
-  /** Undefined where nobody is to be told. */
-  aborted(certain: boolean): Promise<unknown> | undefined {
-    return this.participants.size === 0 ? undefined : Promise.all([...this.participants].map((participant) => participant.aborted(certain)))
+  /** Whether somebody outside the log is to be told. */
+  get joined(): boolean {
+    return this.participants.size > 0
+  }
+
+  async aborted(certain: boolean): Promise<void> {
+    await Promise.all([...this.participants].map((participant) => participant.aborted(certain)))
   }
 
   private async takeIn(): Promise<RoundEnd | undefined> {

@@ -68,6 +68,8 @@ export interface ClaimStore {
   note(notes: readonly ClaimNote[]): Promise<void>
   /** What is known of an id; 'passed' if its transaction is known to have committed. */
   find(id: string): Promise<ProcessedId | undefined>
+  /** Set by stores that `bloom` can stand in front of. */
+  readonly owned?: OwnedIds
   /** Ends what the store has opened itself. */
   close(): Promise<void>
 }
@@ -76,4 +78,32 @@ export const CLAIM_STORE_METHODS = ['claim', 'end', 'ends', 'note', 'find', 'clo
 
 export function sameOrigin(a: Origin, b: Origin): boolean {
   return a.offset === b.offset && a.partition === b.partition && a.topic === b.topic
+}
+
+/** An id that one task alone has to do with, and the record that passed with it. */
+export interface OwnedId {
+  readonly id: string
+  readonly origin: Origin
+  /** When it passed, by the task's clock, in milliseconds since the epoch. */
+  readonly at: number
+  /** The stretch of time it belongs to: `at` divided by how long ids are remembered, rounded down. */
+  readonly section: number
+  /** The transaction that put it: no other has this name. At most 40 letters, digits, '-', '_', '.'. */
+  readonly writer: string
+  readonly duplicates: number
+  readonly result: string | undefined
+}
+
+/**
+ * Ids that nobody else claims at the same time, so that nothing has to be compared when they are written: what a store needs to have for `bloom`.
+ * They lie in sections, which are forgotten whole. `ownedIdsContract` of millrace/testing has the cases.
+ */
+export interface OwnedIds {
+  /** Writes ids, over what stands there. Their sections are kept for `keepMs` from the last call on; `withinMs`, the length of a section, is for `find`. */
+  put(ids: readonly OwnedId[], keepMs: number, withinMs: number): Promise<void>
+  /** In the order asked, from the first of the sections that has it. */
+  get(ids: readonly string[], sections: readonly number[]): Promise<readonly (OwnedId | undefined)[]>
+  /** Takes ids out again, where what this transaction put for this record still stands. */
+  remove(ids: readonly OwnedId[]): Promise<void>
+  forget(section: number): Promise<void>
 }

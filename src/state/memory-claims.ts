@@ -1,6 +1,6 @@
 import type { Origin } from '../record/record.js'
 import { systemClock, type Clock } from '../record/clock.js'
-import { sameOrigin, type ClaimNote, type ClaimRequest, type ClaimStore, type ClaimTerms, type HeldClaim, type TransactionEnd } from './claim-store.js'
+import { sameOrigin, type ClaimNote, type ClaimRequest, type ClaimStore, type ClaimTerms, type HeldClaim, type OwnedId, type OwnedIds, type TransactionEnd } from './claim-store.js'
 import type { ProcessedId } from './processed.js'
 
 interface Held {
@@ -17,7 +17,10 @@ interface Held {
 class MemoryClaims implements ClaimStore {
   readonly name = 'memory'
   private readonly held = new Map<string, Held>()
+  private readonly sections = new Map<number, Map<string, OwnedId>>()
   private readonly ended = new Map<string, { readonly how: TransactionEnd; readonly until: number }>()
+
+  private withinMs = 0
 
   constructor(private readonly clock: Clock) {}
 
@@ -58,13 +61,46 @@ class MemoryClaims implements ClaimStore {
 
   async find(id: string): Promise<ProcessedId | undefined> {
     const held = this.live(id, this.sweep())
-    if (held === undefined) return undefined
+    if (held === undefined) return this.findOwned(id)
     const { origin, at, until, duplicates, result, transaction } = held
     const end = this.ended.get(transaction)?.how
     return end === 'aborted' ? undefined : { id, state: end === 'committed' ? 'passed' : 'pending', origin, at, until, duplicates, result }
   }
 
+  readonly owned: OwnedIds = {
+    put: async (ids, _, withinMs) => {
+      this.withinMs = withinMs
+      for (const one of ids) {
+        const section = this.sections.get(one.section) ?? new Map<string, OwnedId>()
+        this.sections.set(one.section, section.set(one.id, one))
+      }
+    },
+    get: async (ids, sections) => ids.map((id) => this.ownedId(id, sections)),
+    remove: async (ids) => {
+      for (const { id, section, origin, writer } of ids) {
+        const held = this.sections.get(section)?.get(id)
+        if (held?.writer === writer && sameOrigin(held.origin, origin)) this.sections.get(section)?.delete(id)
+      }
+    },
+    forget: async (section) => void this.sections.delete(section),
+  }
+
   async close(): Promise<void> {}
+
+  private findOwned(id: string): ProcessedId | undefined {
+    const held = this.ownedId(id, [...this.sections.keys()].sort((a, b) => b - a))
+    if (held === undefined || held.at + this.withinMs <= this.clock.now()) return undefined
+    const { origin, at, duplicates, result } = held
+    return { id, state: 'passed', origin, at, until: at + this.withinMs, duplicates, result }
+  }
+
+  private ownedId(id: string, sections: readonly number[]): OwnedId | undefined {
+    for (const section of sections) {
+      const held = this.sections.get(section)?.get(id)
+      if (held !== undefined) return held
+    }
+    return undefined
+  }
 
   private live(id: string, now: number): Held | undefined {
     const held = this.held.get(id)

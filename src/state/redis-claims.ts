@@ -3,6 +3,7 @@ import type { Origin } from '../record/record.js'
 import type { ClaimNote, ClaimRequest, ClaimStore, ClaimTerms, HeldClaim, TransactionEnd } from './claim-store.js'
 import type { ProcessedId } from './processed.js'
 import { RedisConnection, type RedisClient } from './redis-client.js'
+import { RedisOwnedIds } from './redis-owned-ids.js'
 import { CLAIM, FIND, NOTE, TAKE_OVER } from './redis-scripts.js'
 
 /** In a cluster a script takes keys of one slot: ids are spread over so many. Part of the keys' names. */
@@ -18,6 +19,7 @@ interface Batch {
 /** See `redisClaims`. */
 export class RedisClaims implements ClaimStore {
   readonly name = 'Redis'
+  readonly owned: RedisOwnedIds
   private readonly connection: RedisConnection
 
   constructor(
@@ -26,6 +28,7 @@ export class RedisClaims implements ClaimStore {
     private readonly cluster: boolean,
   ) {
     this.connection = new RedisConnection(given)
+    this.owned = new RedisOwnedIds(this.connection, prefix)
   }
 
   async claim(requests: readonly ClaimRequest[], terms: ClaimTerms): Promise<readonly (HeldClaim | undefined)[]> {
@@ -77,8 +80,8 @@ export class RedisClaims implements ClaimStore {
 
   async find(id: string): Promise<ProcessedId | undefined> {
     const [value, left] = (await this.connection.run(FIND, [this.keyOf(id)], [])) as [string | null, number]
-    if (value === null || left <= 0) return undefined
     const now = Date.now()
+    if (value === null || left <= 0) return this.findOwned(id, now)
     const { origin, transaction, ageMs } = heldOf(value, left)
     const [end] = await this.ends([transaction])
     if (end === 'aborted') return undefined
@@ -93,6 +96,13 @@ export class RedisClaims implements ClaimStore {
       duplicates: line < 0 ? 0 : Number(value.slice(line + 1, space)),
       result: line < 0 || value[space + 1] !== '=' ? undefined : value.slice(space + 2),
     }
+  }
+
+  private async findOwned(id: string, now: number): Promise<ProcessedId | undefined> {
+    const found = await this.owned.find(id, now)
+    if (found === undefined || found.held.at + found.withinMs <= now) return undefined
+    const { origin, at, duplicates, result } = found.held
+    return { id, state: 'passed', origin, at, until: at + found.withinMs, duplicates, result }
   }
 
   async close(): Promise<void> {

@@ -78,3 +78,12 @@ return 0
 export const FIND = script(`
 return { redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]) }
 `)
+
+/** KEYS: one section of owned ids. ARGV, two an id: the id, and how its value must begin to be taken out. */
+export const REMOVE = script(`
+for i = 1, #ARGV, 2 do
+  local held = redis.call('HGET', KEYS[1], ARGV[i])
+  if held and string.sub(held, 1, #ARGV[i + 1]) == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
+end
+return 0
+`)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Origin } from '../record/record.js'
-import type { ClaimStore, ClaimTerms, HeldClaim } from '../state/claim-store.js'
+import type { ClaimStore, ClaimTerms, HeldClaim, OwnedId, OwnedIds } from '../state/claim-store.js'
 
 /** One thing a claim store must do; `run` rejects where it does not. */
 export interface ClaimStoreCase {
@@ -231,6 +231,106 @@ export const claimStoreContract: readonly ClaimStoreCase[] = [
       assert.deepEqual(await store.claim([], terms()), [])
       assert.deepEqual(await store.ends([]), [])
       await store.note([])
+    },
+  },
+]
+
+const HOUR = 3_600_000
+/** Sections are counted by an hour here, and begin with the present one. */
+const present = (): number => Math.floor(Date.now() / HOUR)
+
+function owned(store: ClaimStore): OwnedIds {
+  assert.ok(store.owned, 'the store has no owned ids, which only bloom needs')
+  return store.owned
+}
+
+const ownedId = (id: string, offset: number, more: Partial<OwnedId> = {}): OwnedId => ({ id, origin: origin(offset), at: Date.now(), section: present(), writer: unique(), duplicates: 0, result: undefined, ...more })
+const put = (ids: OwnedIds, ...given: OwnedId[]): Promise<void> => ids.put(given, 3 * HOUR, HOUR)
+
+/** What the `owned` part of a store promises, which `bloom` needs. */
+export const ownedIdsContract: readonly ClaimStoreCase[] = [
+  {
+    name: 'what was put is found, in the order asked, by every client',
+    async run(open) {
+      const [one, other] = [open(), open()]
+      const given = Array.from({ length: 500 }, (_, i) => ownedId(`${unique()} ${i} {ü}\n`, i, i % 2 === 0 ? { duplicates: i, result: `a result\nof ${i}` } : {}))
+      await put(owned(one), ...given)
+      const asked = given.flatMap((each, i) => (i % 5 === 0 ? [each.id, unique()] : [each.id]))
+      assert.deepEqual(
+        await owned(other).get(asked, [present(), present() - 1]),
+        asked.map((id) => given.find((each) => each.id === id)),
+      )
+    },
+  },
+  {
+    name: 'what is put again stands in place of what was there',
+    async run(open) {
+      const ids = owned(open())
+      const id = unique()
+      await put(ids, ownedId(id, 1))
+      const second = ownedId(id, 2)
+      await put(ids, second)
+      assert.deepEqual(await ids.get([id], [present()]), [second])
+    },
+  },
+  {
+    name: 'the first section that has it is the one that counts',
+    async run(open) {
+      const ids = owned(open())
+      const [both, old] = [unique(), unique()]
+      const [before, after, only] = [ownedId(both, 1, { section: present() - 1 }), ownedId(both, 2), ownedId(old, 3, { section: present() - 1 })]
+      await put(ids, before, after, only)
+      assert.deepEqual(await ids.get([both, old], [present(), present() - 1]), [after, only])
+      assert.deepEqual(await ids.get([both, old], [present() - 1, present()]), [before, only])
+      assert.deepEqual(await ids.get([both, old], [present()]), [after, undefined])
+    },
+  },
+  {
+    name: 'is taken out only where it is still what was put',
+    async run(open) {
+      const ids = owned(open())
+      const [mine, others] = [ownedId(unique(), 1), ownedId(unique(), 1)]
+      const newer = { ...others, writer: unique() }
+      await put(ids, mine, others)
+      await put(ids, newer)
+      await ids.remove([mine, others])
+      await ids.remove([mine])
+      assert.deepEqual(await ids.get([mine.id, others.id], [present()]), [undefined, newer])
+    },
+  },
+  {
+    name: 'a section is forgotten whole',
+    async run(open) {
+      const ids = owned(open())
+      // One that no other case uses.
+      const section = present() + 1_000
+      const [gone, kept] = [ownedId(unique(), 1, { section }), ownedId(unique(), 2)]
+      await put(ids, gone, kept)
+      await ids.forget(section)
+      assert.deepEqual(await ids.get([gone.id, kept.id], [section, present()]), [undefined, kept])
+    },
+  },
+  {
+    name: 'find knows of owned ids too',
+    async run(open) {
+      const store = open()
+      const given = ownedId(unique(), 7, { duplicates: 2, result: 'paid' })
+      await put(owned(store), given)
+      const { id, origin: from, at } = given
+      assert.deepEqual(await store.find(id), { id, state: 'passed', origin: from, at, until: at + HOUR, duplicates: 2, result: 'paid' })
+      const past = ownedId(unique(), 8, { at: Date.now() - HOUR - 1, section: present() - 1 })
+      await put(owned(store), past)
+      assert.equal(await store.find(past.id), undefined)
+    },
+  },
+  {
+    name: 'nothing asked of it is nothing answered',
+    async run(open) {
+      const ids = owned(open())
+      await ids.put([], HOUR, HOUR)
+      assert.deepEqual(await ids.get([], [present()]), [])
+      assert.deepEqual(await ids.get(['x'], []), [undefined])
+      await ids.remove([])
     },
   },
 ]

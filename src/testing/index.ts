@@ -4,7 +4,7 @@ export type { FeedRecord, TestTopic, TestTopics, TopicKey, TopicSerdes, TopicVal
 export { sliceOf, type SliceOptions, type SliceRecords, type SliceRun, type TypedRecordStream } from './slice-of.js'
 export { VirtualClock } from './virtual-clock.js'
 export { clockScheduler } from './clock-scheduler.js'
-export { claimStoreContract, type ClaimStoreCase } from './claim-store-contract.js'
+export { claimStoreContract, ownedIdsContract, type ClaimStoreCase } from './claim-store-contract.js'
 
 export { createEmbeddedBroker, type EmbeddedBroker, type EmbeddedBrokerOptions, type GroupSnapshot, type OpenTransaction, type StoredRecord } from '../embedded/broker.js'
 export type { FailingCall, Fault, FaultPoint, InjectedFault, SlowCall } from '../embedded/faults.js'

@@ -59,27 +59,40 @@ interface Outcome {
   readonly expected: readonly string[]
 }
 
-/** Runs the steps, then everything to its end. `shared`: ids are in all partitions and both groups; else in one partition of one group each. */
-async function run(given: readonly Step[], shared: ((clock: Clock) => ClaimStore) | undefined): Promise<Outcome> {
+interface Kind {
+  /** Default: the tasks' own. */
+  readonly store?: (clock: Clock) => ClaimStore
+  /** Ids are in all partitions and both groups; else in one partition of one group each. */
+  readonly shared: boolean
+  /** Default: where ids are not shared. */
+  readonly bloom?: boolean
+}
+
+/** Runs the steps, then everything to its end. */
+async function run(given: readonly Step[], { store: made, shared, bloom: filtered = !shared }: Kind): Promise<Outcome> {
   const kit: TestKit = await createTestKit({ topics: { a: { partitions: PARTITIONS }, b: { partitions: PARTITIONS }, out: { partitions: 1 } }, start: 1_000_000, logger: silentLogger })
-  const store = shared?.(kit.clock)
+  const store = made?.(kit.clock)
   const members = new Map<Group, { run: RunningPipeline; crash: () => Promise<void> }[]>(GROUPS.map((name) => [name, []]))
   const wanted = new Set<string>()
   const start = (name: Group): void => {
     const view = store === undefined ? undefined : viewOf(store)
-    const made = kit.run(
+    const claims = view === undefined ? {} : { store: view }
+    const waiting = shared && !filtered ? { takeOverAfter: '40s', waitAtMost: '2s' } as const : {}
+    // So few that the filter is full at once, and wrong often.
+    const bloom = view === undefined || !filtered ? {} : { bloom: { expected: 6, errorRate: 0.3, exclusive: true } } as const
+    const member = kit.run(
       kit.cluster.source({ group: name, topics: [name], sessionTimeout: '10s', rebalanceTimeout: '20s' }).pipe(
         withTransaction(
-          project((records) => records.pipe(view === undefined ? dedupe({ by: recordKey(), within: '1h' }) : dedupe({ by: header('id'), within: '1h', store: view, takeOverAfter: '40s', waitAtMost: '2s' }))),
+          project((records) => records.pipe(dedupe({ by: shared ? header('id') : recordKey(), within: '1h', ...claims, ...waiting, ...bloom }))),
           { provision: true, onError: 'skip', retries: 1, maxRecords: 5, every: 50 },
         ),
       ),
     )
     members.get(name)?.push({
-      run: made,
+      run: member,
       async crash() {
         view?.crash()
-        await made.crash()
+        await member.crash()
       },
     })
   }
@@ -90,7 +103,7 @@ async function run(given: readonly Step[], shared: ((clock: Clock) => ClaimStore
     switch (step.do) {
       case 'feed': {
         const records = step.records.map(({ id, partition, poison }) => {
-          const own = store === undefined ? `${step.group}-${partition}-${id}` : String(id)
+          const own = shared ? String(id) : `${step.group}-${partition}-${id}`
           if (!poison) wanted.add(own)
           return { key: own, value: poison ? 'poison' : own, partition, headers: { id: own } }
         })
@@ -135,11 +148,11 @@ async function run(given: readonly Step[], shared: ((clock: Clock) => ClaimStore
   return { outputs, expected: [...wanted].sort() }
 }
 
-const check = (shared: ((clock: Clock) => ClaimStore) | undefined, numRuns: number, seed?: number): Promise<fc.RunDetails<[readonly Step[]]>> =>
+const check = (kind: Kind, numRuns: number, seed?: number): Promise<fc.RunDetails<[readonly Step[]]>> =>
   Promise.resolve(
     fc.check(
       fc.asyncProperty(steps, async (given) => {
-        const { outputs, expected } = await run(given, shared)
+        const { outputs, expected } = await run(given, kind)
         expect(outputs).toEqual(expected)
       }),
       { numRuns, endOnFailure: false, ...(seed === undefined ? {} : { seed }) },
@@ -150,21 +163,29 @@ const report = (details: fc.RunDetails<[readonly Step[]]>): string => (details.f
 
 describe('exactly one of each id, whatever happens', () => {
   it('with the ids of each task', async () => {
-    const details = await check(undefined, 150)
+    const details = await check({ shared: false }, 150)
     expect(report(details)).toBe('')
   }, 120_000)
 
   it('with ids shared by partitions, members and groups', async () => {
-    const details = await check((clock) => memoryClaims({ clock }), 200)
+    const details = await check({ store: (clock) => memoryClaims({ clock }), shared: true }, 200)
     expect(report(details)).toBe('')
   }, 240_000)
 
+  it('with a filter before the ids that each task owns', async () => {
+    const details = await check({ store: (clock) => memoryClaims({ clock }), shared: false }, 150)
+    expect(report(details)).toBe('')
+  }, 120_000)
+
   it('would notice a store that marks before the commit', async () => {
-    expect((await check(marksBefore, 60)).failed).toBe(true)
+    expect((await check({ store: marksBefore, shared: true }, 60)).failed).toBe(true)
   }, 120_000)
 
   it('would notice a store that marks after the commit', async () => {
-    expect((await check(marksAfter, 60)).failed).toBe(true)
+    expect((await check({ store: marksAfter, shared: true }, 60)).failed).toBe(true)
+  }, 120_000)
+
+  it('would notice a filter before ids that others claim too', async () => {
+    expect((await check({ store: (clock) => memoryClaims({ clock }), shared: true, bloom: true }, 60)).failed).toBe(true)
   }, 120_000)
 })
-

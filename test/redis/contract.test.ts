@@ -1,9 +1,11 @@
 import { Cluster, Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { redisClaims, type ClaimStore, type MillraceError, type RedisClient } from '../../src/index.js'
-import { claimStoreContract } from '../../src/testing/index.js'
+import { claimStoreContract, ownedIdsContract } from '../../src/testing/index.js'
 import { someRedis, startRedis, type RedisServer } from '../support/redis.js'
 import { until } from '../support/until.js'
+
+const everything = [...claimStoreContract, ...ownedIdsContract]
 
 /** Opens stores that are closed together. */
 class Stores {
@@ -37,7 +39,7 @@ describe('claims in Redis, by URL', () => {
     await redis.stop()
   })
 
-  it.each(claimStoreContract)('$name', ({ run }) => run(stores.open))
+  it.each(everything)('$name', ({ run }) => run(stores.open))
 
   it('keeps ids of different prefixes apart', async () => {
     const [one, other] = ['a:', 'b:'].map((prefix) => redisClaims({ url: redis.url, prefix: `${prefix}${process.pid}` })) as [ClaimStore, ClaimStore]
@@ -70,7 +72,7 @@ describe('claims in Redis, over a client of the user, with a key prefix of its o
     await redis.stop()
   })
 
-  it.each(claimStoreContract)('$name', ({ run }) => run(stores.open))
+  it.each(everything)('$name', ({ run }) => run(stores.open))
 })
 
 describe('claims in Redis Cluster', () => {
@@ -95,7 +97,7 @@ describe('claims in Redis Cluster', () => {
     await Promise.all(nodes.map((node) => node.stop()))
   })
 
-  it.each(claimStoreContract)('$name', ({ run }) => run(stores.open))
+  it.each(everything)('$name', ({ run }) => run(stores.open))
 
   it('spreads the ids over the nodes', async () => {
     const requests = Array.from({ length: 300 }, (_, offset) => ({ id: `spread-${offset}`, origin: { topic: 't', partition: 0, offset } }))
@@ -124,7 +126,7 @@ describe('claims in Redis behind Sentinel', () => {
     await master.stop()
   })
 
-  it.each(claimStoreContract)('$name', ({ run }) => run(stores.open))
+  it.each(everything)('$name', ({ run }) => run(stores.open))
 })
 
 describe('redisClaims', () => {

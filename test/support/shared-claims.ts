@@ -14,6 +14,16 @@ export function viewOf(store: ClaimStore): ClaimStore & { crash(): void } {
     note: through(store.note.bind(store)),
     find: through(store.find.bind(store)),
     close: through(store.close.bind(store)),
+    ...(store.owned === undefined
+      ? {}
+      : {
+          owned: {
+            put: through(store.owned.put.bind(store.owned)),
+            get: through(store.owned.get.bind(store.owned)),
+            remove: through(store.owned.remove.bind(store.owned)),
+            forget: through(store.owned.forget.bind(store.owned)),
+          },
+        }),
     crash() {
       gone = true
     },

@@ -1,0 +1,110 @@
+import { MillraceError } from '../record/error.js'
+import type { OwnedId, OwnedIds } from './claim-store.js'
+import type { RedisConnection } from './redis-client.js'
+import { REMOVE } from './redis-scripts.js'
+
+/** A section is spread over so many hashes, and with them over a cluster. Part of the keys' names. */
+const PARTS = 16
+
+/**
+ * Owned ids in Redis: hashes of many fields, which cost a seventh of a key and a comparison each.
+ *
+ * Value of a field: "<topic>/<partition>/<offset> <writer> <at> <duplicates>", and " <result>" where there is one.
+ */
+export class RedisOwnedIds implements OwnedIds {
+  constructor(
+    private readonly connection: RedisConnection,
+    private readonly prefix: string,
+  ) {}
+
+  async put(ids: readonly OwnedId[], keepMs: number, withinMs: number): Promise<void> {
+    const hashes = new Map<string, string[]>()
+    for (const one of ids) {
+      const key = this.keyOf(one.section, one.id)
+      let fields = hashes.get(key)
+      if (fields === undefined) hashes.set(key, (fields = []))
+      fields.push(one.id, `${beginningOf(one)}${one.at} ${one.duplicates}${one.result === undefined ? '' : ` ${one.result}`}`)
+    }
+    // A hash that is made anew, by a Redis that lost it, has no time to live: so it is said each time.
+    const calls: Promise<unknown>[] = [this.connection.call('set', this.lengthKey, withinMs, 'PX', keepMs)]
+    for (const [key, fields] of hashes) calls.push(this.connection.call('hset', key, ...fields), this.connection.call('pexpire', key, keepMs))
+    await Promise.all(calls)
+  }
+
+  async get(ids: readonly string[], sections: readonly number[]): Promise<readonly (OwnedId | undefined)[]> {
+    const found = new Array<OwnedId | undefined>(ids.length).fill(undefined)
+    await Promise.all(
+      [...sections].reverse().flatMap((section) => {
+        const hashes = new Map<string, number[]>()
+        ids.forEach((id, at) => {
+          const key = this.keyOf(section, id)
+          const asked = hashes.get(key)
+          if (asked === undefined) hashes.set(key, [at])
+          else asked.push(at)
+        })
+        return [...hashes].map(async ([key, asked]) => {
+          const values = (await this.connection.call('hmget', key, ...asked.map((at) => ids[at] as string))) as (string | null)[]
+          asked.forEach((at, i) => {
+            const value = values[i] ?? null
+            if (value === null) return
+            const one = ownedOf(ids[at] as string, section, value)
+            const before = found[at]
+            if (before === undefined || sections.indexOf(section) < sections.indexOf(before.section)) found[at] = one
+          })
+        })
+      }),
+    )
+    return found
+  }
+
+  async remove(ids: readonly OwnedId[]): Promise<void> {
+    const hashes = new Map<string, string[]>()
+    for (const one of ids) {
+      const key = this.keyOf(one.section, one.id)
+      const args = hashes.get(key)
+      if (args === undefined) hashes.set(key, [one.id, beginningOf(one)])
+      else args.push(one.id, beginningOf(one))
+    }
+    await Promise.all([...hashes].map(([key, args]) => this.connection.run(REMOVE, [key], args)))
+  }
+
+  async forget(section: number): Promise<void> {
+    // Unlinked, not left to expire: an expired hash of millions is freed at once, and everybody waits.
+    await Promise.all(Array.from({ length: PARTS }, (_, part) => this.connection.call('unlink', this.partKey(section, part))))
+  }
+
+  /** The id as it stands in a section that is remembered still, with how long that is. */
+  async find(id: string, now: number): Promise<{ readonly held: OwnedId; readonly withinMs: number } | undefined> {
+    const withinMs = Number((await this.connection.call('get', this.lengthKey)) ?? 0)
+    if (!(withinMs > 0)) return undefined
+    const section = Math.floor(now / withinMs)
+    const [held] = await this.get([id], [section, section - 1])
+    return held === undefined ? undefined : { held, withinMs }
+  }
+
+  private get lengthKey(): string {
+    return `${this.prefix}x`
+  }
+
+  private keyOf(section: number, id: string): string {
+    let hash = id.length
+    // The end of an id tells more than its beginning.
+    for (let i = Math.max(0, id.length - 8); i < id.length; i++) hash = (Math.imul(hash, 31) + id.charCodeAt(i)) >>> 0
+    return this.partKey(section, hash % PARTS)
+  }
+
+  private partKey(section: number, part: number): string {
+    return `${this.prefix}x:${section}:${part}`
+  }
+}
+
+/** What is not to change for an id to be still the one that was put. */
+function beginningOf({ writer, origin }: OwnedId): string {
+  return `${origin.topic}/${origin.partition}/${origin.offset} ${writer} `
+}
+
+function ownedOf(id: string, section: number, value: string): OwnedId {
+  const [, topic, partition, offset, writer, at, duplicates, result] = /^([^/ ]+)\/(\d+)\/(\d+) (\S+) (\d+) (\d+)(?: ([^]*))?$/.exec(value) ?? []
+  if (topic === undefined || writer === undefined) throw new MillraceError('CLAIM_STORE_FAILED', `a field under the prefix holds something that is no claim (${value.slice(0, 40)}): give the claims a prefix that nothing else uses`)
+  return { id, section, at: Number(at), writer, origin: { topic, partition: Number(partition), offset: Number(offset) }, duplicates: Number(duplicates), result }
+}
