@@ -24,6 +24,8 @@ export type { ClaimNote, ClaimRequest, ClaimStore, ClaimTerms, HeldClaim, OwnedI
 export { taskClaims, type TaskClaims } from './state/task-claims.js'
 export type { ProcessedId } from './state/processed.js'
 export { retryTopic, type RetryTopicOptions } from './operators/retry-topic.js'
+export { delayUntil, type DelayUntilOptions } from './operators/delay-until.js'
+export { schedule, type ScheduleOptions } from './operators/schedule.js'
 export type { ErrorMatch } from './runtime/error-match.js'
 export { deadLetter, type DeadLetterOptions } from './operators/dead-letter.js'
 export type { DeadLetterHeaders } from './runtime/dead-letter.js'

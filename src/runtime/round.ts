@@ -167,7 +167,8 @@ export class Round {
       if (task.alarms.next > now) continue
       const slice = this.sliceOf(task)
       slice.ring(now)
-      if (slice.failure !== undefined) return this.failed(task, slice)
+      // No record set it off.
+      if (slice.failure !== undefined) return { kind: 'failed', task, error: slice.failure.error, records: 0, hint: undefined }
       this.startedAt ??= now
     }
     return undefined

@@ -1,7 +1,7 @@
 // Compiled, never run: what must and must not type-check where records may fail.
 import { ConsecutiveBreaker, circuitBreaker as cockatielBreaker, handleAll } from 'cockatiel'
 import type { Observable } from 'rxjs'
-import { attempt, circuitBreaker, deadLetter, json, retryTopic, route, toTopic, type FailedRecord, type StreamRecord } from '../../src/index.js'
+import { attempt, circuitBreaker, deadLetter, delayUntil, json, retryTopic, route, schedule, toTopic, type FailedRecord, type StreamRecord } from '../../src/index.js'
 
 type OrderRecord = StreamRecord<Buffer | null, { id: string; amount: number }>
 declare const orders: Observable<OrderRecord>
@@ -67,3 +67,19 @@ retryTopic({ delays: ['1 second'] })
 
 // @ts-expect-error no order of that kind
 retryTopic({ delays: ['1s'], ordered: 'partition' })
+
+// What is kept needs to know how, unless it is bytes.
+declare const raw: Observable<StreamRecord<Buffer | null, Buffer | null>>
+expectType<typeof raw>()(raw.pipe(delayUntil((record) => record.timestamp + 1_000)), true)
+expectType<typeof orders>()(orders.pipe(delayUntil((order) => new Date(order.value.amount), { value: json() })), true)
+expectType<typeof decoded>()(decoded.pipe(schedule({ at: (order) => order.value.amount, cancel: (order) => order.value.id === '', value: json() })), true)
+orders.pipe(schedule({ at: () => 5, id: (order) => order.value.id, partitioned: true, value: json() }))
+
+// @ts-expect-error an object needs a serde
+orders.pipe(delayUntil(() => 5))
+
+// @ts-expect-error neither does schedule keep one without
+orders.pipe(schedule({ at: () => 5 }))
+
+// @ts-expect-error ids of a function are only where the user says so
+orders.pipe(schedule({ at: () => 5, id: (order) => order.value.id, value: json() }))
