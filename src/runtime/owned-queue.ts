@@ -4,7 +4,7 @@ import { sameOrigin, type OwnedId } from '../state/claim-store.js'
 import type { ClaimQueueTarget } from './claim-queue.js'
 import { runInSlice, type SliceContext } from './context.js'
 import { Fifo } from './fifo.js'
-import { OwnedEntry, type OwnedSession } from './owned-session.js'
+import type { OwnedSession } from './owned-session.js'
 
 /** Ids looked up in one call. */
 const BATCH = 512
@@ -93,7 +93,7 @@ export class OwnedQueue<R> {
   }
 
   private enter(id: string, { source, offset }: LogRecord<unknown, unknown>): void {
-    this.session.pass(new OwnedEntry(id, source.topic, source.partition, offset, this.now, this.table.section, this.session.writer), this.slice)
+    this.session.pass(id, source.topic, source.partition, offset, this.now, this.table.section, this.slice)
   }
 
   private send(): void {

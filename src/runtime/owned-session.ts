@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
-import type { Origin } from '../record/record.js'
+import { hashId, idHash } from '../state/bloom-filter.js'
 import type { ClaimStore, OwnedId, OwnedIds } from '../state/claim-store.js'
+import { IdIndex } from '../state/id-index.js'
 import type { Participant, SliceContext } from './context.js'
 import { StoreCalls } from './store-calls.js'
 
@@ -12,24 +13,18 @@ export interface OwnedSettings {
   readonly withinMs: number
 }
 
-/** An id that passed in the open transaction, or one of before that was met again. */
-export class OwnedEntry implements OwnedId {
-  duplicates = 0
-  result: string | undefined = undefined
+/** An id that was met again: what is known of it changes. */
+interface Met extends OwnedId {
+  duplicates: number
+  result: string | undefined
+}
 
-  constructor(
-    readonly id: string,
-    private readonly topic: string,
-    private readonly partition: number,
-    private readonly offset: number,
-    readonly at: number,
-    readonly section: number,
-    readonly writer: string,
-  ) {}
-
-  get origin(): Origin {
-    return { topic: this.topic, partition: this.partition, offset: this.offset }
-  }
+/** What ids have in common that passed one after the other in one partition. */
+interface Run {
+  readonly topic: string
+  readonly partition: number
+  readonly at: number
+  readonly section: number
 }
 
 /** Ids written in one call: they only have to be there before the commit. */
@@ -42,17 +37,21 @@ const SLACK_MS = 60_000
  * where the transaction does not commit.
  */
 export class OwnedSession implements Participant {
+  /** What passed in the open transaction, by row: an id may have several, of which the last counts. */
+  private readonly passed = new IdIndex()
+  private offsets: number[] = []
+  private runs: Run[] = []
+  private run: Run | undefined
+  private rows = 0
+  private unsentFrom = 0
+  /** Ids of which more is to be said, of this transaction or before. */
+  private met = new Map<string, Met>()
+  private sent: Promise<unknown>[] = []
+  private readonly calls: StoreCalls
   private readonly member = randomBytes(6).toString('base64url')
   private turn = 0
   /** Names the open transaction. */
-  writer = `${this.member}.0`
-  /** What passed in the open transaction. */
-  private passed = new Map<string, OwnedEntry>()
-  /** Of before, and met again in it: with their counts and results. */
-  private met = new Map<string, OwnedEntry>()
-  private unsent: OwnedEntry[] = []
-  private sent: Promise<unknown>[] = []
-  private readonly calls: StoreCalls
+  private writer = `${this.member}.0`
 
   constructor(
     private readonly settings: OwnedSettings,
@@ -63,14 +62,22 @@ export class OwnedSession implements Participant {
   }
 
   /** The record that passed with the id in the open transaction. */
-  inTransaction(id: string): OwnedEntry | undefined {
-    return this.passed.get(id)
+  inTransaction(id: string): OwnedId | undefined {
+    hashId(id)
+    const row = this.passed.find(id, idHash.low | 0)
+    return row < 0 ? undefined : (this.met.get(id) ?? this.ownedId(row))
   }
 
-  pass(entry: OwnedEntry, slice: SliceContext): void {
-    this.passed.set(entry.id, entry)
-    this.unsent.push(entry)
-    if (this.unsent.length >= BATCH) this.send(slice)
+  /** `idHash` is the id's, as it has just been added to the filter. */
+  pass(id: string, topic: string, partition: number, offset: number, at: number, section: number, slice: SliceContext): void {
+    const { run } = this
+    if (run === undefined || run.at !== at || run.section !== section || run.partition !== partition || run.topic !== topic) this.run = { topic, partition, at, section }
+    const row = this.rows++
+    this.passed.find(id, idHash.low | 0)
+    this.passed.put(id, row)
+    this.offsets.push(offset)
+    this.runs.push(this.run as Run)
+    if (this.rows - this.unsentFrom >= BATCH) this.send(slice)
   }
 
   lookUp(ids: readonly string[], sections: readonly number[], slice: SliceContext): Promise<readonly (OwnedId | undefined)[]> {
@@ -78,21 +85,22 @@ export class OwnedSession implements Participant {
   }
 
   countDuplicate(held: OwnedId): void {
-    this.entryOf(held).duplicates++
+    this.meet(held).duplicates++
   }
 
   /** False if the open transaction has nothing to do with the id. */
   keepResult(id: string, result: string): boolean {
-    const entry = this.passed.get(id) ?? this.met.get(id)
-    if (entry === undefined) return false
-    entry.result = result
-    if (this.passed.has(id)) this.met.set(id, entry)
+    const held = this.met.get(id) ?? this.inTransaction(id)
+    if (held === undefined) return false
+    this.meet(held).result = result
     return true
   }
 
-  /** Notes that the record of an id of before has come again. */
-  meet(held: OwnedId): void {
-    this.entryOf(held)
+  /** Notes that an id has come again. */
+  meet(held: OwnedId): Met {
+    let met = this.met.get(held.id)
+    if (met === undefined) this.met.set(held.id, (met = { ...held }))
+    return met
   }
 
   forget(section: number): void {
@@ -114,30 +122,16 @@ export class OwnedSession implements Participant {
   }
 
   aborted(certain: boolean): Promise<void> {
-    const passed = [...this.passed.values()]
+    const passed = certain ? this.rowsFrom(0) : []
     this.next()
     // In the log or not: where it is not, the ids stand for records that come again, and are known by their origin.
-    return certain && passed.length > 0 ? this.calls.tell(() => this.settings.store.owned.remove(passed)) : Promise.resolve()
-  }
-
-  private entryOf(held: OwnedId): OwnedEntry {
-    const known = this.passed.get(held.id) ?? this.met.get(held.id)
-    if (known !== undefined) {
-      this.met.set(held.id, known)
-      return known
-    }
-    const { id, origin, at, section, writer } = held
-    const entry = new OwnedEntry(id, origin.topic, origin.partition, origin.offset, at, section, writer)
-    entry.duplicates = held.duplicates
-    entry.result = held.result
-    this.met.set(id, entry)
-    return entry
+    return passed.length > 0 ? this.calls.tell(() => this.settings.store.owned.remove(passed)) : Promise.resolve()
   }
 
   private send(slice: SliceContext): void {
-    if (this.unsent.length === 0) return
-    const ids = this.unsent
-    this.unsent = []
+    if (this.rows === this.unsentFrom) return
+    const ids = this.rowsFrom(this.unsentFrom)
+    this.unsentFrom = this.rows
     const sent = this.calls.ask(slice, () => this.put(ids))
     // Whoever waits for it in `written` gets the error.
     sent.catch(() => {})
@@ -150,11 +144,24 @@ export class OwnedSession implements Participant {
     return store.owned.put(ids, (last.section + 2) * withinMs - this.clock.now() + SLACK_MS, withinMs)
   }
 
+  private rowsFrom(first: number): OwnedId[] {
+    return Array.from({ length: this.rows - first }, (_, i) => this.ownedId(first + i))
+  }
+
+  private ownedId(row: number): OwnedId {
+    const { topic, partition, at, section } = this.runs[row] as Run
+    return { id: this.passed.idOf(row), origin: { topic, partition, offset: this.offsets[row] as number }, at, section, writer: this.writer, duplicates: 0, result: undefined }
+  }
+
   private next(): void {
     this.writer = `${this.member}.${(++this.turn).toString(36)}`
-    this.passed = new Map()
+    this.passed.reset()
+    this.offsets = []
+    this.runs = []
+    this.run = undefined
+    this.rows = 0
+    this.unsentFrom = 0
     this.met = new Map()
-    this.unsent = []
     this.sent = []
   }
 }

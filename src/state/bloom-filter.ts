@@ -49,17 +49,25 @@ function mixed(hash: number): number {
 
 /** Where `idHash` points: what the library would take some microseconds of xxhash and big integers for. */
 class FastHashing {
-  private readonly indexes: number[] = []
+  private indexes: number[] = []
+  /** What they were worked out for: an id is looked for and then added. */
+  private high = -1
+  private low = -1
 
   getIndexes(_element: string, size: number, count: number): readonly number[] {
+    const { high, low } = idHash
     const { indexes } = this
-    // The step is odd, so that it is never zero.
-    const step = idHash.low | 1
-    let at = idHash.high
+    if (high === this.high && low === this.low) return indexes
+    this.high = high
+    this.low = low
+    const scale = size / 0x1_0000_0000
+    // Odd, so that it is never zero.
+    const step = low | 1
+    let at = high
     for (let i = 0; i < count; i++) {
-      indexes[i] = at % size
+      indexes[i] = Math.floor(at * scale)
       // Enhanced double hashing: ids whose first places coincide part later.
-      at = (at + (step >>> 0) + i * i) % 0x1_0000_0000
+      at = (at + step + i * i) >>> 0
     }
     return indexes
   }

@@ -41,8 +41,10 @@ export class BloomTable implements TaskStore {
   private headOf = ''
   private head = -1
   /** High and low half of each hash, of the open transaction. */
-  private fresh: number[] = []
-  private freshSections: number[] = []
+  private fresh = new Uint32Array(1_024)
+  private freshEnd = 0
+  /** From where on in it they belong to which section. */
+  private runs: { readonly section: number; readonly from: number }[] = []
   private nextChunk = 0
   private writing: { readonly section: number; readonly chunk: number }[] = []
   private expired: number[] = []
@@ -109,8 +111,14 @@ export class BloomTable implements TaskStore {
     if (id !== undefined) hashId(id)
     const section = this.sections.at(-1) as Section
     this.put(section)
-    this.fresh.push(idHash.high, idHash.low)
-    this.freshSections.push(section.number)
+    if (this.runs.at(-1)?.section !== section.number) this.runs.push({ section: section.number, from: this.freshEnd })
+    if (this.freshEnd === this.fresh.length) {
+      const larger = new Uint32Array(this.freshEnd * 2)
+      larger.set(this.fresh)
+      this.fresh = larger
+    }
+    this.fresh[this.freshEnd++] = idHash.high
+    this.fresh[this.freshEnd++] = idHash.low
   }
 
   /** Whether that was said of it. */
@@ -122,35 +130,26 @@ export class BloomTable implements TaskStore {
   }
 
   get dirty(): boolean {
-    if (this.fresh.length > 0 || this.expired.length > 0) return true
+    if (this.freshEnd > 0 || this.expired.length > 0) return true
     for (const [topic, offset] of this.heads) if (this.committedHeads.get(topic) !== offset) return true
     return false
   }
 
   /** A chunk: the number of its section, then hashes. */
   changes(write: ChangeWriter): void {
-    const { fresh, freshSections, scratch } = this
+    const { fresh, runs, scratch } = this
     this.writing = []
-    let pos = 0
-    let section = -1
-    const close = (): void => {
-      if (pos === 0) return
-      const chunk = this.nextChunk++
-      this.writing.push({ section, chunk })
-      write(this.keyOf(chunk), scratch.subarray(0, pos))
-      pos = 0
-    }
-    for (let i = 0; i < freshSections.length; i++) {
-      if (freshSections[i] !== section || pos >= CHUNK_BYTES) {
-        close()
-        section = freshSections[i] as number
+    runs.forEach(({ section, from }, run) => {
+      const end = runs[run + 1]?.from ?? this.freshEnd
+      for (let at = from; at < end; ) {
         writeInt64(scratch, 0, section)
-        pos = HASH_BYTES
+        let pos = HASH_BYTES
+        for (; at < end && pos < CHUNK_BYTES; at++) pos = scratch.writeUInt32BE(fresh[at] as number, pos)
+        const chunk = this.nextChunk++
+        this.writing.push({ section, chunk })
+        write(this.keyOf(chunk), scratch.subarray(0, pos))
       }
-      pos = scratch.writeUInt32BE(fresh[2 * i] as number, pos)
-      pos = scratch.writeUInt32BE(fresh[2 * i + 1] as number, pos)
-    }
-    close()
+    })
     for (const chunk of this.expired) write(this.keyOf(chunk), null)
     write(META_KEY, JSON.stringify([...this.heads]))
   }
@@ -216,8 +215,8 @@ export class BloomTable implements TaskStore {
   }
 
   private endTransaction(): void {
-    this.fresh = []
-    this.freshSections = []
+    this.freshEnd = 0
+    this.runs = []
     this.writing = []
   }
 

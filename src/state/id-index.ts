@@ -18,10 +18,9 @@ export class IdIndex {
   /** Nobody can choose ids that fall together. */
   private readonly seed = Math.floor(Math.random() * 0x7fff_ffff)
 
-  /** The row of an id, or -1; `put` then takes it without looking again. */
-  find(id: string): number {
+  /** The row of an id, or -1; `put` then takes it without looking again. A hash may be given where there is one already: then always the same. */
+  find(id: string, hash = this.hashOf(id)): number {
     const { slots, ids, hashes, mask } = this
-    const hash = this.hashOf(id)
     let slot = hash & mask
     let row = slots[slot] as number
     while (row >= 0 && !(hashes[row] === hash && ids[row] === id)) {
@@ -73,6 +72,13 @@ export class IdIndex {
   /** Forgets the text of a row that stands under no id any more. */
   clear(row: number): void {
     this.ids[row] = ''
+  }
+
+  /** Forgets everything, and keeps the room that it took. */
+  reset(): void {
+    this.slots.fill(NONE)
+    this.ids.length = 0
+    this.used = 0
   }
 
   private grow(): void {

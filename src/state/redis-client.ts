@@ -38,7 +38,7 @@ export class RedisConnection {
   }
 
   /** @throws MillraceError CLAIM_STORE_FAILED for what trying again cannot cure */
-  async call(command: string, ...args: (string | number)[]): Promise<unknown> {
+  async call(command: string, ...args: (string | number | Buffer)[]): Promise<unknown> {
     const client = await this.client()
     try {
       return await client.call(command, ...args)
@@ -47,7 +47,7 @@ export class RedisConnection {
     }
   }
 
-  async run({ sha, text }: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+  async run({ sha, text }: Script, keys: readonly string[], args: readonly (string | number | Buffer)[]): Promise<unknown> {
     const client = await this.client()
     try {
       return await client.call('evalsha', sha, keys.length, ...keys, ...args)

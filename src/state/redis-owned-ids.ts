@@ -1,7 +1,8 @@
 import { MillraceError } from '../record/error.js'
 import type { OwnedId, OwnedIds } from './claim-store.js'
+import { TextList } from './msgpack.js'
 import type { RedisConnection } from './redis-client.js'
-import { REMOVE } from './redis-scripts.js'
+import { PUT, REMOVE } from './redis-scripts.js'
 
 /** A section is spread over so many hashes, and with them over a cluster. Part of the keys' names. */
 const PARTS = 16
@@ -18,16 +19,21 @@ export class RedisOwnedIds implements OwnedIds {
   ) {}
 
   async put(ids: readonly OwnedId[], keepMs: number, withinMs: number): Promise<void> {
-    const hashes = new Map<string, string[]>()
+    const calls: Promise<unknown>[] = [this.connection.call('set', this.lengthKey, withinMs, 'PX', keepMs)]
+    const lists = new Map<string, TextList>()
+    let section = Number.NaN
+    let parts: TextList[] = []
     for (const one of ids) {
-      const key = this.keyOf(one.section, one.id)
-      let fields = hashes.get(key)
-      if (fields === undefined) hashes.set(key, (fields = []))
-      fields.push(one.id, `${beginningOf(one)}${one.at} ${one.duplicates}${one.result === undefined ? '' : ` ${one.result}`}`)
+      if (one.section !== section) {
+        section = one.section
+        parts = Array.from({ length: PARTS }, (_, part) => listOf(lists, this.partKey(section, part)))
+      }
+      const list = parts[partOf(one.id)] as TextList
+      list.add(one.id)
+      list.add(`${beginningOf(one)}${one.at} ${one.duplicates}${one.result === undefined ? '' : ` ${one.result}`}`)
     }
     // A hash that is made anew, by a Redis that lost it, has no time to live: so it is said each time.
-    const calls: Promise<unknown>[] = [this.connection.call('set', this.lengthKey, withinMs, 'PX', keepMs)]
-    for (const [key, fields] of hashes) calls.push(this.connection.call('hset', key, ...fields), this.connection.call('pexpire', key, keepMs))
+    for (const [key, list] of lists) if (!list.isEmpty) calls.push(this.connection.run(PUT, [key], [keepMs, list.bytes()]))
     await Promise.all(calls)
   }
 
@@ -37,7 +43,7 @@ export class RedisOwnedIds implements OwnedIds {
       [...sections].reverse().flatMap((section) => {
         const hashes = new Map<string, number[]>()
         ids.forEach((id, at) => {
-          const key = this.keyOf(section, id)
+          const key = this.partKey(section, partOf(id))
           const asked = hashes.get(key)
           if (asked === undefined) hashes.set(key, [at])
           else asked.push(at)
@@ -60,12 +66,12 @@ export class RedisOwnedIds implements OwnedIds {
   async remove(ids: readonly OwnedId[]): Promise<void> {
     const hashes = new Map<string, string[]>()
     for (const one of ids) {
-      const key = this.keyOf(one.section, one.id)
+      const key = this.partKey(one.section, partOf(one.id))
       const args = hashes.get(key)
       if (args === undefined) hashes.set(key, [one.id, beginningOf(one)])
       else args.push(one.id, beginningOf(one))
     }
-    await Promise.all([...hashes].map(([key, args]) => this.connection.run(REMOVE, [key], args)))
+    for (const [key, args] of hashes) await this.connection.run(REMOVE, [key], args)
   }
 
   async forget(section: number): Promise<void> {
@@ -86,16 +92,21 @@ export class RedisOwnedIds implements OwnedIds {
     return `${this.prefix}x`
   }
 
-  private keyOf(section: number, id: string): string {
-    let hash = id.length
-    // The end of an id tells more than its beginning.
-    for (let i = Math.max(0, id.length - 8); i < id.length; i++) hash = (Math.imul(hash, 31) + id.charCodeAt(i)) >>> 0
-    return this.partKey(section, hash % PARTS)
-  }
-
   private partKey(section: number, part: number): string {
     return `${this.prefix}x:${section}:${part}`
   }
+}
+
+function listOf(lists: Map<string, TextList>, key: string): TextList {
+  let list = lists.get(key)
+  if (list === undefined) lists.set(key, (list = new TextList()))
+  return list
+}
+
+/** The end of an id tells more than its beginning. */
+function partOf(id: string): number {
+  const last = id.length - 1
+  return (id.charCodeAt(last) + 3 * (id.charCodeAt(last - 1) | 0) + 5 * (id.charCodeAt(last - 2) | 0)) % PARTS
 }
 
 /** What is not to change for an id to be still the one that was put. */

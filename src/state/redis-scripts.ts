@@ -87,3 +87,13 @@ for i = 1, #ARGV, 2 do
 end
 return 0
 `)
+
+/** KEYS: one section of owned ids. ARGV: milliseconds to live, and fields and values as a MessagePack array. */
+export const PUT = script(`
+local fields = cmsgpack.unpack(ARGV[2])
+for i = 1, #fields, 1000 do
+  redis.call('HSET', KEYS[1], unpack(fields, i, math.min(i + 999, #fields)))
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 0
+`)
