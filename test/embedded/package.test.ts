@@ -61,6 +61,21 @@ describe('the published package', () => {
     await expect(run('npx', ['millrace', 'redrive', '--brokers', 'localhost:1', '--form', 'x'], { cwd: project })).rejects.toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining("Unknown option '--form'") as string })
   })
 
+  it('says what to install for what is optional', async () => {
+    const program = `
+      import { dedupe, recordKey, redisClaims } from 'millrace'
+      const claims = redisClaims({ url: 'redis://127.0.0.1:1', prefix: 'x:' })
+      const told = await claims.find('x').catch((error) => [error.code, error.message])
+      let refused
+      try { dedupe({ by: recordKey(), within: '1h', store: claims, bloom: { expected: 10, exclusive: true } }) } catch (error) { refused = [error.code, error.message] }
+      console.log(JSON.stringify([told, refused]))
+    `
+    expect(JSON.parse(await node(program))).toEqual([
+      ['CLAIM_STORE_FAILED', expect.stringContaining('npm install ioredis') as string],
+      ['INVALID_OPTIONS', expect.stringContaining('npm install bloom-filters') as string],
+    ])
+  })
+
   it('has types for its users', async () => {
     await writeFile(
       join(project, 'user.ts'),
