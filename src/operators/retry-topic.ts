@@ -26,9 +26,9 @@ export interface RetryTopicOptions {
    * order they came; those of other keys go on. Costs an entry of state for each key that waits, and its look-up for each record.
    */
   readonly ordered?: false | 'key'
-  /** Errors that are retried. Default: all but those of `except`. */
+  /** Errors that are retried. Default: all but those of millrace that time cannot change, such as DECODE_FAILED. */
   readonly only?: ErrorMatch | readonly ErrorMatch[]
-  /** Errors that are not: they pass on at once. Default: errors of millrace that time cannot change, such as DECODE_FAILED, unless `only` names them. */
+  /** Errors that are not, in addition: they pass on at once. Default: none. */
   readonly except?: ErrorMatch | readonly ErrorMatch[]
   /** Names of the headers in the retry topics: 'millrace' (default), 'spring' as Spring Kafka's non-blocking retries, or 'streams', where the failure goes under the names of Kafka Streams. */
   readonly headers?: FailureHeaders
@@ -81,7 +81,7 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
   const delayMs = delays.reduce((sum, ms) => sum + ms, 0)
   const store = ordered === 'key' ? orderStore(prefix) : undefined
   const lasts = ({ error }: FailedRecord): boolean => only === undefined && error instanceof MillraceError && !error.retryable
-  const retries = (failed: FailedRecord): boolean => (only?.(failed) ?? true) && !(except ?? lasts)(failed)
+  const retries = (failed: FailedRecord): boolean => (only?.(failed) ?? true) && except?.(failed) !== true && !lasts(failed)
 
   const subscribe = (source: Observable<R>): Observable<R> =>
     new Observable<R>((target) => {
@@ -115,7 +115,7 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
           failure = shortened(failure, excess)
           section = hopHeaders(record, { ...hop, firstMessage: '' }, failure, headers)
         }
-        output.appendWhole(record, slice.partition, key, value, section, slice.clock.now())
+        output.appendWhole(record, slice.partition, key, value, section, Math.floor(slice.clock.now()))
         mark(record, Mark.failed)
       }
 
@@ -146,7 +146,7 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
         const index = untried ? 0 : attempt - 1
         const tier = tiers[index]
         if (tier === undefined || !(untried || retries(failed))) return false
-        const due = slice.clock.now() + (untried ? 0 : tier.delayMs)
+        const due = Math.ceil(slice.clock.now() + (untried ? 0 : tier.delayMs))
         const tries = failed.attempts + (before?.tries ?? 0)
         const failure = { ...failureOf(failed, 0), attempts: tries }
         const known = before !== undefined && before.firstError !== ''

@@ -2,6 +2,7 @@ import { map, merge, tap, type Observable } from 'rxjs'
 import { afterEach, describe, expect, it } from 'vitest'
 import {
   FailedRecord,
+  MillraceError,
   attempt,
   count,
   aggregate,
@@ -133,6 +134,16 @@ describe('retryTopic', () => {
     expect(Object.keys(written?.headers ?? {})).toEqual(Object.keys(headers))
   })
 
+  it('times between two milliseconds make no record early, nor another one', async () => {
+    const kit = await kitOf()
+    const { pipeline, tries } = failing(kit, { fails: { a: 1 }, takes: () => 0.3, options: { delays: [1_000.4] } })
+    kit.run(pipeline)
+    await kit.feed('in', [{ value: 'a' }])
+    await kit.advance('5s')
+    expect(tries.map(({ id }) => id)).toEqual(['in/0/0', 'in/0/0'])
+    expect((tries[1] as Try).at - (tries[0] as Try).at).toBeGreaterThanOrEqual(1_000.7)
+  })
+
   it('a record without key, value or headers comes back without', async () => {
     const kit = await kitOf()
     const seen: RawRecord[] = []
@@ -213,14 +224,15 @@ describe('retryTopic', () => {
 
   describe('which errors', () => {
     class Declined extends Error {}
-    const errors: Record<string, unknown> = { declined: new Declined('no'), reset: Object.assign(new Error('reset'), { code: 'ECONNRESET' }), text: 'a text', other: new TypeError('other') }
+    const errors: Record<string, unknown> = { declined: new Declined('no'), reset: Object.assign(new Error('reset'), { code: 'ECONNRESET' }), text: 'a text', other: new TypeError('other'), final: new MillraceError('DECODE_FAILED', 'no order') }
     const cases: [string, Partial<RetryTopicOptions>, string[]][] = [
       ['all by default', {}, ['declined', 'reset', 'text', 'other']],
       ['only a class', { only: Declined }, ['declined']],
       ['only a code', { only: 'ECONNRESET' }, ['reset']],
       ['only several', { only: [Declined, 'ECONNRESET', (error) => error === 'a text'] }, ['declined', 'reset', 'text']],
       ['all except a class', { except: Declined }, ['reset', 'text', 'other']],
-      ['some, and of these all but', { only: Error, except: [Declined, 'ECONNRESET'] }, ['other']],
+      ['what time cannot change is not among them because others are excepted', { except: 'OTHER' }, ['declined', 'reset', 'text', 'other']],
+      ['some, and of these all but', { only: Error, except: [Declined, 'ECONNRESET'] }, ['other', 'final']],
       ['by a function of the failed record', { only: (_error, { record }) => String(record.value) === 'other' }, ['other']],
     ]
     for (const [name, options, retried] of cases) {
