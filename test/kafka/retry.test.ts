@@ -1,4 +1,4 @@
-import type { Observable } from 'rxjs'
+import { map, type Observable } from 'rxjs'
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest'
 import { attempt, deadLetter, decode, deliveryAttempt, json, kafka, readFailure, retryTopic, silentLogger, toTopic, withTransaction, type Cluster, type FailureHeaders, type RawRecord, type RecordStream, type TraceStep } from '../../src/index.js'
 import { Child } from '../support/child.js'
@@ -89,6 +89,48 @@ describe('retry topics on Kafka', () => {
         expect(await readAll(cluster, dead)).toEqual([])
       })
     }
+  })
+
+  describe('1 % of poison, of every kind, on which a plain operator throws', () => {
+    const careless = (output: string) => (stream: RecordStream): Observable<unknown> =>
+      stream.pipe(
+        map((record) => {
+          const { success } = Order.safeParse(JSON.parse(String(record.value)))
+          if (!success) throw new Error('no order')
+          return record
+        }),
+        toTopic({ topic: output }),
+      )
+    const options = { maxRecords: 500, retries: 0, retryDelay: 1 }
+
+    it('dead letter: each stands there once, byte for byte, all else in the output once', async () => {
+      const { input, output, dead, group } = await topics()
+      const { records, poison, good } = ordersWithPoison({ count: 1_500, every: 100, partitions: PARTITIONS })
+      await cluster.produce({ topic: input, records })
+      const commits = await runUntil(cluster, { group, topics: [input], records: records.length, options: { ...options, onError: { deadLetter: dead } } }, careless(output))
+      expectLetters(await readAll(cluster, dead), poison, 'millrace', PARTITIONS)
+      expect(await values(cluster, output)).toEqual(good)
+      expect([sumOf(commits, 'processed'), sumOf(commits, 'failed')]).toEqual([good.length, poison.length])
+    })
+
+    it('skip: each is counted, all else in the output once', async () => {
+      const { input, output, group } = await topics()
+      const { records, poison, good } = ordersWithPoison({ count: 1_500, every: 100, partitions: PARTITIONS })
+      await cluster.produce({ topic: input, records })
+      const commits = await runUntil(cluster, { group, topics: [input], records: records.length, options: { ...options, onError: 'skip' } }, careless(output))
+      expect(await values(cluster, output)).toEqual(good)
+      expect([sumOf(commits, 'processed'), sumOf(commits, 'failed')]).toEqual([good.length, poison.length])
+    })
+
+    it('stop: the error names the first of a partition, all before it there is in the output once, and its offset does not pass', async () => {
+      const { input, output, group } = await topics()
+      const { records } = ordersWithPoison({ count: 300, every: 100, partitions: 1 })
+      await cluster.produce({ topic: input, records })
+      const failure = await runUntil(cluster, { group, topics: [input], records: records.length, options }, careless(output)).catch((error: unknown) => error)
+      expect(failure).toMatchObject({ code: 'RECORD_FAILED', origin: { topic: input, partition: 0, offset: 99 } })
+      expect(await values(cluster, output)).toEqual(records.slice(0, 99).map(({ value }) => value).sort())
+      expect((await observer.committed(group, input)).get(0)).toBe(99)
+    })
   })
 
   /** Values by partition; every fifth fails once, every seventh twice, every fiftieth for good. */
