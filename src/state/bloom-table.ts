@@ -35,6 +35,10 @@ const MAX_FILTER_IDS = 100_000_000
  */
 export class BloomTable implements TaskStore {
   private sections: Section[] = []
+  /** The last of them. */
+  private current: Section | undefined
+  /** Of all of them, the latest first: that is where an id is found. */
+  private filters: IdFilter[] = []
   /** By topic, the highest offset seen: what stands before it was passed, dropped or given up. */
   private readonly heads = new Map<string, number>()
   private committedHeads = new Map<string, number>()
@@ -45,6 +49,7 @@ export class BloomTable implements TaskStore {
   private freshEnd = 0
   /** From where on in it they belong to which section. */
   private runs: { readonly section: number; readonly from: number }[] = []
+  private run: Section | undefined
   private nextChunk = 0
   private writing: { readonly section: number; readonly chunk: number }[] = []
   private expired: number[] = []
@@ -65,7 +70,7 @@ export class BloomTable implements TaskStore {
 
   /** The section that ids are added to. */
   get section(): number {
-    return (this.sections.at(-1) as Section).number
+    return (this.current as Section).number
   }
 
   /** Goes on to a section; returns the one that is to be forgotten with it, if it is new. */
@@ -73,7 +78,7 @@ export class BloomTable implements TaskStore {
     if (this.sections.some((section) => section.number >= number)) return undefined
     this.sections.push(this.newSection(number))
     const over = this.sections.filter((section) => section.number < number - 1)
-    this.sections = this.sections.filter((section) => section.number >= number - 1)
+    this.setSections(this.sections.filter((section) => section.number >= number - 1))
     for (const { chunks } of over) this.expired.push(...chunks)
     return number - 2
   }
@@ -102,16 +107,20 @@ export class BloomTable implements TaskStore {
   /** False if the id is surely new; else it has to be looked for. `add` then takes it. */
   has(id: string): boolean {
     hashId(id)
-    for (const { filters } of this.sections) for (const filter of filters) if (filter.has()) return true
+    const { filters } = this
+    for (let i = 0; i < filters.length; i++) if ((filters[i] as IdFilter).has()) return true
     return false
   }
 
   /** Adds the id that `has` was asked for last, or another. */
   add(id?: string): void {
     if (id !== undefined) hashId(id)
-    const section = this.sections.at(-1) as Section
+    const section = this.current as Section
     this.put(section)
-    if (this.runs.at(-1)?.section !== section.number) this.runs.push({ section: section.number, from: this.freshEnd })
+    if (this.run !== section) {
+      this.run = section
+      this.runs.push({ section: section.number, from: this.freshEnd })
+    }
     if (this.freshEnd === this.fresh.length) {
       const larger = new Uint32Array(this.freshEnd * 2)
       larger.set(this.fresh)
@@ -191,7 +200,7 @@ export class BloomTable implements TaskStore {
     let section = this.sections.find((one) => one.number === number)
     if (section === undefined) {
       section = this.newSection(number)
-      this.sections = [...this.sections, section].sort((a, b) => a.number - b.number)
+      this.setSections([...this.sections, section].sort((a, b) => a.number - b.number))
     }
     section.chunks.push(chunk)
     for (let pos = HASH_BYTES; pos < value.length; pos += HASH_BYTES) {
@@ -203,9 +212,18 @@ export class BloomTable implements TaskStore {
 
   loaded(): void {}
 
+  private setSections(sections: Section[]): void {
+    this.sections = sections
+    this.current = sections.at(-1)
+    this.filters = sections.flatMap(({ filters }) => filters).reverse()
+  }
+
   private put({ filters }: Section): void {
-    let filter = filters.at(-1) as IdFilter
-    if (filter.count >= filter.expected) filters.push((filter = new IdFilter(filter.expected, this.options.errorRate)))
+    let filter = filters[filters.length - 1] as IdFilter
+    if (filter.count >= filter.expected) {
+      filters.push((filter = new IdFilter(filter.expected, this.options.errorRate)))
+      this.setSections(this.sections)
+    }
     filter.add()
   }
 
@@ -217,6 +235,7 @@ export class BloomTable implements TaskStore {
   private endTransaction(): void {
     this.freshEnd = 0
     this.runs = []
+    this.run = undefined
     this.writing = []
   }
 

@@ -23,14 +23,24 @@ export class RedisOwnedIds implements OwnedIds {
     const lists = new Map<string, TextList>()
     let section = Number.NaN
     let parts: TextList[] = []
+    // Ids that passed one after the other have most in common.
+    let last: OwnedId | undefined
+    let before = ''
+    let behind = ''
     for (const one of ids) {
       if (one.section !== section) {
         section = one.section
         parts = Array.from({ length: PARTS }, (_, part) => listOf(lists, this.partKey(section, part)))
       }
       const list = parts[partOf(one.id)] as TextList
+      const { origin, at, writer } = one
+      if (at !== last?.at || writer !== last.writer || origin.partition !== last.origin.partition || origin.topic !== last.origin.topic) {
+        last = one
+        before = `${origin.topic}/${origin.partition}/`
+        behind = ` ${writer} ${at} `
+      }
       list.add(one.id)
-      list.add(`${beginningOf(one)}${one.at} ${one.duplicates}${one.result === undefined ? '' : ` ${one.result}`}`)
+      list.add(before + origin.offset + behind + (one.result === undefined ? one.duplicates : `${one.duplicates} ${one.result}`))
     }
     // A hash that is made anew, by a Redis that lost it, has no time to live: so it is said each time.
     for (const [key, list] of lists) if (!list.isEmpty) calls.push(this.connection.run(PUT, [key], [keepMs, list.bytes()]))

@@ -33,6 +33,10 @@ async function launch(port: number, directory: string, { sentinelOf, config = {}
   const file = join(directory, 'redis.conf')
   await writeFile(file, Object.entries(lines).map(([name, value]) => `${name} ${value}\n`).join(''))
   const child = spawn('redis-server', [file, ...(watching === undefined ? [] : ['--sentinel'])], { stdio: ['ignore', 'pipe', 'pipe'] })
+  // A test process that is ended in the middle leaves none behind.
+  const reap = (): void => void child.kill('SIGKILL')
+  process.once('exit', reap)
+  child.once('exit', () => process.off('exit', reap))
   let said = ''
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data: Buffer) => (said += data.toString()))
   let failure: Error | undefined
