@@ -96,7 +96,7 @@ function run(steps: readonly Step[], store: MemoryStore<Box>, model: Model, chan
 describe('the memory store', () => {
   it('holds what a plain map holds, through commits and rollbacks, values changed in place included', () => {
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      fc.property(fc.array(step, { maxLength: 60, size: 'max' }), (steps) => {
         const store = make()
         const model = new Model()
         run(steps, store, model, new Changelog())
@@ -111,7 +111,7 @@ describe('the memory store', () => {
 
   it('is at its last commit again when made from its changelog', () => {
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      fc.property(fc.array(step, { maxLength: 60, size: 'max' }), (steps) => {
         const model = new Model()
         const changelog = new Changelog()
         run(steps, make(), model, changelog)
@@ -155,7 +155,7 @@ describe('the memory store', () => {
   ])('is caught by the first test: %s', (_, breakIt) => {
     expect(() =>
       fc.assert(
-        fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+        fc.property(fc.array(step, { maxLength: 60, size: 'max' }), (steps) => {
           const store = make()
           breakIt(store)
           run(steps, store, new Model(), new Changelog())
