@@ -10,6 +10,7 @@ import { spawn } from 'node:child_process'
 import { cpus } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { Redis } from 'ioredis'
 import { kafka } from 'millrace'
 import { startKafka } from '../test/support/kafka/broker.js'
 import { startRedis } from '../test/support/redis.js'
@@ -63,11 +64,19 @@ async function measure(mode: string): Promise<Report> {
     child.stdout.on('data', (data: Buffer) => (printed += data.toString()))
     const code = await new Promise<number | null>((resolve) => child.on('exit', resolve))
     if (code !== 0) throw new Error(`${mode} ended with ${code}: ${printed}`)
-    return JSON.parse(printed.trim().split('\n').at(-1) as string) as Report
+    const report = JSON.parse(printed.trim().split('\n').at(-1) as string) as Report
+    return redis === undefined ? report : { ...report, redisMicrosPerRecord: (await cpuSeconds(redis.url)) * (1e6 / report.records) }
   } finally {
     await redis?.stop()
     await cluster.deleteTopics([output])
   }
+}
+
+async function cpuSeconds(url: string): Promise<number> {
+  const client = new Redis(url)
+  const info = await client.info('cpu')
+  client.disconnect()
+  return [...info.matchAll(/^used_cpu_(?:sys|user):([\d.]+)/gm)].reduce((sum, [, seconds]) => sum + Number(seconds), 0)
 }
 
 try {
@@ -79,13 +88,14 @@ try {
     for (const mode of modes) {
       const report = await measure(mode)
       results.set(mode, [...(results.get(mode) ?? []), report])
-      say(`run ${run}/${values.runs} ${mode}: ${Math.round(report.records / report.seconds)} records/s, ${report.cpuMicrosPerRecord.toFixed(2)} µs CPU, ${Math.round(report.peakMegabytes)} MB, ${report.duplicates} duplicates`)
+      say(`run ${run}/${values.runs} ${mode}: ${Math.round(report.records / report.seconds)} records/s, ${report.cpuMicrosPerRecord.toFixed(2)} µs CPU and ${(report.redisMicrosPerRecord ?? 0).toFixed(2)} µs of Redis, ${Math.round(report.peakMegabytes)} MB, ${report.duplicates} duplicates`)
     }
   }
   const medians = [...results].map(([name, reports]) => ({
     name,
     recordsPerSecond: Math.round(median(reports.map((report) => report.records / report.seconds))),
     cpuMicrosPerRecord: Number(median(reports.map((report) => report.cpuMicrosPerRecord)).toFixed(2)),
+    redisMicrosPerRecord: Number(median(reports.map((report) => report.redisMicrosPerRecord ?? 0)).toFixed(2)),
     peakMegabytes: Math.round(Math.max(...reports.map((report) => report.peakMegabytes))),
     duplicates: median(reports.map((report) => report.duplicates ?? 0)),
   }))

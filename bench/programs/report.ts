@@ -5,6 +5,7 @@ export interface Report {
   readonly cpuMicrosPerRecord: number
   readonly peakMegabytes: number
   readonly duplicates?: number
+  readonly redisMicrosPerRecord?: number
 }
 
 /** Measures from the first record to the last commit: joining a group takes seconds that say nothing about speed. */

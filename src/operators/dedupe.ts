@@ -48,7 +48,7 @@ export interface BloomOptions {
 
 export interface DedupeOptions<R> {
   /** The id: a function of the record, `recordKey()`, `header('name')` or `contentHash()`. */
-  readonly by: ((record: Good<NoInfer<R>>) => string | null | undefined) | IdRule
+  readonly by: ((record: NoInfer<Good<R>>) => string | null | undefined) | IdRule
   /**
    * How long an id is remembered. In the task's own store it goes by event time: by the timestamps of the partition that the first one came from, so that
    * a backlog read in a minute is judged as when it was written. In a shared store it goes by the store's clock, from the claim on.
@@ -62,7 +62,7 @@ export interface DedupeOptions<R> {
   /** Says that all records of one id are in one partition, which a task's own store needs; without it the plan warns. `recordKey()` needs no saying. */
   readonly partitioned?: true
   /** Gets the duplicates; what it does with them commits with everything else. Default: they are counted (`Commit.duplicate`). */
-  readonly onDuplicate?: SideOutput<Duplicate<Good<NoInfer<R>>>>
+  readonly onDuplicate?: SideOutput<Duplicate<NoInfer<Good<R>>>>
   /** What to do with a record whose id is missing, empty or not text: 'fail' (default) fails it with MISSING_ID, which follows `onError` of withTransaction; 'pass' lets it pass unseen. */
   readonly onMissing?: 'fail' | 'pass'
   /** Most ids a task keeps; beyond it the oldest are forgotten early, with a warning. Default 10,000,000, some 2 GB; it bounds memory where `within` does not. */

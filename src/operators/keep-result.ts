@@ -12,9 +12,9 @@ import { functionOption, parseOptions, storeName } from '../runtime/options.js'
 
 export interface KeepResultOptions<R> {
   /** The id of the record that passed, as `by` of dedupe gave it. */
-  readonly by: ((record: Good<NoInfer<R>>) => string | null | undefined) | IdRule
+  readonly by: ((record: NoInfer<Good<R>>) => string | null | undefined) | IdRule
   /** What came of it, as text; undefined stores nothing. */
-  readonly result: (record: Good<NoInfer<R>>) => string | undefined
+  readonly result: (record: NoInfer<Good<R>>) => string | undefined
   /** Name of the dedupe before it. Default 'dedupe'. */
   readonly of?: string
 }
