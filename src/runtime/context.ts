@@ -99,7 +99,7 @@ export interface InletSpec {
   readonly roomBytes?: number
   /** When a record may be taken, in milliseconds since the epoch; those behind it in its partition wait with it. */
   readonly due?: (record: RawRecord) => number
-  /** What a record of the topic stands for, which is what is pushed and what errors name; it shares source marks and `seq` with it. Default: itself. */
+  /** What a record of the topic stands for, which is what is pushed and what errors name; it shares marks and `seq` with it. Default: itself. */
   readonly original?: (record: RawRecord) => RawRecord
 }
 
