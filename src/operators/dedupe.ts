@@ -88,7 +88,8 @@ const ofShared = "is for a shared store: leave it out with the task's own"
 const schema = z
   .strictObject({
     by: z.custom<AnyBy>((given) => typeof given === 'function' || isIdRule(given), { message: "expected a function from the record to its id, recordKey(), header('name') or contentHash()" }),
-    within: positiveDuration,
+    // Whole milliseconds, as stores count them.
+    within: positiveDuration.transform(Math.ceil),
     store: z
       .union([z.literal('task'), z.instanceof(TaskClaims), objectWith<ClaimStore>(CLAIM_STORE_METHODS, 'a claim store')], {
         message: "expected 'task', taskClaims(), redisClaims({ ... }), memoryClaims() or another claim store",
@@ -144,12 +145,12 @@ const schema = z
  * )
  */
 export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
-  const { by, within, store, partitioned, onDuplicate, onMissing, maxIds = 10_000_000, waitAtMost = 5_000, takeOverAfter = 120_000, bloom, name } = parseOptions(schema, options, 'dedupe')
+  const { by, within: withinMs, store, partitioned, onDuplicate, onMissing, maxIds = 10_000_000, waitAtMost = 5_000, takeOverAfter = 120_000, bloom, name } = parseOptions(schema, options, 'dedupe')
   const what = `dedupe '${name}'`
   const rule = isIdRule(by) ? by : ruleOfFunction(by)
-  const table = claimTable(name, { withinMs: within, maxIds })
+  const table = claimTable(name, { withinMs, maxIds })
   if (bloom !== undefined) loadBloomFilters()
-  const settings = isShared(store) ? { what, store, withinMs: within, waitMs: waitAtMost, takeOverMs: takeOverAfter } : undefined
+  const settings = isShared(store) ? { what, store, withinMs, waitMs: waitAtMost, takeOverMs: takeOverAfter } : undefined
 
   /** The id, or undefined for a record that passes without one. */
   const idOf = (record: LogRecord<unknown, unknown>): string | undefined => {
@@ -227,7 +228,7 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
 
     const behindFilter = (slice: SliceContext, target: Subscriber<R>, owning: OwnedSettings, filters: NonNullable<typeof bloom>): Step<R> => {
       const { expected, errorRate } = filters
-      const seen = slice.store(what, bloomTable(name, { withinMs: within, expected: Math.ceil(expected / slice.tasks), errorRate }))
+      const seen = slice.store(what, bloomTable(name, { withinMs, expected: Math.ceil(expected / slice.tasks), errorRate }))
       if (slice.mode === 'plan') return { next() {} }
       const session = slice.shared(what, () => new OwnedSession(owning, slice.clock, slice.logger))
       slice.join(session)
@@ -236,12 +237,13 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
         slice.logger.warn({ partition: slice.partition, expected }, `${what}: more ids come within the time than expected; further filters are put beside the first, which costs memory and time. Raise bloom.expected`)
       }
       takeResults(slice, target, (id, _, result) => session.keepResult(id, result))
-      return through(new OwnedQueue<R>(session, seen, within, slice, ends(target)), target)
+      return through(new OwnedQueue<R>(session, seen, withinMs, slice, ends(target)), target)
     }
 
     return operate<R, R>(what, (target) => {
       const slice = activeSlice(what)
       if (settings === undefined) return inTask(slice, target)
+      if (slice.mode === 'plan') refuseSecond(what, slice)
       if (bloom !== undefined) return behindFilter(slice, target, settings as ClaimSettings & OwnedSettings, bloom)
       // Planning claims nothing.
       return slice.mode === 'plan' ? { next() {} } : shared(slice, target, settings)
@@ -251,6 +253,13 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
 
 function isShared(store: 'task' | TaskClaims | ClaimStore): store is ClaimStore {
   return store !== 'task' && !(store instanceof TaskClaims)
+}
+
+/** What a dedupe with a shared store keeps from slice to slice is kept by its name. */
+function refuseSecond(what: string, slice: SliceContext): void {
+  const own = {}
+  if (slice.shared(what, () => own) === own) return
+  throw new MillraceError('PLAN_FAILED', `there are two of ${what} in the pipeline, or one that is subscribed twice: give each a name of its own`)
 }
 
 interface Queue<R> {

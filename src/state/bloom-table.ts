@@ -75,11 +75,8 @@ export class BloomTable implements TaskStore {
 
   /** Goes on to a section; returns the one that is to be forgotten with it, if it is new. */
   turnTo(number: number): number | undefined {
-    if (this.sections.some((section) => section.number >= number)) return undefined
-    this.sections.push(this.newSection(number))
-    const over = this.sections.filter((section) => section.number < number - 1)
-    this.setSections(this.sections.filter((section) => section.number >= number - 1))
-    for (const { chunks } of over) this.expired.push(...chunks)
+    if (this.current !== undefined && this.current.number >= number) return undefined
+    this.addSection(number)
     return number - 2
   }
 
@@ -194,14 +191,17 @@ export class BloomTable implements TaskStore {
     if (key.length !== KEY_BYTES || (value !== null && value.length % HASH_BYTES !== 0)) throw new MillraceError('CORRUPT_STATE', `a chunk of hashes with a key of ${key.length} bytes and a value of ${value?.length ?? 0}`)
     const chunk = readInt64(key, 0)
     if (chunk >= this.nextChunk) this.nextChunk = chunk + 1
-    // What a deleted one held stays in the filter until its section is over: it makes a look-up more.
-    if (value === null) return
-    const number = readInt64(value, 0)
-    let section = this.sections.find((one) => one.number === number)
-    if (section === undefined) {
-      section = this.newSection(number)
-      this.setSections([...this.sections, section].sort((a, b) => a.number - b.number))
+    if (value === null) {
+      this.expired = this.expired.filter((one) => one !== chunk)
+      return
     }
+    const number = readInt64(value, 0)
+    // One that is over: to be deleted with the next transaction, unless that is what comes next.
+    if (this.current !== undefined && number < this.current.number - 1) {
+      this.expired.push(chunk)
+      return
+    }
+    const section = this.sections.find((one) => one.number === number) ?? this.addSection(number)
     section.chunks.push(chunk)
     for (let pos = HASH_BYTES; pos < value.length; pos += HASH_BYTES) {
       idHash.high = value.readUInt32BE(pos)
@@ -227,9 +227,15 @@ export class BloomTable implements TaskStore {
     filter.add()
   }
 
-  private newSection(number: number): Section {
+  /** Sections before the last but one are over with it. */
+  private addSection(number: number): Section {
     const { expected, errorRate } = this.options
-    return { number, filters: [new IdFilter(Math.min(expected, MAX_FILTER_IDS), errorRate)], chunks: [] }
+    const section: Section = { number, filters: [new IdFilter(Math.min(expected, MAX_FILTER_IDS), errorRate)], chunks: [] }
+    const all = [...this.sections, section].sort((a, b) => a.number - b.number)
+    const latest = (all.at(-1) as Section).number
+    this.setSections(all.filter((one) => one.number >= latest - 1))
+    for (const { chunks } of all.filter((one) => one.number < latest - 1)) this.expired.push(...chunks)
+    return section
   }
 
   private endTransaction(): void {

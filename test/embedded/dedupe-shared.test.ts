@@ -177,6 +177,15 @@ describe('dedupe with a shared store', () => {
     expect(own.find('k')).toMatchObject({ state: 'passed', duplicates: 1, result: '1' })
   })
 
+  it('refuses two of one name, which would share what they keep', async () => {
+    kit.run(pipeline('a', store, (records) => records.pipe(byId(store), byId(memoryClaims()), toTopic({ topic: 'out' }))))
+    await expect(kit.advance('1s')).rejects.toMatchObject({ code: 'PLAN_FAILED', message: expect.stringContaining("two of dedupe 'dedupe'") as string })
+    kit.run(pipeline('b', store, (records) => records.pipe(byId(store), byId(memoryClaims(), { name: 'second' }), toTopic({ topic: 'out' }))))
+    await kit.feed('b', [ofId('x'), ofId('x')])
+    await kit.advance('1s')
+    expect(await out()).toEqual(['x'])
+  })
+
   it('refuses records without an origin, options of the other kind of store, and a keepResult without its dedupe', async () => {
     expect(() => byId(store, { maxIds: 5 })).toThrow(/maxIds: is for the task's own store/)
     expect(() => byId(store, { partitioned: true })).toThrow(/partitioned: /)
