@@ -1,4 +1,4 @@
-import type { LogRecord, Origin } from '../record/record.js'
+import type { LogRecord } from '../record/record.js'
 import type { BloomTable } from '../state/bloom-table.js'
 import { sameOrigin, type OwnedId } from '../state/claim-store.js'
 import type { ClaimQueueTarget } from './claim-queue.js'
@@ -138,7 +138,7 @@ export class OwnedQueue<R> {
     if (record === undefined) return this.target.pass(item)
     const here = this.session.inTransaction(id)
     const held = here ?? (found !== undefined && found.at + this.withinMs > this.now ? found : undefined)
-    if (held === undefined || (here === undefined && this.isLeftBehind(held, record.origin))) {
+    if (held === undefined || (here === undefined && this.isLeftBehind(held))) {
       this.table.add(id)
       this.enter(id, record)
       this.target.pass(item)
@@ -152,9 +152,13 @@ export class OwnedQueue<R> {
     }
   }
 
-  /** Put by a transaction that did not commit and could not take it out again: for this record, or for one that is still to come. */
-  private isLeftBehind({ origin }: OwnedId, own: Origin): boolean {
-    return sameOrigin(origin, own) ? !this.table.hasCommitted(origin) : !this.table.hasSeen(origin)
+  /**
+   * Put by a transaction that did not commit and could not take it out again. For a record that no transaction went past: it comes again. For one that was passed over since the task
+   * came here, and put by a transaction of ours: it was given up. What was passed over before may have been written over by a member that did not know yet that it had lost the task.
+   */
+  private isLeftBehind(held: OwnedId): boolean {
+    const { origin } = held
+    return !this.table.isPast(origin) || (this.session.isDoubtful(held) && !this.table.wasPast(origin))
   }
 
   private fail(error: unknown): void {

@@ -29,6 +29,7 @@ interface Run {
 
 /** Ids written in one call: they only have to be there before the commit. */
 const BATCH = 4_096
+const MAX_NOT_COMMITTED = 10_000
 /** Sections are forgotten when a new one begins; this much later they would expire. */
 const SLACK_MS = 60_000
 
@@ -52,6 +53,8 @@ export class OwnedSession implements Participant {
   private turn = 0
   /** Names the open transaction. */
   private writer = `${this.member}.0`
+  /** Transactions of ours that did not commit, or of which that was not known. */
+  private readonly notCommitted = new Set<string>()
 
   constructor(
     private readonly settings: OwnedSettings,
@@ -103,6 +106,11 @@ export class OwnedSession implements Participant {
     return met
   }
 
+  /** Whether the id was put by a transaction of this member that is not known to have committed. */
+  isDoubtful({ writer }: OwnedId): boolean {
+    return this.notCommitted.has(writer)
+  }
+
   forget(section: number): void {
     void this.calls.tell(() => this.settings.store.owned.forget(section))
   }
@@ -123,8 +131,13 @@ export class OwnedSession implements Participant {
 
   aborted(certain: boolean): Promise<void> {
     const passed = certain ? this.rowsFrom(0) : []
+    if (this.rows > 0) this.notCommitted.add(this.writer)
+    for (const oldest of this.notCommitted) {
+      if (this.notCommitted.size <= MAX_NOT_COMMITTED) break
+      this.notCommitted.delete(oldest)
+    }
     this.next()
-    // In the log or not: where it is not, the ids stand for records that come again, and are known by their origin.
+    // In the log or not: of ids that stay in the store it is known who put them for which record.
     return passed.length > 0 ? this.calls.tell(() => this.settings.store.owned.remove(passed)) : Promise.resolve()
   }
 

@@ -42,6 +42,8 @@ export class BloomTable implements TaskStore {
   /** By topic, the highest offset seen: what stands before it was passed, dropped or given up. */
   private readonly heads = new Map<string, number>()
   private committedHeads = new Map<string, number>()
+  /** What they were when the task came here. */
+  private initialHeads: ReadonlyMap<string, number> = new Map<string, number>()
   private headOf = ''
   private head = -1
   /** High and low half of each hash, of the open transaction. */
@@ -91,14 +93,14 @@ export class BloomTable implements TaskStore {
     this.heads.set(topic, offset)
   }
 
-  /** Whether the record that an id was put for has been seen, so that it is not about to come. */
-  hasSeen({ topic, offset }: Origin): boolean {
-    return offset <= (this.heads.get(topic) ?? -1)
+  /** Whether a transaction has committed that went past the record. */
+  isPast({ topic, offset }: Origin): boolean {
+    return offset <= (this.committedHeads.get(topic) ?? -1)
   }
 
-  /** Whether that was in a transaction that committed. */
-  hasCommitted({ topic, offset }: Origin): boolean {
-    return offset <= (this.committedHeads.get(topic) ?? -1)
+  /** Whether that was before the task came here. */
+  wasPast({ topic, offset }: Origin): boolean {
+    return offset <= (this.initialHeads.get(topic) ?? -1)
   }
 
   /** False if the id is surely new; else it has to be looked for. `add` then takes it. */
@@ -210,7 +212,9 @@ export class BloomTable implements TaskStore {
     }
   }
 
-  loaded(): void {}
+  loaded(): void {
+    this.initialHeads = this.committedHeads
+  }
 
   private setSections(sections: Section[]): void {
     this.sections = sections

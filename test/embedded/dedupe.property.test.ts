@@ -177,6 +177,21 @@ describe('exactly one of each id, whatever happens', () => {
     expect(report(details)).toBe('')
   }, 120_000)
 
+  it('passes the next record of an id whose first was given up in a transaction of unknown end', async () => {
+    const given: readonly Step[] = [
+      { do: 'feed', group: 'b', records: [{ id: 0, partition: 1, poison: false }] },
+      { do: 'feed', group: 'a', records: [{ id: 0, partition: 0, poison: true }] },
+      { do: 'fault', fault: { at: 'offsets', reaction: 'abort', after: 0 } },
+      { do: 'advance', ms: 100 },
+      { do: 'expire', group: 'b' },
+      { do: 'feed', group: 'b', records: [{ id: 1, partition: 1, poison: true }, { id: 0, partition: 0, poison: false }] },
+      { do: 'feed', group: 'b', records: [{ id: 1, partition: 1, poison: false }] },
+      { do: 'advance', ms: 20 },
+    ]
+    const { outputs, expected } = await run(given, { store: (clock) => memoryClaims({ clock }), shared: false })
+    expect(outputs).toEqual(expected)
+  })
+
   it('would notice a store that marks before the commit', async () => {
     expect((await check({ store: marksBefore, shared: true }, 60)).failed).toBe(true)
   }, 120_000)
