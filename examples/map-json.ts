@@ -12,8 +12,7 @@ const commits = cluster
     withTransaction(
       (records) =>
         records.pipe(
-          mapValue((value) => JSON.parse(String(value)) as Record<string, unknown>),
-          mapValue((order) => ({ ...order, processed: true })),
+          mapValue((value) => Object.assign(JSON.parse(String(value)) as object, { processed: true })),
           toTopic({ topic: OUTPUT_TOPIC, value: json() }),
         ),
       { every: Number(COMMIT_MS) },

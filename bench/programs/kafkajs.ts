@@ -18,7 +18,7 @@ await consumer.subscribe({ topic: input, fromBeginning: true })
 
 const mode = process.env.MODE
 const change = (value: Buffer | null): string | Buffer | null =>
-  mode === 'json' ? JSON.stringify({ ...(JSON.parse(String(value)) as object), processed: true }) : value
+  mode === 'json' ? JSON.stringify(Object.assign(JSON.parse(String(value)) as object, { processed: true })) : value
 
 let done = 0
 let finish: () => void = () => {}

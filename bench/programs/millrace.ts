@@ -10,7 +10,7 @@ const cluster = kafka({ brokers })
 const pass = (stream: RecordStream) => stream.pipe(toTopic({ topic: output }))
 const mapJson = (stream: RecordStream) =>
   stream.pipe(
-    mapValue((value) => ({ ...(JSON.parse(String(value)) as object), processed: true })),
+    mapValue((value) => Object.assign(JSON.parse(String(value)) as object, { processed: true })),
     toTopic({ topic: output, value: json() }),
   )
 

@@ -6,14 +6,15 @@ import { logError } from '../log/error.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import type { Logger } from '../record/logger.js'
 import { Unanswered } from './errors.js'
+import { Frames } from './frames.js'
 import type { Api, Throttled } from './protocol/api.js'
 import type { VersionRange } from './protocol/api-versions.js'
 import { Reader } from './protocol/reader.js'
 import { Writer } from './protocol/writer.js'
 
 /**
- * The only place that reaches into kafkajs: its Connection does TCP, TLS, SASL, re-authentication and the framing of
- * responses. Requests are written here, so that record batches go to the socket as they are.
+ * The only place that reaches into kafkajs: its Connection does TCP, TLS, SASL, re-authentication, and keeps account of what is to be answered.
+ * Requests are written and frames are read here, so that record batches go to the socket as they are, and lie where they came in.
  */
 export interface ConnectionSettings {
   readonly clientId: string
@@ -34,6 +35,7 @@ export function addressName({ host, port }: Address): string {
 
 interface KafkaJsRequestQueue {
   readonly pending: readonly unknown[]
+  fulfillRequest(answer: { size: number; correlationId: number; payload: Buffer }): void
   scheduleCheckPendingRequests(): void
   maybeThrottle(ms: number): void
   rejectAll(error: Error): void
@@ -57,6 +59,9 @@ interface KafkaJsConnection {
   socket?: Socket
   readonly requestQueue: KafkaJsRequestQueue
   connectionStatus: string
+  /** Set while it logs in. */
+  readonly authHandlers: unknown
+  processData(data: Buffer): void
   connect(): Promise<unknown>
   authenticate(): Promise<void>
   isConnected(): boolean
@@ -112,14 +117,23 @@ const KEEP_ALIVE_MS = 60_000
 /** kafkajs has the same limit, and forgets it where the socket ends early. */
 const CONNECT_MARGIN_MS = 100
 const SASL_AUTHENTICATE_KEY = 36
+const FRAME_LENGTH_BYTES = 4
+const CORRELATION_BYTES = 4
 /** Of a session: as long before its end is another log-in due. */
 const LOG_IN_AGAIN_PART = 0.15
 
 /** Nagle's algorithm would hold small requests back until the last one is acknowledged. */
-function openSocket({ host, port, ssl, onConnect }: SocketRequest): Socket {
+function openSocket({ host, port, ssl, onConnect }: SocketRequest, frames: Frames): Socket {
+  const onread = {
+    buffer: () => frames.room(),
+    callback: (count: number) => {
+      frames.filledBy(count)
+      return true
+    },
+  }
   const socket =
     ssl === null || ssl === false
-      ? connectTcp({ host, port }, onConnect)
+      ? connectTcp({ host, port, onread }, onConnect)
       : connectTls({ host, port, ...(isIP(host) === 0 ? { servername: host } : {}), ...(ssl === true ? {} : ssl) }, onConnect)
   socket.setNoDelay(true)
   socket.setKeepAlive(true, KEEP_ALIVE_MS)
@@ -147,6 +161,7 @@ function silence(queue: KafkaJsRequestQueue): void {
 export class Connection {
   readonly name: string
   private readonly inner: KafkaJsConnection
+  private readonly processLogIn: (data: Buffer) => void
   private ended: Error | undefined
   /** Rejects what kafkajs has under way of its own, which may never hear that the connection has ended. */
   private readonly endings = new Set<(error: Error) => void>()
@@ -158,10 +173,11 @@ export class Connection {
     address: Address,
   ) {
     this.name = addressName(address)
+    const frames = new Frames((frame) => this.receive(frame))
     this.inner = new (kafkaJsConnection())({
       ...address,
       logger: bridge(settings.logger),
-      socketFactory: (request) => this.watched(openSocket(request)),
+      socketFactory: (request) => this.watched(openSocket(request, frames)),
       // Time limits are kept here: kafkajs leaves the connection open after one, and looks for them ten times a second.
       requestTimeout: settings.connectionTimeoutMs,
       enforceRequestTimeout: false,
@@ -172,6 +188,9 @@ export class Connection {
       sasl: settings.sasl === undefined ? null : { ...settings.sasl },
     })
     silence(this.inner.requestQueue)
+    this.processLogIn = this.inner.processData.bind(this.inner)
+    // What TLS has decrypted; of a plain socket kafkajs sees nothing but log-ins.
+    this.inner.processData = (data) => frames.push(data)
     const send = this.inner.send.bind(this.inner)
     this.inner.send = async (request) => {
       try {
@@ -302,6 +321,13 @@ export class Connection {
     // What the error was comes first, over a promise or two of kafkajs's.
     socket.once('close', () => setImmediate(() => this.close(new Unanswered(`${this.name} closed the connection`, false))))
     return socket
+  }
+
+  /** kafkajs would put every frame together from its pieces anew. */
+  private receive(frame: Buffer): void {
+    const { inner } = this
+    if (inner.authHandlers !== null && inner.authHandlers !== undefined) return this.processLogIn(frame)
+    inner.requestQueue.fulfillRequest({ size: frame.length - FRAME_LENGTH_BYTES, correlationId: frame.readInt32BE(FRAME_LENGTH_BYTES), payload: frame.subarray(FRAME_LENGTH_BYTES + CORRELATION_BYTES) })
   }
 
   private orEnd<T>(work: Promise<T>): Promise<T> {

@@ -1,5 +1,8 @@
 import type { OutputBatch } from '../log/batch/write.js'
 
+/** Of one partition: a broker reads the next while it writes the first. It remembers five, of which each is taken once. */
+const BATCHES_AWAY = 2
+
 /** A `send` under way: its promise settles once, when its last batch is acknowledged or its first has failed. */
 export class SendCall {
   private left: number
@@ -31,19 +34,28 @@ export interface QueuedBatch {
   stamped: Buffer | undefined
   firstSentAt: number
   tries: number
+  /** On its way to the broker. */
+  away: boolean
   /** A try ended without an answer, so the batch may be in the log. */
   uncertain: boolean
 }
 
-/** The batches of one output partition, in order; the first may be on its way. */
+/** The batches of one output partition, in order; the first of them may be on their way. */
 export class PartitionQueue {
   private batches: QueuedBatch[] = []
-  /** Sequence number of the next new batch. */
+  /** Sequence number of the first batch. */
   sequence = 0
   /** Of the first transaction protocol: whether the open transaction holds the partition. */
   added = false
   adding = false
-  inFlight = false
+  /** Whether the open transaction has a batch of it in the log. */
+  begun = false
+  /** How many of the batches are on their way. */
+  private away = 0
+  /** A batch came back and is to be sent again, when those behind it have come back too. */
+  private blocked = false
+  /** What the batches on their way go over; others have to go the same way. */
+  private route: object | undefined
   retryAt = 0
 
   constructor(
@@ -55,27 +67,79 @@ export class PartitionQueue {
     return this.batches[0]
   }
 
+  get isAway(): boolean {
+    return this.away > 0
+  }
+
+  /** The next to be sent. */
+  get next(): QueuedBatch | undefined {
+    return this.batches[this.away]
+  }
+
+  /**
+   * Whether another batch may leave now. A broker that knows nothing of a producer takes any sequence number from it, so the second leaves only when one has been
+   * acknowledged: from then on a gap is refused.
+   */
+  get isOpen(): boolean {
+    return this.away < this.batches.length && !this.adding && !this.blocked && this.away < (this.sequence > 0 ? BATCHES_AWAY : 1)
+  }
+
+  /** Batches on two ways could arrive in any order. */
+  mayTake(route: object): boolean {
+    return this.away === 0 || this.route === route
+  }
+
+  /** Of the next batch. */
+  get nextSequence(): number {
+    let next = this.sequence
+    for (let i = 0; i < this.away; i++) next = nextSequence(next, (this.batches[i] as QueuedBatch).batch.count)
+    return next
+  }
+
   push(batch: QueuedBatch): void {
     this.batches.push(batch)
   }
 
+  /** The next batch leaves. */
+  depart(route: object): void {
+    ;(this.next as QueuedBatch).away = true
+    this.away++
+    this.route = route
+  }
+
   /** The first batch is in the log. */
   acknowledged(): QueuedBatch {
-    const done = this.batches.shift() as QueuedBatch
+    const done = this.batches[0] as QueuedBatch
+    this.back(done)
+    this.batches.shift()
     this.sequence = nextSequence(this.sequence, done.batch.count)
-    this.inFlight = false
+    this.begun = true
     return done
+  }
+
+  /** A batch came back and is to be sent again, or stands behind one that is. */
+  setBack(batch: QueuedBatch): void {
+    this.back(batch)
+    this.blocked = this.away > 0
   }
 
   /** Gives up what is not on its way. */
   discard(): QueuedBatch[] {
-    return this.batches.splice(this.inFlight ? 1 : 0)
+    const given = this.batches.filter(({ away }) => !away)
+    this.batches = this.batches.filter(({ away }) => away)
+    return given
   }
 
   /** Gives up the first batch, which is no longer on its way. */
-  discardFirst(): QueuedBatch | undefined {
-    this.inFlight = false
-    return this.batches.shift()
+  discardFirst(): void {
+    this.back(this.batches[0] as QueuedBatch)
+    this.batches.shift()
+  }
+
+  private back(batch: QueuedBatch): void {
+    if (!batch.away) return
+    batch.away = false
+    if (--this.away === 0) this.blocked = false
   }
 }
 

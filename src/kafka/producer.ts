@@ -5,7 +5,7 @@ import type { Cluster } from './cluster.js'
 import { asReaction, closedError, withReaction } from './errors.js'
 import type { Lane } from './lane.js'
 import type { TransactionIdentity } from './protocol/transaction.js'
-import { Sender } from './sender.js'
+import { CONNECTIONS, Sender } from './sender.js'
 import { NO_IDENTITY, TransactionRequests, type ProducerIdentity } from './transaction.js'
 
 /**
@@ -18,7 +18,8 @@ type State = 'new' | 'usable' | 'failed' | 'lapsed' | 'indeterminate' | 'closed'
 
 export class KafkaProducer implements LogProducer {
   private readonly closing = new AbortController()
-  private readonly lane: Lane
+  /** The transaction's requests go over the first. */
+  private readonly lanes: readonly [Lane, ...Lane[]]
   private readonly sender: Sender
   private readonly requests: TransactionRequests
   private state: State = 'new'
@@ -41,10 +42,10 @@ export class KafkaProducer implements LogProducer {
     // A transaction is over after its timeout anyway; half of it leaves room for a second try.
     this.deliveryMs = transactionalId === undefined ? cluster.requestTimeoutMs : Math.min(cluster.requestTimeoutMs, transactionTimeoutMs)
     this.requestMs = Math.ceil(this.deliveryMs / 2)
-    this.lane = cluster.lane()
+    this.lanes = [cluster.lane(), ...Array.from({ length: CONNECTIONS - 1 }, () => cluster.lane())]
     const signal = AbortSignal.any([cluster.signal, this.closing.signal])
-    this.requests = new TransactionRequests(cluster, this.lane, signal, options, this.requestMs)
-    this.sender = new Sender(cluster, this.lane, {
+    this.requests = new TransactionRequests(cluster, this.lanes[0], signal, options, this.requestMs)
+    this.sender = new Sender(cluster, this.lanes, {
       transactionalId,
       compression: options.compression,
       deliveryMs: this.deliveryMs,
@@ -120,7 +121,7 @@ export class KafkaProducer implements LogProducer {
     this.failure = closedError()
     this.closing.abort()
     this.sender.close()
-    this.cluster.closeLane(this.lane)
+    for (const lane of this.lanes) this.cluster.closeLane(lane)
     this.onClose()
   }
 

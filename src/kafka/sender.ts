@@ -1,4 +1,5 @@
 import { codecFor, compressionNumber, type CompressionName } from '../log/batch/compression.js'
+import { batchBuffers } from '../log/batch/buffers.js'
 import { AT } from '../log/batch/header.js'
 import { stampBatch, type OutputBatch } from '../log/batch/write.js'
 import type { LogError, TopicPartition } from '../log/port.js'
@@ -13,8 +14,10 @@ import { retryDelay } from './retry.js'
 
 /** Batches of several partitions share a request up to this size; one larger batch goes alone. */
 const REQUEST_BYTES = 8 * 1024 * 1024
-/** Each on partitions of its own: the next is on its way while the broker writes the last. */
+/** On one connection, each on partitions of its own: the next is on its way while the broker writes the last. */
 const REQUESTS_IN_FLIGHT = 2
+/** A broker reads a connection's next request only when it has answered the last: partitions are spread over so many. */
+export const CONNECTIONS = 2
 
 export interface SenderOptions {
   readonly transactionalId: string | undefined
@@ -35,17 +38,26 @@ export interface Identity {
   readonly protocol: 1 | 2
 }
 
+/** One connection to one broker. */
+interface Route {
+  readonly node: number
+  readonly lane: Lane
+  inFlight: number
+}
+
 /**
  * Gets batches into their partitions, in order and once.
  *
- * One batch of a partition is on its way at a time, and a retry sends the same bytes with the same sequence number, so a broker
- * that has it already says so and one that has not can only take it in order.
+ * The batches of a partition go over one connection in order, and a retry sends the same bytes with the same sequence number, after everything behind it has come
+ * back: a broker that has a batch already says so, and one that has not can only take it in order.
  */
 export class Sender {
   private readonly queues = new Map<string, Map<number, PartitionQueue>>()
   /** Those with a batch that is not on its way. */
   private readonly waiting = new Set<PartitionQueue>()
-  private readonly requests = new Map<number, number>()
+  private readonly routes = new Map<string, Route>()
+  /** Brokers that are making sure of partitions of the transaction: asked for others meanwhile, they would refuse the first. */
+  private readonly beginning = new Set<number>()
   private identity: Identity | undefined
   /** What a batch failed with; nothing is sent until `begin` or `reopen`. */
   failure: LogError | undefined
@@ -60,7 +72,8 @@ export class Sender {
 
   constructor(
     private readonly cluster: Cluster,
-    private readonly lane: Lane,
+    /** One connection to a broker each. */
+    private readonly lanes: readonly Lane[],
     private readonly options: SenderOptions,
   ) {}
 
@@ -75,7 +88,7 @@ export class Sender {
   /** The next transaction of the same identity, after the last was committed or aborted. */
   reopen(): void {
     this.failure = undefined
-    for (const of of this.queues.values()) for (const queue of of.values()) queue.added = false
+    for (const of of this.queues.values()) for (const queue of of.values()) queue.added = queue.begun = false
   }
 
   send(batches: readonly OutputBatch[]): Promise<void> {
@@ -110,9 +123,9 @@ export class Sender {
     let queue = of.get(batch.partition)
     if (queue === undefined) of.set(batch.partition, (queue = new PartitionQueue(batch.topic, batch.partition)))
     const compressing = this.options.compression !== 'none'
-    const queued: QueuedBatch = { batch, call, compressed: undefined, compressing, stamped: undefined, firstSentAt: 0, tries: 0, uncertain: false }
+    const queued: QueuedBatch = { batch, call, compressed: undefined, compressing, stamped: undefined, firstSentAt: 0, tries: 0, away: false, uncertain: false }
     queue.push(queued)
-    if (!queue.inFlight && !queue.adding) this.waiting.add(queue)
+    this.reconsider(queue)
     this.pendingBytes += batch.bytes.length
     if (compressing) void this.compress(queued)
   }
@@ -142,14 +155,14 @@ export class Sender {
     if (this.failure !== undefined || this.identity === undefined) return
     const now = Date.now()
     const explicit = this.options.transactionalId !== undefined && this.identity.protocol === 1
-    const groups = new Map<number, PartitionQueue[]>()
-    const sizes = new Map<number, number>()
+    const groups = new Map<Route, PartitionQueue[]>()
+    const sizes = new Map<Route, number>()
     const unadded: PartitionQueue[] = []
     const leaderless: PartitionQueue[] = []
     let wakeAt = Infinity
     for (const queue of this.waiting) {
-      const first = queue.first as QueuedBatch
-      if (first.compressing) continue
+      const next = queue.next as QueuedBatch
+      if (next.compressing) continue
       if (queue.retryAt > now) {
         wakeAt = Math.min(wakeAt, queue.retryAt)
         continue
@@ -160,18 +173,21 @@ export class Sender {
       }
       const leader = this.cluster.leader(queue.topic, queue.partition)
       if (leader === undefined) {
-        leaderless.push(queue)
+        if (!queue.isAway) leaderless.push(queue)
         continue
       }
-      if ((this.requests.get(leader) ?? 0) >= REQUESTS_IN_FLIGHT) continue
-      const size = (sizes.get(leader) ?? 0) + first.batch.bytes.length
-      const group = groups.get(leader)
-      if (group === undefined) groups.set(leader, [queue])
+      const begins = this.begins(queue)
+      if (begins && this.beginning.has(leader)) continue
+      const route = this.routeTo(leader, begins ? 0 : queue.partition)
+      if (route.inFlight >= REQUESTS_IN_FLIGHT || !queue.mayTake(route)) continue
+      const size = (sizes.get(route) ?? 0) + next.batch.bytes.length
+      const group = groups.get(route)
+      if (group === undefined) groups.set(route, [queue])
       else if (size <= REQUEST_BYTES) group.push(queue)
       else continue
-      sizes.set(leader, size)
+      sizes.set(route, size)
     }
-    for (const [node, group] of groups) void this.produce(node, group, this.identity)
+    for (const [route, group] of groups) void this.produce(route, group, this.identity)
     if (unadded.length > 0) void this.add(unadded)
     if (leaderless.length > 0) void this.findLeaders(leaderless)
     if (wakeAt < Infinity) this.wake(wakeAt)
@@ -179,32 +195,54 @@ export class Sender {
     if (groups.size > 0 && this.waiting.size > 0) this.schedule()
   }
 
-  private async produce(node: number, group: readonly PartitionQueue[], identity: Identity): Promise<void> {
-    const batches = group.map((queue) => ({ topic: queue.topic, partition: queue.partition, bytes: this.depart(queue, identity) }))
+  /** Whether the broker has yet to make sure that the partition belongs to the transaction. */
+  private begins({ begun }: PartitionQueue): boolean {
+    return !begun && this.options.transactionalId !== undefined
+  }
+
+  private routeTo(node: number, partition: number): Route {
+    const at = partition % this.lanes.length
+    const name = `${node}/${at}`
+    let route = this.routes.get(name)
+    if (route === undefined) this.routes.set(name, (route = { node, lane: this.lanes[at] as Lane, inFlight: 0 }))
+    return route
+  }
+
+  private async produce(route: Route, group: readonly PartitionQueue[], identity: Identity): Promise<void> {
+    const departed = group.map((queue) => ({ queue, sent: this.depart(queue, route, identity) }))
+    const batches = departed.map(({ queue, sent }) => ({ topic: queue.topic, partition: queue.partition, bytes: sent.stamped as Buffer }))
     const body: ProduceRequest = { transactionalId: this.options.transactionalId ?? null, timeoutMs: this.options.requestMs, batches }
     const api = identity.protocol === 2 ? ProduceImplicit : Produce
-    this.requests.set(node, (this.requests.get(node) ?? 0) + 1)
+    const begins = group.some((queue) => this.begins(queue))
+    if (begins) this.beginning.add(route.node)
+    route.inFlight++
     this.unsettled++
     let results: readonly ProducedResult[] = []
     let failure: unknown
     try {
-      ;({ results } = await this.request(node, api, body))
+      ;({ results } = await this.request(route, api, body))
     } catch (error) {
       failure = error
     }
-    this.requests.set(node, (this.requests.get(node) as number) - 1)
+    route.inFlight--
     this.unsettled--
+    if (begins) this.beginning.delete(route.node)
     const errors = new Map(results.map((result) => [`${result.topic}/${result.partition}`, result]))
     const outdated: PartitionQueue[] = []
     let acknowledged = false
-    for (const queue of group) {
+    for (const { queue, sent } of departed) {
       const error = failure ?? resultError(errors.get(`${queue.topic}/${queue.partition}`), queue)
-      if (error === undefined) {
+      if (sent !== queue.first) {
+        // The one before it came back, so it is sent again too, whatever became of it.
+        if (error === undefined || mayHaveArrived(error)) sent.uncertain = true
+        queue.setBack(sent)
+      } else if (error === undefined) {
         this.acknowledge(queue)
         acknowledged = true
       } else if (this.setBack(queue, error)) {
         outdated.push(queue)
       }
+      this.reconsider(queue)
     }
     if (acknowledged) this.options.onAcknowledged()
     this.settled()
@@ -214,34 +252,40 @@ export class Sender {
   }
 
   /** Fails in another turn: `pump` is still dividing batches among requests when it begins one. */
-  private async request(node: number, api: Api<ProduceRequest, ProduceResponse>, body: ProduceRequest): Promise<ProduceResponse> {
-    return this.lane.send(this.cluster.addressOf(node), api, body, this.options.requestMs + ANSWER_MARGIN_MS, this.options.onSent)
+  private async request({ node, lane }: Route, api: Api<ProduceRequest, ProduceResponse>, body: ProduceRequest): Promise<ProduceResponse> {
+    return lane.send(this.cluster.addressOf(node), api, body, this.options.requestMs + ANSWER_MARGIN_MS, this.options.onSent)
   }
 
-  private depart(queue: PartitionQueue, { producerId, producerEpoch }: Identity): Buffer {
-    const first = queue.first as QueuedBatch
-    queue.inFlight = true
-    this.waiting.delete(queue)
-    first.tries++
-    if (first.stamped === undefined) {
-      first.firstSentAt = Date.now()
-      const compressed = first.compressed === undefined ? {} : { compressed: first.compressed }
-      first.stamped = stampBatch(first.batch, {
+  private depart(queue: PartitionQueue, route: Route, { producerId, producerEpoch }: Identity): QueuedBatch {
+    const next = queue.next as QueuedBatch
+    next.tries++
+    if (next.stamped === undefined) {
+      next.firstSentAt = Date.now()
+      const compressed = next.compressed === undefined ? {} : { compressed: next.compressed }
+      next.stamped = stampBatch(next.batch, {
         producerId,
         producerEpoch,
-        baseSequence: queue.sequence,
+        baseSequence: queue.nextSequence,
         transactional: this.options.transactionalId !== undefined,
         compression: compressionNumber(this.options.compression),
         ...compressed,
       })
     }
-    return first.stamped
+    queue.depart(route)
+    this.reconsider(queue)
+    return next
+  }
+
+  private reconsider(queue: PartitionQueue): void {
+    if (queue.isOpen) this.waiting.add(queue)
+    else this.waiting.delete(queue)
   }
 
   private acknowledge(queue: PartitionQueue): void {
-    const { batch, call } = queue.acknowledged()
+    const { batch, call, tries } = queue.acknowledged()
     this.pendingBytes -= batch.bytes.length
-    if (queue.first !== undefined) this.waiting.add(queue)
+    // Of several tries one may still be on its way into a socket.
+    if (tries === 1) batchBuffers.giveBack(batch.bytes)
     call.acknowledged()
   }
 
@@ -255,9 +299,8 @@ export class Sender {
     const inTime = Date.now() + delay - first.firstSentAt < this.options.deliveryMs
     if (refresh !== undefined && inTime && this.failure === undefined) {
       this.cluster.logger.debug({ topic: queue.topic, partition: queue.partition, tries: first.tries, reason: (failure as Error).message }, 'sending a batch again')
-      queue.inFlight = false
+      queue.setBack(first)
       queue.retryAt = Date.now() + delay
-      this.waiting.add(queue)
       return refresh !== 'nothing'
     }
     if (first.uncertain) this.uncertain = true
@@ -288,7 +331,7 @@ export class Sender {
   private async add(queues: readonly PartitionQueue[]): Promise<void> {
     for (const queue of queues) {
       queue.adding = true
-      this.waiting.delete(queue)
+      this.reconsider(queue)
     }
     this.unsettled++
     try {
@@ -296,7 +339,7 @@ export class Sender {
       for (const queue of queues) {
         queue.adding = false
         queue.added = true
-        if (queue.first !== undefined) this.waiting.add(queue)
+        this.reconsider(queue)
       }
     } catch (error) {
       for (const queue of queues) queue.adding = false
@@ -319,12 +362,13 @@ export class Sender {
     this.refreshing = false
     for (const queue of queues) {
       const { topic, partition, first } = queue
-      if (first === undefined || queue.inFlight || this.cluster.leader(topic, partition) !== undefined) continue
+      if (first === undefined || queue.isAway || this.cluster.leader(topic, partition) !== undefined) continue
       const error = failure ?? this.leaderless(topic, partition)
       // A wait for a leader counts as a try, so that it ends some time.
       first.tries++
       if (first.firstSentAt === 0) first.firstSentAt = Date.now()
       this.setBack(queue, error)
+      this.reconsider(queue)
     }
     this.pump()
   }

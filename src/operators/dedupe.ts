@@ -243,7 +243,10 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
     return operate<R, R>(what, (target) => {
       const slice = activeSlice(what)
       if (settings === undefined) return inTask(slice, target)
-      if (slice.mode === 'plan') refuseSecond(what, slice)
+      if (slice.mode === 'plan') {
+        refuseSecond(what, slice)
+        slice.join(new ClaimSession(settings, slice.clock, slice.logger))
+      }
       if (bloom !== undefined) return behindFilter(slice, target, settings as ClaimSettings & OwnedSettings, bloom)
       // Planning claims nothing.
       return slice.mode === 'plan' ? { next() {} } : shared(slice, target, settings)

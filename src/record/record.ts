@@ -163,6 +163,11 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
     return cursor.pos + (length < 0 ? 0 : length)
   }
 
+  /** Bytes of the key as it was read, with its length. */
+  keySize(): number {
+    return this.valueStart() - this.start
+  }
+
   /** Where the header count stands. */
   headersStart(): number {
     const length = readVarint(this.source.bytes, this.valueStart())

@@ -8,6 +8,7 @@ import { FailedRecord } from '../record/failed-record.js'
 import type { Logger } from '../record/logger.js'
 import { Mark, Tally, mark } from './accounting.js'
 import type { Commit, TaskCommit } from './commit.js'
+import { CommitUnderWay, type CommitFate } from './commit-under-way.js'
 import { writeDeadLetter } from './dead-letter.js'
 import { Membership, type Assignment } from './membership.js'
 import { Outputs } from './outputs.js'
@@ -52,6 +53,9 @@ const PROGRAM_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['CLAIM_STORE_
 const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UNAUTHORIZED', 'MISSING_TOPIC', 'UNSUPPORTED_FORMAT'])
 
 const FIRST_LIMIT = 1_000
+/** From one round to the next, the limit grows to what there was time for. */
+const MIN_GROWTH = 4
+const MAX_GROWTH = 32
 const RETRY_MS = 200
 /** Alarm of a task whose state has just been restored. */
 const RESTORED = 'restored'
@@ -262,20 +266,35 @@ export class Pipeline {
 
   private async transact(member: Assignment['member']): Promise<void> {
     let topicsChecked = this.host.clock.now()
+    let before: CommitUnderWay | undefined
 
     while (this.demand() === 'none' && !this.reopen) {
-      if (this.restoreFailure !== undefined) await this.recoverRestore()
-      if (!(await this.readyProducer())) break
-      const trouble = this.dueTrouble()
-      if (trouble !== undefined) {
-        await this.investigate(trouble, member)
-        continue
+      if (before === undefined) {
+        if (this.restoreFailure !== undefined) await this.recoverRestore()
+        if (!(await this.readyProducer())) break
+        const trouble = this.dueTrouble()
+        if (trouble !== undefined) {
+          await this.investigate(trouble, member)
+          continue
+        }
       }
       // Each round begins with another task: a limit of fewer records than tasks would starve the last ones.
       this.tasks.push(...this.tasks.splice(0, 1))
       const healthy = this.tasks.filter((task) => task.ready && !this.troubles.has(task))
-      const round = new Round(healthy, { ...this.limits(), live: true }, this.environment())
+      const round = new Round(healthy, { ...this.limits(), live: true }, this.environment(before?.fate))
       const end = await this.runRound(round)
+      if (before !== undefined) {
+        await before.done
+        const broken = before.fate.state === 'failed'
+        const took = await this.conclude(before)
+        before = undefined
+        if (broken) {
+          // It took effect after all: only what came after it comes again.
+          if (took) this.undoTasks()
+          continue
+        }
+        if (end.kind === 'idle') continue
+      }
       if (end.kind === 'idle') {
         if (this.host.clock.now() - topicsChecked >= TOPIC_CHECK_MS) {
           topicsChecked = this.host.clock.now()
@@ -283,14 +302,18 @@ export class Pipeline {
         }
         await this.wakeup.wait(this.nextLook())
       } else if (end.kind === 'done') {
-        if (await this.commit(round, healthy, member)) this.adapt(round)
+        this.adapt(round)
+        const commit = this.beginCommit(round, healthy, member)
+        if (this.plan.overlaps && this.troubles.size === 0) before = commit
+        else await this.conclude(commit)
       } else if (end.kind === 'failed') {
         await this.giveUp(round)
         await this.suspect(end)
       } else {
-        await this.handle(end, round, healthy)
+        await this.handle(end, round, counted(healthy))
       }
     }
+    if (before !== undefined) await this.conclude(before)
     // Positions of what is kept are compared with the committed offsets when the next assignment comes.
     for (const task of this.tasks) task.rollback()
   }
@@ -304,7 +327,7 @@ export class Pipeline {
     }
   }
 
-  private environment(): RoundEnvironment {
+  private environment(before?: CommitFate): RoundEnvironment {
     const { transaction, project } = this.spec
     return {
       group: this.spec.source.group,
@@ -326,6 +349,7 @@ export class Pipeline {
       stallAfterMs: transaction.stallAfter,
       drainMs: transaction.drainWithin,
       demand: () => this.demand(),
+      before,
     }
   }
 
@@ -345,63 +369,94 @@ export class Pipeline {
     const { every, maxRecords } = this.spec.transaction
     const took = round.endedAt - (round.startedAt ?? round.endedAt)
     if (round.records < this.limit && took <= 2 * every) return
-    if (took <= every) this.limit = Math.min(maxRecords, this.limit * 4)
+    if (took <= every) this.limit = Math.min(maxRecords, this.limit * Math.min(MAX_GROWTH, Math.max(MIN_GROWTH, Math.floor(every / Math.max(1, took)))))
     else if (took > 2 * every) this.limit = Math.max(1, Math.min(maxRecords, Math.ceil((round.records * Math.max(every, 1)) / took)))
   }
 
   /** Commits what a round did. True if it is in the log; else everything since the last commit comes again. */
-  private async commit(round: Round, tasks: readonly Task[], member: Assignment['member']): Promise<boolean> {
-    const { clock, logger } = this.host
-    const offsets = round.offsets()
-    const began = clock.now()
+  private commit(round: Round, tasks: readonly Task[], member: Assignment['member']): Promise<boolean> {
+    return this.conclude(this.beginCommit(round, tasks, member))
+  }
+
+  /** Sends what a round did to the log. Whether that succeeded is asked by `conclude`, when nothing runs that would have to be undone. */
+  private beginCommit(round: Round, tasks: readonly Task[], member: Assignment['member']): CommitUnderWay {
+    const began = this.host.clock.now()
+    const commit = new CommitUnderWay(round, tasks, began)
+    commit.records = counted(tasks)
     try {
+      commit.offsets = round.offsets()
       round.prepare()
       for (const task of tasks) task.state.flush(began)
       round.flush()
       // Offsets alone begin a transaction too, which has to be aborted if they are refused.
-      round.sent ||= offsets.length > 0
-      await this.producer.commit(offsets, member)
+      round.sent ||= commit.offsets.length > 0
+      commit.outputs = this.outputs.records
+      commit.tallies = tasks.filter((task) => task.dirty).map((task) => ({ task, tally: task.tally() }))
+      for (const task of tasks) task.seal()
+      this.outputs.reset()
+      this.producer.commit(commit.offsets, member).then(
+        () => this.committed(commit),
+        (error: unknown) => {
+          commit.failed(error)
+          this.wakeup.wake()
+        },
+      )
     } catch (error) {
-      const outcome = reactionTo(error) === 'indeterminate' ? await this.outcomeOf(offsets) : 'aborted'
-      if (outcome === 'unknown') {
-        logger.warn({ error: errorMessage(error) }, 'the answer to a commit was lost, and it moved no offset that could tell: the state is read again')
-        await this.giveUp(round, false)
-        this.reopen = true
-        this.tasks = []
-        return false
-      }
-      if (outcome === 'aborted') {
-        await this.handle({ kind: 'send-failed', error }, round, tasks)
-        return false
-      }
-      logger.warn({ error: errorMessage(error) }, 'the answer to a commit was lost; the stored offsets show that it took effect')
+      commit.failed(error)
     }
+    return commit
+  }
+
+  /** Waits for a commit, and recovers if it failed. False if what came after it was undone, with or without it. */
+  private async conclude(commit: CommitUnderWay): Promise<boolean> {
+    await commit.done
+    if (commit.fate.state === 'committed') return true
+    const { round, error } = commit
+    const { logger } = this.host
+    const outcome = reactionTo(error) === 'indeterminate' ? await this.outcomeOf(commit.offsets) : 'aborted'
+    if (outcome === 'unknown') {
+      logger.warn({ error: errorMessage(error) }, 'the answer to a commit was lost, and it moved no offset that could tell: the state is read again')
+      await this.giveUp(round, false)
+      this.reopen = true
+      this.tasks = []
+      return false
+    }
+    if (outcome === 'aborted') {
+      await this.handle({ kind: 'send-failed', error }, round, commit.records)
+      return false
+    }
+    logger.warn({ error: errorMessage(error) }, 'the answer to a commit was lost; the stored offsets show that it took effect')
+    this.committed(commit)
+    return true
+  }
+
+  private committed(commit: CommitUnderWay): void {
+    const { round, tasks, tallies, outputs, offsets, began } = commit
     this.setbacks = 0
     this.fenced = 0
     this.failedAlarms = 0
-    const outputs = this.outputs.records
-    this.outputs.reset()
-    const total = new Tally()
-    const counts = tasks.filter((task) => task.dirty).map((task) => ({ task, tally: task.tally() }))
-    for (const { tally } of counts) total.merge(tally)
     for (const task of tasks) task.commit()
     round.committed()
+    commit.committed()
+    // The next round may be waiting for it, with outputs to send.
+    if (this.plan.overlaps) this.wakeup.wake()
     // An alarm that found nothing to do changed nothing.
-    if (counts.length === 0 && outputs === 0) return true
-    const ended = clock.now()
+    if (tallies.length === 0 && outputs === 0) return
+    const ended = this.host.clock.now()
+    const total = new Tally()
+    for (const { tally } of tallies) total.merge(tally)
     this.emit({
       ...total.result(),
       outputs,
       lag: this.tasks.reduce((sum, task) => sum + task.lag(), 0),
       restoring: this.tasks.filter((task) => !task.ready).length,
-      tasks: counts.map(({ task, tally }): TaskCommit => ({ partition: task.partition, ...tally.result(), lag: task.lag() })),
+      tasks: tallies.map(({ task, tally }): TaskCommit => ({ partition: task.partition, ...tally.result(), lag: task.lag() })),
       offsets,
       meters: Object.fromEntries([...round.meters].map(([name, meter]) => [name, meter.count])),
       durationMs: ended - (round.startedAt ?? began),
       commitMs: ended - began,
-      generation: member.generation,
+      generation: this.generation,
     })
-    return true
   }
 
   /** After a commit without an answer: ends whatever is open under our id, then reads what is stored. */
@@ -431,8 +486,7 @@ export class Pipeline {
 
   /** Nothing of a round stays in the log, its records come again. */
   private async undo(round: Round): Promise<void> {
-    this.outputs.reset()
-    for (const task of this.tasks) task.rollback()
+    this.undoTasks()
     // One that has yet to be initialised ends by that what is open, whichever way it went.
     if (!round.sent || !this.producerReady) return
     try {
@@ -442,6 +496,11 @@ export class Pipeline {
       if (reactionTo(error) === 'fatal') throw error
       this.producerReady = false
     }
+  }
+
+  private undoTasks(): void {
+    this.outputs.reset()
+    for (const task of this.tasks) task.rollback()
   }
 
   /** A restore that failed: the log's trouble passes, anything else needs somebody to act. */
@@ -456,8 +515,7 @@ export class Pipeline {
   }
 
   /** Recovers from what the log, not user code, did to a round. */
-  private async handle(end: RoundEnd, round: Round, tasks: readonly Task[]): Promise<void> {
-    const records = new Map(tasks.map((task) => [task, task.records]))
+  private async handle(end: RoundEnd, round: Round, records: ReadonlyMap<Task, number>): Promise<void> {
     const reaction = end.kind === 'send-failed' ? reactionTo(end.error) : undefined
     await this.giveUp(round, reaction !== 'lost' && reaction !== 'fatal')
     if (end.kind !== 'send-failed' || reaction === undefined) return
@@ -471,7 +529,7 @@ export class Pipeline {
     if (reaction === 'abort' && error instanceof MillraceError && !error.retryable) {
       // Too large, a timestamp the topic does not take: the broker names the partition written to, not the record, so every
       // task of the round is tried alone.
-      for (const task of tasks) this.addTrouble(task, error, undefined, records.get(task) ?? 0)
+      for (const [task, count] of records) this.addTrouble(task, error, undefined, count)
       return
     }
     if (reaction === 'reinit') {
@@ -568,7 +626,7 @@ export class Pipeline {
         suspicion.failed(count)
       }
     } else {
-      await this.handle(end, round, [task])
+      await this.handle(end, round, counted([task]))
       return
     }
     if (suspicion.verdict === 'cleared') this.troubles.delete(task)
@@ -633,6 +691,10 @@ export class Pipeline {
     this.checked = { ...this.checked, tasks }
     return tasks
   }
+}
+
+function counted(tasks: readonly Task[]): ReadonlyMap<Task, number> {
+  return new Map(tasks.map((task) => [task, task.records]))
 }
 
 function isWaiting(error: unknown): boolean {

@@ -18,6 +18,8 @@ export interface Plan {
   readonly inlets: readonly (InletSpec & { readonly operator: string })[]
   /** Whether operators want to be called by the clock: they set their alarms from what was restored. */
   readonly alarms: boolean
+  /** Whether the records of the next transaction may be processed while the last is being committed: nothing is kept from one to the other. */
+  readonly overlaps: boolean
   /** What is allowed and likely not meant. */
   readonly warnings: readonly string[]
 }
@@ -48,6 +50,7 @@ class PlanContext implements SliceContext {
   readonly found = new Map<string, Set<string>>()
   readonly stores = new Map<string, PlanStore>()
   readonly alarms = new Set<string>()
+  joined = false
   readonly warnings = new Set<string>()
   readonly inlets = new Map<string, InletSpec & { readonly operator: string }>()
   gate: Gate | undefined
@@ -142,7 +145,9 @@ class PlanContext implements SliceContext {
     this.warnings.add(text)
   }
 
-  join(): void {}
+  join(): void {
+    this.joined = true
+  }
 
   alarm(name: string): Alarm {
     this.alarms.add(name)
@@ -201,6 +206,7 @@ export function planOf(project: Project, group: string, inputs: readonly string[
     stores: [...context.stores.values()],
     inlets: [...context.inlets.values()],
     alarms: context.alarms.size > 0,
+    overlaps: context.stores.size === 0 && context.alarms.size === 0 && !context.joined,
     warnings: [...context.warnings],
   }
 }

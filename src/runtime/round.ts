@@ -1,6 +1,7 @@
 import type { LogProducer, PartitionOffset } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
+import type { CommitFate } from './commit-under-way.js'
 import type { Meter, Participant, Standing } from './context.js'
 import type { Outputs } from './outputs.js'
 import { Slice, type Project } from './slice.js'
@@ -8,11 +9,13 @@ import type { Task } from './task.js'
 import { nextTurn, type Wakeup } from './wakeup.js'
 
 /** Records fed before other tasks, and the event loop, get their turn. */
-const CHUNK = 1_024
-/** Longest stretch of synchronous work between two turns of the event loop, in milliseconds. */
-const TURN_MS = 5
+const CHUNK = 256
+/** Longest stretch of synchronous work between two turns of the event loop, in milliseconds: a broker's socket holds no more than it can take meanwhile. */
+const TURN_MS = 2
 /** Sent and not yet acknowledged beyond this, intake waits. */
 const MAX_PENDING_BYTES = 32 * 1024 * 1024
+/** Made while the commit before is under way beyond this, intake waits too. */
+const MAX_HELD_BYTES = 16 * 1024 * 1024
 /** How often a round that waits for user code looks at its limits. */
 const LOOK_MS = 50
 
@@ -43,6 +46,8 @@ export interface RoundEnvironment {
   readonly drainMs: number
   /** 'drain': take nothing more, finish within `drainMs`. 'drop': stop at once, the assignment is gone. */
   readonly demand: () => 'none' | 'drain' | 'drop'
+  /** The commit of the transaction before, where it is still under way: nothing is sent until it is done, and if it fails this round is over. */
+  readonly before: CommitFate | undefined
 }
 
 export type RoundEnd =
@@ -51,7 +56,7 @@ export type RoundEnd =
   | { readonly kind: 'idle' }
   | { readonly kind: 'failed'; readonly task: Task; readonly error: unknown; readonly records: number; readonly hint: number | undefined }
   | { readonly kind: 'send-failed'; readonly error: unknown }
-  /** The assignment went, or the time to finish ran out. */
+  /** The assignment went, the time to finish ran out, or the commit before failed. */
   | { readonly kind: 'dropped' }
 
 /**
@@ -122,6 +127,7 @@ export class Round {
     const share = Math.min(CHUNK, Math.ceil(this.limits.maxRecords / Math.max(1, this.tasks.length)))
     let turnBegan = performance.now()
     for (;;) {
+      if (this.isBroken) return { kind: 'dropped' }
       if (demand() !== 'none') return demand() === 'drop' ? { kind: 'dropped' } : undefined
       let fed = 0
       if (this.limits.live) {
@@ -145,9 +151,9 @@ export class Round {
       const elapsed = this.startedAt === undefined ? 0 : clock.now() - this.startedAt
       if (this.full(0)) return undefined
       if (this.startedAt !== undefined && elapsed >= this.limits.everyMs) return undefined
-      if (outputs.bytes >= streamBytes) this.send(false)
+      if (outputs.bytes >= streamBytes && !this.isHeld) this.send(false)
 
-      if (fed === 0 || producer.pendingBytes > MAX_PENDING_BYTES) {
+      if (fed === 0 || producer.pendingBytes > MAX_PENDING_BYTES || (this.isHeld && outputs.bytes > MAX_HELD_BYTES)) {
         if (!this.limits.live && fed === 0) return undefined
         // Nothing read yet: the caller has the longer view, and waits.
         if (this.startedAt === undefined) return undefined
@@ -172,6 +178,14 @@ export class Round {
       this.startedAt ??= now
     }
     return undefined
+  }
+
+  private get isHeld(): boolean {
+    return this.environment.before?.state === 'open'
+  }
+
+  private get isBroken(): boolean {
+    return this.environment.before?.state === 'failed'
   }
 
   private nextDue(): number {
@@ -200,6 +214,7 @@ export class Round {
         signs += slice.signsOfLife
       }
       if (this.sendError !== undefined) return { kind: 'send-failed', error: this.sendError.error }
+      if (this.isBroken) return { kind: 'dropped' }
       if (open.length === 0) return undefined
       const wanted = demand()
       if (wanted === 'drop') return { kind: 'dropped' }
@@ -213,7 +228,7 @@ export class Round {
         const [task, slice] = silent
         return { kind: 'failed', task, error: slice.stalledError(now - aliveAt, task.records), records: task.records, hint: undefined }
       }
-      if (outputs.bytes >= streamBytes) this.send(false)
+      if (outputs.bytes >= streamBytes && !this.isHeld) this.send(false)
       await wakeup.wait(LOOK_MS)
     }
   }

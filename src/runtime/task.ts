@@ -59,6 +59,13 @@ const LATE_MS = 20
 /** Kept of a topic that waits, beyond the batch that its next record is in. */
 const KEEP_BYTES = 256 * 1024
 
+/** What a commit that is under way takes with it. */
+interface Sealed {
+  readonly pieces: readonly Piece[]
+  readonly positions: ReadonlyMap<string, number>
+  readonly unstored: readonly string[]
+}
+
 export interface TaskStart {
   readonly topic: string
   readonly offset: number
@@ -77,6 +84,8 @@ export class Task {
   private readonly unstoredTopics = new Set<string>()
   /** Read in the open transaction, in order. */
   private used: Piece[] = []
+  /** Set while a commit is under way; what is read meanwhile belongs to the next. */
+  private sealed: Sealed | undefined
   /** To be read again before anything new. */
   private replay: Piece[] = []
   private current: Current | undefined
@@ -213,8 +222,9 @@ export class Task {
   moved(): PartitionOffset[] {
     this.splitCurrent()
     const moved: PartitionOffset[] = []
+    const before = this.sealed?.positions ?? this.committed
     for (const [topic, offset] of this.positions) {
-      if (offset !== this.committed.get(topic) || this.unstoredTopics.has(topic)) moved.push({ topic, partition: this.partition, offset })
+      if (offset !== before.get(topic) || this.unstoredTopics.has(topic)) moved.push({ topic, partition: this.partition, offset })
     }
     return moved
   }
@@ -226,20 +236,30 @@ export class Task {
     return tally
   }
 
-  /** The transaction is in the log: its records are not needed again. */
-  commit(): void {
-    for (const [topic, offset] of this.positions) this.committed.set(topic, offset)
+  /** The transaction goes to the log: what is read from here on belongs to the next. */
+  seal(): void {
+    this.splitCurrent()
+    this.sealed = { pieces: this.used, positions: new Map(this.positions), unstored: [...this.unstoredTopics] }
     this.unstoredTopics.clear()
-    this.state.commit()
-    this.alarms.commit()
     this.used = []
     this.forgetCounts()
   }
 
-  /** The transaction is not in the log: everything since the last commit comes again. */
+  /** The sealed transaction is in the log: its records are not needed again. */
+  commit(): void {
+    for (const [topic, offset] of (this.sealed as Sealed).positions) this.committed.set(topic, offset)
+    this.sealed = undefined
+    this.state.commit()
+    this.alarms.commit()
+  }
+
+  /** What is not in the log is not going to be: everything since the last commit comes again. */
   rollback(): void {
     this.splitCurrent()
-    this.replay = [...this.used.map((piece) => ({ ...piece, taken: true })), ...this.replay]
+    const { sealed } = this
+    this.replay = [...[...(sealed?.pieces ?? []), ...this.used].map((piece) => ({ ...piece, taken: true })), ...this.replay]
+    for (const topic of sealed?.unstored ?? []) this.unstoredTopics.add(topic)
+    this.sealed = undefined
     this.used = []
     for (const [topic, offset] of this.committed) this.positions.set(topic, offset)
     this.state.rollback()

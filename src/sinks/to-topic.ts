@@ -2,7 +2,7 @@ import type { MonoTypeOperatorFunction } from 'rxjs'
 import { z } from 'zod'
 import { MillraceError } from '../record/error.js'
 import type { HeadersInput } from '../record/headers.js'
-import { RAW_ALL, RAW_KEY, type StreamRecord } from '../record/record.js'
+import { LogRecord, RAW_ALL, RAW_KEY, type StreamRecord } from '../record/record.js'
 import { bytes, type Serde } from '../record/serde.js'
 import type { KeyOf, ValueOf } from '../record/types.js'
 import { Mark, mark } from '../runtime/accounting.js'
@@ -100,10 +100,9 @@ export function writeTo<R extends AnyRecord>(sink: string, { topic, topics, key:
       if (copies && item.raw === RAW_ALL) {
         output.appendRaw(item, partition === undefined ? output.partitionOfRaw(item) : partition(item, output.partitions))
       } else {
-        const keyBytes = encodePart(sink, key, item.key, item, 'key')
-        const to =
-          partition !== undefined ? partition(item, output.partitions) : item.raw & RAW_KEY && key === plain ? output.partitionOfRaw(item) : output.partitionOf(item, keyBytes)
-        output.append(item, to, keyBytes, encodePart(sink, value, item.value, item, 'value'), headers?.(item))
+        const keyPart = item.raw & RAW_KEY && key === plain ? item : encodePart(sink, key, item.key, item, 'key')
+        const to = partition !== undefined ? partition(item, output.partitions) : keyPart instanceof LogRecord ? output.partitionOfRaw(keyPart) : output.partitionOf(item, keyPart)
+        output.append(item, to, keyPart, encodePart(sink, value, item.value, item, 'value'), headers?.(item))
       }
       mark(item, Mark.processed)
     }

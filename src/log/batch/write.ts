@@ -1,6 +1,7 @@
 import { NO_HEADERS, encodeHeaders, type HeadersInput } from '../../record/headers.js'
 import { LogRecord, RAW_HEADERS } from '../../record/record.js'
 import { varintSize, varlongSize, writeVarint, writeVarlong } from '../../record/varint.js'
+import { batchBuffers } from './buffers.js'
 import { AT, LENGTH_OVERHEAD, TRANSACTIONAL, batchCrc, writeInt64 } from './header.js'
 
 /** One finished batch, its header still without producer, sequence and CRC: `stampBatch` writes those. */
@@ -14,13 +15,15 @@ export interface OutputBatch {
 
 /** What a key or value may be when it reaches a batch. */
 export type Encoded = Uint8Array | string | null
+/** A record as key: the one it was read with, which nobody touched. */
+export type KeyPart = Encoded | LogRecord<unknown, unknown>
 
 const NO_BUFFER = Buffer.alloc(0)
 const FIRST_CAPACITY = 8 * 1024
 /** Most a record can take beyond key, value and headers: six varints, one of them a long, and the attributes. */
 const RECORD_OVERHEAD = 40
 /** Small enough that a byte loop beats a call into native code. */
-const LOOP_COPY_MAX = 48
+const LOOP_COPY_MAX = 24
 
 /**
  * Encodes records of one output partition into batches, in one growing buffer a batch.
@@ -28,8 +31,8 @@ const LOOP_COPY_MAX = 48
  * Order: as appended. Memory: the batch under way plus the finished ones until `take`.
  */
 export class BatchWriter {
-  private buffer = NO_BUFFER
-  /** What the next buffer starts with: as much as the last batch took. */
+  private buffer: Buffer = NO_BUFFER
+  /** What the next buffer starts with: about as much as the last batches took. */
   private capacity = FIRST_CAPACITY
   private pos: number = AT.records
   private count = 0
@@ -62,7 +65,7 @@ export class BatchWriter {
   }
 
   /** `headers` is a map, or the record whose untouched header bytes are copied, or such bytes. */
-  append(key: Encoded, value: Encoded, headers: HeadersInput | LogRecord<unknown, unknown> | Buffer, timestamp: number): void {
+  append(key: KeyPart, value: Encoded, headers: HeadersInput | LogRecord<unknown, unknown> | Buffer, timestamp: number): void {
     const headerBytes = headerSection(headers)
     const keyBound = boundOf(key)
     const valueBound = boundOf(value)
@@ -107,7 +110,7 @@ export class BatchWriter {
     const needed = size + RECORD_OVERHEAD
     if (this.count > 0 && this.pos + needed > this.batchBytes) this.close()
     if (this.pos + needed > this.buffer.length) {
-      const larger = Buffer.allocUnsafe(Math.max(this.buffer.length * 2, this.capacity, this.pos + needed))
+      const larger = batchBuffers.take(Math.max(this.buffer.length * 2, this.capacity, this.pos + needed))
       this.buffer.copy(larger, 0, 0, this.pos)
       this.buffer = larger
     }
@@ -138,7 +141,8 @@ export class BatchWriter {
     writeInt64(bytes, AT.maxTimestamp, this.maxTimestamp)
     bytes.writeInt32BE(this.count, AT.recordCount)
     this.finished.push({ topic: this.topic, partition: this.partition, bytes, count: this.count })
-    this.capacity = this.pos
+    // The last batch of a transaction is mostly a small one.
+    this.capacity = Math.max(this.pos, this.capacity >> 1)
     this.buffer = NO_BUFFER
     this.pos = AT.records
     this.count = 0
@@ -186,22 +190,26 @@ function headerSection(headers: HeadersInput | LogRecord<unknown, unknown> | Buf
   if (Buffer.isBuffer(headers)) return headers
   if (headers === NO_HEADERS) return EMPTY_HEADERS
   if (headers instanceof LogRecord) {
-    if (headers.raw & RAW_HEADERS) return headers.source.bytes.subarray(headers.headersStart(), headers.end)
+    if (headers.raw & RAW_HEADERS) {
+      const start = headers.headersStart()
+      return headers.end - start === EMPTY_HEADERS.length ? EMPTY_HEADERS : headers.source.bytes.subarray(start, headers.end)
+    }
     return headers.headers === NO_HEADERS ? EMPTY_HEADERS : encodeHeaders(headers.headers)
   }
   return encodeHeaders(headers)
 }
 
 /** No UTF-16 code unit takes more than three bytes of UTF-8. */
-function boundOf(part: Encoded): number {
-  return part === null ? 0 : typeof part === 'string' ? part.length * 3 : part.length
+function boundOf(part: KeyPart): number {
+  return part instanceof LogRecord ? part.keySize() : part === null ? 0 : typeof part === 'string' ? part.length * 3 : part.length
 }
 
-function guessSection(part: Encoded): number {
-  return part === null ? 1 : varintSize(part.length) + part.length
+function guessSection(part: KeyPart): number {
+  return part instanceof LogRecord ? part.keySize() : part === null ? 1 : varintSize(part.length) + part.length
 }
 
-function writeSection(buffer: Buffer, start: number, part: Encoded): number {
+function writeSection(buffer: Buffer, start: number, part: KeyPart): number {
+  if (part instanceof LogRecord) return copyInto(buffer, start, part.source.bytes, part.start, part.valueStart())
   if (part === null) return writeVarint(buffer, start, -1)
   if (typeof part !== 'string') return copyInto(buffer, writeVarint(buffer, start, part.length), part, 0, part.length)
   const guessed = varintSize(part.length)
@@ -216,7 +224,8 @@ function copyInto(target: Buffer, at: number, source: Uint8Array, start: number,
   if (size <= LOOP_COPY_MAX) {
     for (let i = 0; i < size; i++) target[at + i] = source[start + i] as number
   } else {
-    target.set(source.subarray(start, end), at)
+    // Cheaper than a Buffer of it.
+    target.set(new Uint8Array(source.buffer, source.byteOffset + start, size), at)
   }
   return at + size
 }

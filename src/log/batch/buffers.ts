@@ -1,0 +1,25 @@
+/** What a full batch mostly takes: see BATCH_BYTES in runtime/outputs. */
+const SIZE = 512 * 1024
+const MAX_FREE = 48
+
+/**
+ * Buffers that batches are written into, used again once their batch is in the log: at a hundred megabytes a second new ones would cost the
+ * garbage collector more than writing them costs.
+ */
+class BatchBuffers {
+  private readonly free: ArrayBuffer[] = []
+
+  /** Of at least that size, with anything in it. */
+  take(size: number): Buffer {
+    if (size <= SIZE / 2 || size > SIZE) return Buffer.allocUnsafe(size)
+    const used = this.free.pop()
+    return used === undefined ? Buffer.allocUnsafeSlow(SIZE) : Buffer.from(used)
+  }
+
+  /** Only for bytes that nobody will look at again: not the log, not a socket, not a record. */
+  giveBack({ buffer }: Buffer): void {
+    if (buffer.byteLength === SIZE && buffer instanceof ArrayBuffer && this.free.length < MAX_FREE) this.free.push(buffer)
+  }
+}
+
+export const batchBuffers = new BatchBuffers()

@@ -1,0 +1,45 @@
+import type { PartitionOffset } from '../log/port.js'
+import type { Tally } from './accounting.js'
+import type { Round } from './round.js'
+import type { Task } from './task.js'
+
+/** How a commit ended. The next round looks at this alone: were it to hold the commit with its round, each would keep all those before it. */
+export interface CommitFate {
+  readonly state: 'open' | 'committed' | 'failed'
+}
+
+/** What a transaction did, and what is heard of its commit. */
+export class CommitUnderWay {
+  readonly done: Promise<void>
+  readonly fate: { state: CommitFate['state'] } = { state: 'open' }
+  error: unknown
+  private finish!: () => void
+
+  constructor(
+    readonly round: Round,
+    readonly tasks: readonly Task[],
+    /** When it began, by the pipeline's clock. */
+    readonly began: number,
+  ) {
+    this.done = new Promise((resolve) => (this.finish = resolve))
+  }
+
+  offsets: readonly PartitionOffset[] = []
+  /** Records written, changelogs left out. */
+  outputs = 0
+  /** Of the tasks for which it changes something. */
+  tallies: readonly { readonly task: Task; readonly tally: Tally }[] = []
+  /** Records of each task, to know where to look if they are refused. */
+  records: ReadonlyMap<Task, number> = new Map<Task, number>()
+
+  committed(): void {
+    this.fate.state = 'committed'
+    this.finish()
+  }
+
+  failed(error: unknown): void {
+    this.fate.state = 'failed'
+    this.error = error
+    this.finish()
+  }
+}
