@@ -1,6 +1,6 @@
 // The job as a careful hand-written kafkajs loop: eachBatch, one transaction per commit interval, offsets in it.
 import { Kafka, logLevel, type EachBatchPayload, type Message } from 'kafkajs'
-import { Stopwatch, job } from './report.js'
+import { Stopwatch, change, job } from './report.js'
 
 process.env.KAFKAJS_NO_PARTITIONER_WARNING = '1'
 const { brokers, input, output, records, commitMs } = job()
@@ -17,8 +17,8 @@ await consumer.connect()
 await consumer.subscribe({ topic: input, fromBeginning: true })
 
 const mode = process.env.MODE
-const change = (value: Buffer | null): string | Buffer | null =>
-  mode === 'json' ? JSON.stringify(Object.assign(JSON.parse(String(value)) as object, { processed: true })) : value
+const map = (value: Buffer | null): string | Buffer | null =>
+  mode === 'json' ? JSON.stringify(change(value)) : value
 
 let done = 0
 let finish: () => void = () => {}
@@ -34,7 +34,7 @@ async function copy({ batch, resolveOffset, heartbeat }: EachBatchPayload): Prom
     let last = at
     while (at < batch.messages.length && performance.now() < until) {
       const part = batch.messages.slice(at, at + SEND)
-      const messages: Message[] = part.map(({ key, value, headers, timestamp }) => ({ key, value: change(value), ...(headers === undefined ? {} : { headers }), timestamp }))
+      const messages: Message[] = part.map(({ key, value, headers, timestamp }) => ({ key, value: map(value), ...(headers === undefined ? {} : { headers }), timestamp }))
       await transaction.send({ topic: output, messages })
       at += part.length
       last = at - 1

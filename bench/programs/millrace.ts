@@ -1,7 +1,7 @@
 // The job on millrace: MODE=pass copies, MODE=json parses, changes one field and writes.
 import { lastValueFrom, map, scan, takeWhile, tap } from 'rxjs'
 import { json, kafka, mapValue, toTopic, withTransaction, type RecordStream } from 'millrace'
-import { Stopwatch, job } from './report.js'
+import { Stopwatch, change, job } from './report.js'
 
 const { brokers, input, output, records, commitMs } = job()
 const watch = new Stopwatch()
@@ -10,7 +10,7 @@ const cluster = kafka({ brokers })
 const pass = (stream: RecordStream) => stream.pipe(toTopic({ topic: output }))
 const mapJson = (stream: RecordStream) =>
   stream.pipe(
-    mapValue((value) => Object.assign(JSON.parse(String(value)) as object, { processed: true })),
+    mapValue(change),
     toTopic({ topic: output, value: json() }),
   )
 

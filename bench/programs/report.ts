@@ -43,3 +43,10 @@ export function job(): Job {
   const { KAFKA_BROKERS = '', INPUT_TOPIC = '', OUTPUT_TOPIC = '', RECORDS = '0', COMMIT_MS = '100' } = process.env
   return { brokers: KAFKA_BROKERS.split(','), input: INPUT_TOPIC, output: OUTPUT_TOPIC, records: Number(RECORDS), commitMs: Number(COMMIT_MS) }
 }
+
+/** The work of MODE=json, in all programs the same: parsed, one field changed, written again. */
+export function change(value: Buffer | null): object {
+  const order = JSON.parse(String(value)) as { amount: number }
+  order.amount += 1
+  return order
+}

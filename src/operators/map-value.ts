@@ -1,6 +1,6 @@
 import type { OperatorFunction } from 'rxjs'
 import { FailedRecord } from '../record/failed-record.js'
-import type { StreamRecord } from '../record/record.js'
+import { LogRecord, type StreamRecord } from '../record/record.js'
 import type { Good, KeyOf, ValueOf } from '../record/types.js'
 import { operate } from '../runtime/operate.js'
 
@@ -18,7 +18,10 @@ export function mapValue<R extends StreamRecord<unknown, unknown> | FailedRecord
   return operate('mapValue', (target) => ({
     next(item) {
       if (item instanceof FailedRecord) target.next(item as Extract<R, FailedRecord>)
-      else target.next(item.with({ value: fn(item.value as ValueOf<R>, item as Good<R>) }) as StreamRecord<KeyOf<R>, V2>)
+      else {
+        const value = fn(item.value as ValueOf<R>, item as Good<R>)
+        target.next((item instanceof LogRecord ? item.withValue(value) : item.with({ value })) as StreamRecord<KeyOf<R>, V2>)
+      }
     },
   }))
 }

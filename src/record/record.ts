@@ -157,15 +157,15 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
     return new LogRecord<K2, V2>(this.source, this.offset, timestamp, this.seq, this.start, this.end, raw, key, value, headers)
   }
 
+  /** As `with({ value })`, which has more to look at. */
+  withValue<V2>(value: V2): LogRecord<K, V2> {
+    return new LogRecord<K, V2>(this.source, this.offset, this.timestamp, this.seq, this.start, this.end, this.raw & ~RAW_VALUE, this.k, value, this.h)
+  }
+
   /** Where the value's length stands. */
   valueStart(): number {
     const length = readVarint(this.source.bytes, this.start)
     return cursor.pos + (length < 0 ? 0 : length)
-  }
-
-  /** Bytes of the key as it was read, with its length. */
-  keySize(): number {
-    return this.valueStart() - this.start
   }
 
   /** Where the header count stands. */

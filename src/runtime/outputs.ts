@@ -1,4 +1,4 @@
-import { BatchWriter, singleBatchSize, type Encoded, type KeyPart, type OutputBatch } from '../log/batch/write.js'
+import { BatchWriter, singleBatchSize, type Encoded, type OutputBatch } from '../log/batch/write.js'
 import { partitionOfKey } from '../log/partitioner.js'
 import { MillraceError } from '../record/error.js'
 import type { HeadersInput } from '../record/headers.js'
@@ -44,9 +44,17 @@ export class TopicOutput {
     this.writer(partition).appendRaw(record)
   }
 
-  append(record: LogRecord<unknown, unknown>, partition: number, key: KeyPart, value: Encoded, headers: HeadersInput | undefined): void {
-    const keySize = key instanceof LogRecord ? key.keySize() : (key?.length ?? 0)
-    this.checkFits(keySize + (value?.length ?? 0), record)
+  /** A record whose key and headers nobody changed. */
+  appendValue(record: LogRecord<unknown, unknown>, partition: number, value: Encoded): void {
+    // With the old value in place of the new one's bytes this is too much at most.
+    const size = record.end - record.start + (value?.length ?? 0)
+    if (size + SINGLE_RECORD_OVERHEAD > this.largest) return this.append(record, partition, record.key as Encoded, value, undefined)
+    this.records++
+    this.writer(partition).appendValue(record, value)
+  }
+
+  append(record: LogRecord<unknown, unknown>, partition: number, key: Encoded, value: Encoded, headers: HeadersInput | undefined): void {
+    this.checkFits((key?.length ?? 0) + (value?.length ?? 0), record)
     this.records++
     this.writer(partition).append(key, value, headers ?? record, record.timestamp)
   }

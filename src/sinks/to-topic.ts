@@ -1,8 +1,9 @@
 import type { MonoTypeOperatorFunction } from 'rxjs'
 import { z } from 'zod'
+import type { Encoded } from '../log/batch/write.js'
 import { MillraceError } from '../record/error.js'
 import type { HeadersInput } from '../record/headers.js'
-import { LogRecord, RAW_ALL, RAW_KEY, type StreamRecord } from '../record/record.js'
+import { RAW_ALL, RAW_HEADERS, RAW_KEY, type StreamRecord } from '../record/record.js'
 import { bytes, type Serde } from '../record/serde.js'
 import type { KeyOf, ValueOf } from '../record/types.js'
 import { Mark, mark } from '../runtime/accounting.js'
@@ -100,9 +101,12 @@ export function writeTo<R extends AnyRecord>(sink: string, { topic, topics, key:
       if (copies && item.raw === RAW_ALL) {
         output.appendRaw(item, partition === undefined ? output.partitionOfRaw(item) : partition(item, output.partitions))
       } else {
-        const keyPart = item.raw & RAW_KEY && key === plain ? item : encodePart(sink, key, item.key, item, 'key')
-        const to = partition !== undefined ? partition(item, output.partitions) : keyPart instanceof LogRecord ? output.partitionOfRaw(keyPart) : output.partitionOf(item, keyPart)
-        output.append(item, to, keyPart, encodePart(sink, value, item.value, item, 'value'), headers?.(item))
+        const rawKey = key === plain && (item.raw & RAW_KEY) !== 0
+        const keyBytes = rawKey ? null : encodePart(sink, key, item.key, item, 'key')
+        const to = partition !== undefined ? partition(item, output.partitions) : rawKey ? output.partitionOfRaw(item) : output.partitionOf(item, keyBytes)
+        const valueBytes = encodePart(sink, value, item.value, item, 'value')
+        if (rawKey && headers === undefined && (item.raw & RAW_HEADERS) !== 0) output.appendValue(item, to, valueBytes)
+        else output.append(item, to, rawKey ? (item.key as Encoded) : keyBytes, valueBytes, headers?.(item))
       }
       mark(item, Mark.processed)
     }

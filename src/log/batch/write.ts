@@ -1,6 +1,6 @@
 import { NO_HEADERS, encodeHeaders, type HeadersInput } from '../../record/headers.js'
 import { LogRecord, RAW_HEADERS } from '../../record/record.js'
-import { varintSize, varlongSize, writeVarint, writeVarlong } from '../../record/varint.js'
+import { cursor, readVarint, varintSize, varlongSize, writeVarint, writeVarlong } from '../../record/varint.js'
 import { batchBuffers } from './buffers.js'
 import { AT, LENGTH_OVERHEAD, TRANSACTIONAL, batchCrc, writeInt64 } from './header.js'
 
@@ -15,8 +15,6 @@ export interface OutputBatch {
 
 /** What a key or value may be when it reaches a batch. */
 export type Encoded = Uint8Array | string | null
-/** A record as key: the one it was read with, which nobody touched. */
-export type KeyPart = Encoded | LogRecord<unknown, unknown>
 
 const NO_BUFFER = Buffer.alloc(0)
 const FIRST_CAPACITY = 8 * 1024
@@ -64,18 +62,37 @@ export class BatchWriter {
     this.finish(copyInto(buffer, pos, record.source.bytes, start, end))
   }
 
+  /** A record of which only the value was replaced: key and headers go over as bytes. */
+  appendValue(record: LogRecord<unknown, unknown>, value: Encoded): void {
+    const { timestamp, start, end } = record
+    const { bytes } = record.source
+    const keyEnd = record.valueStart()
+    const headersAt = skipSection(bytes, keyEnd)
+    const copied = keyEnd - start + end - headersAt
+    this.begin(copied + boundOf(value), timestamp)
+    const delta = timestamp - this.baseTimestamp
+    const buffer = this.buffer
+    const guess = 1 + varlongSize(delta) + varintSize(this.count) + copied + guessSection(value)
+    const bodyAt = this.pos + varintSize(guess)
+    let pos = bodyAt
+    buffer[pos++] = 0
+    pos = writeVarlong(buffer, pos, delta)
+    pos = writeVarint(buffer, pos, this.count)
+    pos = copyInto(buffer, pos, bytes, start, keyEnd)
+    pos = writeSection(buffer, pos, value)
+    this.finishBody(bodyAt, guess, copyInto(buffer, pos, bytes, headersAt, end))
+  }
+
   /** `headers` is a map, or the record whose untouched header bytes are copied, or such bytes. */
-  append(key: KeyPart, value: Encoded, headers: HeadersInput | LogRecord<unknown, unknown> | Buffer, timestamp: number): void {
+  append(key: Encoded, value: Encoded, headers: HeadersInput | LogRecord<unknown, unknown> | Buffer, timestamp: number): void {
     const headerBytes = headerSection(headers)
     const keyBound = boundOf(key)
     const valueBound = boundOf(value)
     this.begin(keyBound + valueBound + headerBytes.length, timestamp)
     const delta = timestamp - this.baseTimestamp
     const buffer = this.buffer
-    const lengthAt = this.pos
-    // The length comes first and depends on how long the text gets as UTF-8. Mostly text is ASCII: guess so, move if wrong.
     const guess = 1 + varlongSize(delta) + varintSize(this.count) + guessSection(key) + guessSection(value) + headerBytes.length
-    const bodyAt = lengthAt + varintSize(guess)
+    const bodyAt = this.pos + varintSize(guess)
     let pos = bodyAt
     buffer[pos++] = 0
     pos = writeVarlong(buffer, pos, delta)
@@ -83,14 +100,7 @@ export class BatchWriter {
     pos = writeSection(buffer, pos, key)
     pos = writeSection(buffer, pos, value)
     pos = copyInto(buffer, pos, headerBytes, 0, headerBytes.length)
-    const length = pos - bodyAt
-    const shift = varintSize(length) - varintSize(guess)
-    if (shift !== 0) {
-      buffer.copyWithin(bodyAt + shift, bodyAt, pos)
-      pos += shift
-    }
-    writeVarint(buffer, lengthAt, length)
-    this.finish(pos)
+    this.finishBody(bodyAt, guess, pos)
   }
 
   /** Takes the finished batches; with `all`, the one under way too. */
@@ -121,6 +131,15 @@ export class BatchWriter {
     } else if (timestamp > this.maxTimestamp) {
       this.maxTimestamp = timestamp
     }
+  }
+
+  /** The length comes first and depends on how long the text gets as UTF-8. Mostly text is ASCII: that is guessed, and the record moved where it is wrong. */
+  private finishBody(bodyAt: number, guess: number, end: number): void {
+    const length = end - bodyAt
+    const shift = varintSize(length) - varintSize(guess)
+    if (shift !== 0) this.buffer.copyWithin(bodyAt + shift, bodyAt, end)
+    writeVarint(this.buffer, this.pos, length)
+    this.finish(end + shift)
   }
 
   private finish(pos: number): void {
@@ -200,16 +219,15 @@ function headerSection(headers: HeadersInput | LogRecord<unknown, unknown> | Buf
 }
 
 /** No UTF-16 code unit takes more than three bytes of UTF-8. */
-function boundOf(part: KeyPart): number {
-  return part instanceof LogRecord ? part.keySize() : part === null ? 0 : typeof part === 'string' ? part.length * 3 : part.length
+function boundOf(part: Encoded): number {
+  return part === null ? 0 : typeof part === 'string' ? part.length * 3 : part.length
 }
 
-function guessSection(part: KeyPart): number {
-  return part instanceof LogRecord ? part.keySize() : part === null ? 1 : varintSize(part.length) + part.length
+function guessSection(part: Encoded): number {
+  return part === null ? 1 : varintSize(part.length) + part.length
 }
 
-function writeSection(buffer: Buffer, start: number, part: KeyPart): number {
-  if (part instanceof LogRecord) return copyInto(buffer, start, part.source.bytes, part.start, part.valueStart())
+function writeSection(buffer: Buffer, start: number, part: Encoded): number {
   if (part === null) return writeVarint(buffer, start, -1)
   if (typeof part !== 'string') return copyInto(buffer, writeVarint(buffer, start, part.length), part, 0, part.length)
   const guessed = varintSize(part.length)
@@ -217,6 +235,12 @@ function writeSection(buffer: Buffer, start: number, part: KeyPart): number {
   const shift = varintSize(size) - guessed
   if (shift !== 0) buffer.copyWithin(start + guessed + shift, start + guessed, start + guessed + size)
   return writeVarint(buffer, start, size) + size
+}
+
+/** Behind a length and what it counts. */
+function skipSection(bytes: Uint8Array, start: number): number {
+  const length = readVarint(bytes, start)
+  return cursor.pos + Math.max(0, length)
 }
 
 function copyInto(target: Buffer, at: number, source: Uint8Array, start: number, end: number): number {
