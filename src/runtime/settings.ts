@@ -36,7 +36,7 @@ export interface SourceOptions {
   readonly standbys?: number
   /** How other processes reach this one, for those who ask for state that is here: any text, such as host:port. Default: the member id. */
   readonly address?: string
-  /** Bytes fetched ahead, over all partitions. Default 8 MiB; less saves memory, more bridges slow brokers. */
+  /** Bytes fetched ahead, over all partitions. Default 16 MiB; less saves memory, more bridges slow brokers. */
   readonly prefetchBytes?: number
   /** Ends the pipeline in order: the open transaction commits, the group is left, the observable completes. */
   readonly signal?: AbortSignal
@@ -54,7 +54,7 @@ export const sourceSchema = z.strictObject({
   rebalanceTimeout: positiveDuration.default(60_000),
   standbys: z.number().int().min(0).default(0),
   address: z.string().min(1).optional(),
-  prefetchBytes: positiveInteger.default(8 * 1024 * 1024),
+  prefetchBytes: positiveInteger.default(16 * 1024 * 1024),
   signal: objectWith<AbortSignal>(['addEventListener', 'removeEventListener'], 'an AbortSignal').optional(),
 })
 
