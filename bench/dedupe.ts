@@ -39,7 +39,7 @@ const server = process.env.KAFKA_BROKERS ? undefined : await startKafka({ heap: 
 const brokers = server?.brokers ?? (process.env.KAFKA_BROKERS as string).split(',')
 const cluster = kafka({ brokers })
 const input = `dedupe-in-${Date.now()}`
-const expected = Math.ceil((records * (100 - percent)) / 100 / PARTITIONS)
+const expected = Math.ceil((records * (100 - percent)) / 100)
 
 function* rows(): Generator<{ key: string; value: string; timestamp: number }> {
   const began = Date.now() - Number(values.span) * 60_000
