@@ -407,7 +407,7 @@ export class Pipeline {
     return commit
   }
 
-  /** Waits for a commit, and recovers if it failed. False if what came after it was undone, with or without it. */
+  /** Waits for a commit, and recovers if it failed. True if it is in the log; else everything since the last commit comes again. */
   private async conclude(commit: CommitUnderWay): Promise<boolean> {
     await commit.done
     if (commit.fate.state === 'committed') return true
