@@ -1,6 +1,7 @@
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
-import { kafka, type Cluster, type TraceStep } from '../../src/index.js'
+import { beforeEach, describe, expect, it } from 'vitest'
+import type { TraceStep } from '../../src/index.js'
 import { Child } from '../support/child.js'
+import { kafkaSuite } from '../support/kafka/suite.js'
 import { until } from '../support/until.js'
 
 const PROGRAM = new URL('./programs/copy.ts', import.meta.url)
@@ -11,16 +12,13 @@ const COUNT = 6_000
 const expected = (partition: number): string[] => Array.from({ length: COUNT / PARTITIONS }, (_, i) => `${partition}-${i}`)
 
 describe('a process killed in the middle', () => {
-  const brokers = inject('kafkaBrokers')
-  let cluster: Cluster
+  const { cluster, start: startProgram } = kafkaSuite()
   let input: string
   let output: string
   let group: string
-  let children: Child[] = []
   let runs = 0
 
   beforeEach(async () => {
-    cluster = kafka({ brokers })
     const name = `crash-${process.pid}-${Date.now()}-${runs++}`
     ;[input, output, group] = [`${name}-in`, `${name}-out`, `${name}-group`]
     await cluster.createTopics([input, output].map((topic) => ({ topic, partitions: PARTITIONS })))
@@ -30,17 +28,7 @@ describe('a process killed in the middle', () => {
     })
   })
 
-  afterEach(async () => {
-    for (const child of children) child.kill('SIGKILL')
-    children = []
-    await cluster.close()
-  })
-
-  const start = (env: Record<string, string> = {}): Child => {
-    const child = new Child(PROGRAM, { KAFKA_BROKERS: brokers.join(','), INPUT: input, OUTPUT: output, GROUP: group, ...env })
-    children.push(child)
-    return child
-  }
+  const start = (env: Record<string, string> = {}): Child => startProgram(PROGRAM, { INPUT: input, OUTPUT: output, GROUP: group, ...env })
 
   const written = async (): Promise<string[][]> => {
     const partitions: string[][] = Array.from({ length: PARTITIONS }, () => [])

@@ -1,21 +1,18 @@
 import type { Observable } from 'rxjs'
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import {
   attempt,
   deadLetter,
   decode,
   json,
-  kafka,
   readFailure,
-  silentLogger,
   toTopic,
-  type Cluster,
   type DeadLetterOptions,
   type FailureHeaders,
   type RecordStream,
 } from '../../src/index.js'
-import { Child } from '../support/child.js'
-import { observe, uniqueName, type Observer } from '../support/kafka/client.js'
+import { uniqueName } from '../support/kafka/client.js'
+import { kafkaSuite } from '../support/kafka/suite.js'
 import { ANY_TIME, Order, expectLetters, ordersWithPoison, readAll } from '../support/poison.js'
 import { runUntil, sumOf, values } from '../support/pipelines.js'
 import { until } from '../support/until.js'
@@ -23,18 +20,7 @@ import { until } from '../support/until.js'
 const PARTITIONS = 3
 
 describe('dead letters on Kafka', () => {
-  const brokers = inject('kafkaBrokers')
-  let observer: Observer
-  let cluster: Cluster
-
-  beforeAll(() => {
-    observer = observe(brokers)
-    cluster = kafka({ brokers, logger: silentLogger })
-  })
-  afterAll(async () => {
-    await cluster.close()
-    await observer.close()
-  })
+  const { observer, cluster, start } = kafkaSuite()
 
   const topics = async (config: Record<string, string> = ANY_TIME): Promise<{ input: string; output: string; dead: string }> => ({
     input: await observer.createTopic({ partitions: PARTITIONS, config: ANY_TIME }),
@@ -115,23 +101,16 @@ describe('dead letters on Kafka', () => {
       const { input, output, dead } = await topics()
       const { records, poison, good } = ordersWithPoison({ count: 3_000, every: 50, partitions: PARTITIONS })
       await cluster.produce({ topic: input, records })
-      const env = { KAFKA_BROKERS: brokers.join(','), INPUT: input, OUTPUT: output, DEAD: dead, GROUP: uniqueName('g') }
+      const env = { INPUT: input, OUTPUT: output, DEAD: dead, GROUP: uniqueName('g') }
       const program = new URL('./programs/dead-letters.ts', import.meta.url)
-      const children: Child[] = []
-      try {
-        for (const KILL_AFTER of ['0', '1', '2']) {
-          const child = new Child(program, { ...env, KILL_AT: step, KILL_AFTER })
-          children.push(child)
-          expect((await child.ended).signal, child.errors).toBe('SIGKILL')
-        }
-        const last = new Child(program, env)
-        children.push(last)
-        await until(async () => (await values(cluster, output)).length >= good.length, { within: 40_000, every: 200, what: 'all orders in the output' })
-        last.kill('SIGTERM')
-        expect(await last.ended, last.errors).toEqual({ code: 0, signal: null })
-      } finally {
-        for (const child of children) child.kill('SIGKILL')
+      for (const KILL_AFTER of ['0', '1', '2']) {
+        const child = start(program, { ...env, KILL_AT: step, KILL_AFTER })
+        expect((await child.ended).signal, child.errors).toBe('SIGKILL')
       }
+      const last = start(program, env)
+      await until(async () => (await values(cluster, output)).length >= good.length, { within: 40_000, every: 200, what: 'all orders in the output' })
+      last.kill('SIGTERM')
+      expect(await last.ended, last.errors).toEqual({ code: 0, signal: null })
       expect(await values(cluster, output)).toEqual(good)
       expectLetters(await readAll(cluster, dead), poison, 'millrace', 2)
     })

@@ -1,6 +1,7 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
-import { kafka, redisClaims, type Cluster, type TraceStep } from '../../src/index.js'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { redisClaims, type TraceStep } from '../../src/index.js'
 import { Child } from '../support/child.js'
+import { kafkaSuite } from '../support/kafka/suite.js'
 import { startRedis, type RedisServer } from '../support/redis.js'
 import { until } from '../support/until.js'
 
@@ -9,12 +10,10 @@ const PARTITIONS = 3
 const IDS = 1_500
 
 describe('dedupe in processes that are killed', () => {
-  const brokers = inject('kafkaBrokers')
+  const { cluster, start: startProgram } = kafkaSuite()
   let redis: RedisServer
-  let cluster: Cluster
   let output: string
   let env: Record<string, string>
-  let children: Child[] = []
   let runs = 0
 
   beforeAll(async () => {
@@ -22,16 +21,6 @@ describe('dedupe in processes that are killed', () => {
   })
 
   afterAll(() => redis.stop())
-
-  beforeEach(() => {
-    cluster = kafka({ brokers })
-  })
-
-  afterEach(async () => {
-    for (const child of children) child.kill('SIGKILL')
-    children = []
-    await cluster.close()
-  })
 
   /** Each id twice: for a shared store in different partitions, else as the key decides. */
   const prepare = async (store: string, topics: readonly string[] = ['in']): Promise<string[]> => {
@@ -45,15 +34,11 @@ describe('dedupe in processes that are killed', () => {
       )
       await cluster.produce({ topic, records })
     }
-    env = { KAFKA_BROKERS: brokers.join(','), OUTPUT: output, STORE: store, REDIS_URL: redis.url, PREFIX: `${name}:` }
+    env = { OUTPUT: output, STORE: store, REDIS_URL: redis.url, PREFIX: `${name}:` }
     return inputs
   }
 
-  const start = (input: string, more: Record<string, string> = {}): Child => {
-    const child = new Child(PROGRAM, { ...env, INPUT: input, GROUP: `${input}-group`, ...more })
-    children.push(child)
-    return child
-  }
+  const start = (input: string, more: Record<string, string> = {}): Child => startProgram(PROGRAM, { ...env, INPUT: input, GROUP: `${input}-group`, ...more })
 
   const written = async (): Promise<number[]> => {
     const values: number[] = []

@@ -1,7 +1,7 @@
-import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest'
-import { kafka, silentLogger, type Cluster, type TraceStep } from '../../src/index.js'
-import { Child } from '../support/child.js'
-import { observe, uniqueName, type Observer } from '../support/kafka/client.js'
+import { describe, expect, it } from 'vitest'
+import type { TraceStep } from '../../src/index.js'
+import { uniqueName } from '../support/kafka/client.js'
+import { kafkaSuite } from '../support/kafka/suite.js'
 import { values } from '../support/pipelines.js'
 import { readAll } from '../support/poison.js'
 import { until } from '../support/until.js'
@@ -10,40 +10,19 @@ const PARTITIONS = 3
 const PROGRAM = new URL('./programs/delay.ts', import.meta.url)
 
 describe('records that wait for a time of their own, on Kafka', () => {
-  const brokers = inject('kafkaBrokers')
-  let observer: Observer
-  let cluster: Cluster
-  let children: Child[] = []
-
-  beforeAll(() => {
-    observer = observe(brokers)
-    cluster = kafka({ brokers, logger: silentLogger })
-  })
-  afterEach(() => {
-    for (const child of children) child.kill('SIGKILL')
-    children = []
-  })
-  afterAll(async () => {
-    await cluster.close()
-    await observer.close()
-  })
+  const { observer, cluster, start } = kafkaSuite()
 
   /** Killed again and again, then left to finish. Gives what is in the output. */
   async function through(step: TraceStep, env: Record<string, string>, records: { key: string; value: string; partition: number }[], expected: number): Promise<{ value: string; passed: number }[]> {
     const [input, output] = [await observer.createTopic({ partitions: PARTITIONS }), await observer.createTopic({ partitions: PARTITIONS })]
-    const names = { KAFKA_BROKERS: brokers.join(','), INPUT: input, OUTPUT: output, GROUP: uniqueName('g'), ...env }
-    const start = (more: Record<string, string> = {}): Child => {
-      const child = new Child(PROGRAM, { ...names, ...more })
-      children.push(child)
-      return child
-    }
+    const names = { INPUT: input, OUTPUT: output, GROUP: uniqueName('g'), ...env }
     await cluster.produce({ topic: input, records })
     // Once all is read, transactions have no offsets: those that have are few.
     for (const KILL_AFTER of step === 'offsets-acknowledged' ? ['0', '1', '1'] : ['0', '3', '5']) {
-      const child = start({ KILL_AT: step, KILL_AFTER })
+      const child = start(PROGRAM, { ...names, KILL_AT: step, KILL_AFTER })
       expect((await child.ended).signal, child.errors).toBe('SIGKILL')
     }
-    const last = start()
+    const last = start(PROGRAM, names)
     await until(async () => (await values(cluster, output)).length >= expected, { within: 40_000, every: 200, what: 'all records in the output' })
     last.kill('SIGTERM')
     expect(await last.ended, last.errors).toEqual({ code: 0, signal: null })

@@ -1,22 +1,20 @@
-import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest'
-import { kafka, type Cluster, type TraceStep } from '../../src/index.js'
+import { beforeAll, describe, expect, it } from 'vitest'
+import type { TraceStep } from '../../src/index.js'
 import { arrivals, expected, lineOf, type Expected } from '../../examples/flights.js'
 import { Child } from '../support/child.js'
+import { kafkaSuite } from '../support/kafka/suite.js'
 import { until } from '../support/until.js'
 
 const PROGRAM = new URL('./programs/delays.ts', import.meta.url)
 
 describe('windows over the flight records, in a process that is killed half way', () => {
-  const brokers = inject('kafkaBrokers')
+  const { cluster, start: startProgram } = kafkaSuite()
   const departures = arrivals()
-  let cluster: Cluster
   let input: string
   let file: Expected
-  let children: Child[] = []
   let runs = 0
 
   beforeAll(async () => {
-    cluster = kafka({ brokers })
     input = `flights-${process.pid}-${Date.now()}`
     await cluster.createTopics([{ topic: input, partitions: 4, config: { 'retention.ms': '-1' } }])
     await cluster.produce({ topic: input, records: departures.map(({ flight, time }) => ({ key: flight.origin, value: JSON.stringify(flight), timestamp: time })) })
@@ -24,11 +22,6 @@ describe('windows over the flight records, in a process that is killed half way'
     for await (const { key, origin } of cluster.read({ topic: input })) partitions.set(String(key), origin.partition)
     file = expected(departures, (origin) => partitions.get(origin) as number)
   })
-  afterEach(() => {
-    for (const child of children) child.kill('SIGKILL')
-    children = []
-  })
-  afterAll(() => cluster.close())
 
   const steps: TraceStep[] = ['produce-acknowledged', 'end-sent', 'end-acknowledged']
   for (const step of steps) {
@@ -36,11 +29,7 @@ describe('windows over the flight records, in a process that is killed half way'
       const name = `${input}-${runs++}`
       const topics = [`${name}-out`, `${name}-late`] as const
       await cluster.createTopics(topics.map((topic) => ({ topic, partitions: 4, config: { 'retention.ms': '-1' } })))
-      const start = (env: Record<string, string> = {}): Child => {
-        const child = new Child(PROGRAM, { KAFKA_BROKERS: brokers.join(','), INPUT: input, OUTPUT: topics[0], LATE: topics[1], GROUP: name, ...env })
-        children.push(child)
-        return child
-      }
+      const start = (env: Record<string, string> = {}): Child => startProgram(PROGRAM, { INPUT: input, OUTPUT: topics[0], LATE: topics[1], GROUP: name, ...env })
       const results = async (): Promise<string[]> => {
         const lines: string[] = []
         for await (const { key, value } of cluster.read({ topic: topics[0] })) {

@@ -1,28 +1,14 @@
-import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { Child } from '../support/child.js'
-import { observe, uniqueName, type Observer } from '../support/kafka/client.js'
+import { uniqueName, type Observer } from '../support/kafka/client.js'
+import { kafkaSuite } from '../support/kafka/suite.js'
 import { until } from '../support/until.js'
 
 /** The programs of examples/, as a user starts them: on the built package, as processes of their own. */
 describe('examples', () => {
-  const brokers = inject('kafkaBrokers')
-  let observer: Observer
-  let children: Child[] = []
+  const { observer, start: startProgram } = kafkaSuite()
 
-  beforeAll(() => {
-    observer = observe(brokers)
-  })
-  afterEach(() => {
-    for (const child of children) child.kill('SIGKILL')
-    children = []
-  })
-  afterAll(() => observer.close())
-
-  const start = (name: string, env: Record<string, string>): Child => {
-    const child = new Child(new URL(`../../examples/${name}`, import.meta.url), { KAFKA_BROKERS: brokers.join(','), ...env })
-    children.push(child)
-    return child
-  }
+  const start = (name: string, env: Record<string, string> = {}): Child => startProgram(new URL(`../../examples/${name}`, import.meta.url), env)
 
   it('passthrough.ts: several instances in one group copy everything once, drain on SIGTERM and leave the group', async () => {
     const [input, output] = [await observer.createTopic({ partitions: 4 }), await observer.createTopic({ partitions: 4 })]
@@ -58,8 +44,7 @@ describe('examples', () => {
   })
 
   it('demo.ts checks itself on this Kafka too', async () => {
-    const child = new Child(new URL('../../examples/demo.ts', import.meta.url), { KAFKA_BROKERS: brokers.join(',') })
-    children.push(child)
+    const child = start('demo.ts')
     expect(await child.ended, child.errors).toEqual({ code: 0, signal: null })
     expect(child.lines.join('\n')).toContain('every flight is accounted for, every result is right')
   })

@@ -1,7 +1,8 @@
 import { filter, type Observable } from 'rxjs'
-import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest'
-import { aggregate, count, joinStream, joinTable, kafka, queryStore, silentLogger, string, table, toTopic, withTransaction, type Cluster, type Commit, type RecordStream, type StoreQuery } from '../../src/index.js'
+import { afterEach, describe, expect, it } from 'vitest'
+import { aggregate, count, joinStream, joinTable, queryStore, string, table, toTopic, withTransaction, type Commit, type RecordStream, type StoreQuery } from '../../src/index.js'
 import { uniqueName } from '../support/kafka/client.js'
+import { kafkaSuite } from '../support/kafka/suite.js'
 import { contents, runUntil, values } from '../support/pipelines.js'
 import { until } from '../support/until.js'
 
@@ -9,18 +10,13 @@ import { until } from '../support/until.js'
 const anyAge = { 'retention.ms': '-1' }
 
 describe('joins and queries on Kafka', () => {
-  const brokers = inject('kafkaBrokers')
-  let cluster: Cluster
+  const { cluster } = kafkaSuite()
   let stop = new AbortController()
 
-  beforeAll(() => {
-    cluster = kafka({ brokers, logger: silentLogger })
-  })
   afterEach(() => {
     stop.abort()
     stop = new AbortController()
   })
-  afterAll(() => cluster.close())
 
   const topics = async (...configs: readonly Readonly<Record<string, string>>[]): Promise<string[]> => {
     const named = configs.map((config) => ({ topic: uniqueName('topic'), partitions: 2, config }))

@@ -1,8 +1,9 @@
 import { Subject, lastValueFrom, map, mergeMap, take, takeWhile, tap, toArray, type Observable } from 'rxjs'
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { kafka, silentLogger, toTopic, withTransaction, type Cluster, type RecordStream, type SourceOptions, type TransactionOptions } from '../../src/index.js'
 import { startKafka, type KafkaServer } from '../support/kafka/broker.js'
 import { observe, uniqueName, type Observer } from '../support/kafka/client.js'
+import { kafkaSuite } from '../support/kafka/suite.js'
 import { runUntil, sumOf, values } from '../support/pipelines.js'
 import { until } from '../support/until.js'
 
@@ -12,18 +13,7 @@ const copy = (topic: string) => (records: RecordStream) => records.pipe(toTopic(
 const anyTime = { 'retention.ms': '-1', 'message.timestamp.after.max.ms': '9223372036854775807' }
 
 describe('a pipeline on Kafka', () => {
-  const brokers = inject('kafkaBrokers')
-  let observer: Observer
-  let cluster: Cluster
-
-  beforeAll(() => {
-    observer = observe(brokers)
-    cluster = kafka({ brokers, logger: silentLogger })
-  })
-  afterAll(async () => {
-    await cluster.close()
-    await observer.close()
-  })
+  const { observer, cluster } = kafkaSuite()
 
   const failure = async (source: Partial<SourceOptions> & { topics: string[] }, project: (records: RecordStream) => Observable<unknown>, options: TransactionOptions = {}): Promise<unknown> =>
     lastValueFrom(cluster.source({ group: uniqueName('group'), ...source }).pipe(withTransaction(project, { every: 20, ...options })), { defaultValue: undefined }).catch((error: unknown) => error)

@@ -1,7 +1,8 @@
-import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest'
-import { attempt, deadLetter, decode, json, kafka, redrive, silentLogger, toTopic, type Cluster, type RecordStream, type RedriveResult } from '../../src/index.js'
+import { describe, expect, it } from 'vitest'
+import { attempt, deadLetter, decode, json, redrive, toTopic, type RecordStream, type RedriveResult } from '../../src/index.js'
 import { Child } from '../support/child.js'
-import { observe, uniqueName, type Observer, type SeenRecord } from '../support/kafka/client.js'
+import { uniqueName, type SeenRecord } from '../support/kafka/client.js'
+import { kafkaSuite } from '../support/kafka/suite.js'
 import { letter } from '../support/letters.js'
 import { ANY_TIME, Order, ordersWithPoison } from '../support/poison.js'
 import { runUntil, values } from '../support/pipelines.js'
@@ -12,29 +13,8 @@ const PROGRAM = new URL('./programs/redrive.ts', import.meta.url)
 const PARTITIONS = 3
 
 describe('redrive on Kafka', () => {
-  const brokers = inject('kafkaBrokers')
-  let observer: Observer
-  let cluster: Cluster
-  let children: Child[] = []
+  const { observer, cluster, start } = kafkaSuite()
 
-  beforeAll(() => {
-    observer = observe(brokers)
-    cluster = kafka({ brokers, logger: silentLogger })
-  })
-  afterEach(() => {
-    for (const child of children) child.kill('SIGKILL')
-    children = []
-  })
-  afterAll(async () => {
-    await cluster.close()
-    await observer.close()
-  })
-
-  const start = (program: URL, env: Record<string, string>, args: readonly string[] = []): Child => {
-    const child = new Child(program, { KAFKA_BROKERS: brokers.join(','), ...env }, args)
-    children.push(child)
-    return child
-  }
   const cli = (from: string, ...args: string[]): Child => start(CLI, {}, ['redrive', '--from', from, '--json', ...args])
   const resultOf = async (child: Child): Promise<RedriveResult> => {
     expect(await child.ended, child.errors).toEqual({ code: 0, signal: null })

@@ -1,7 +1,8 @@
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
-import { kafka, type Cluster, type TraceStep } from '../../src/index.js'
+import { beforeEach, describe, expect, it } from 'vitest'
+import type { TraceStep } from '../../src/index.js'
 import { Child } from '../support/child.js'
 import { uniqueName } from '../support/kafka/client.js'
+import { kafkaSuite } from '../support/kafka/suite.js'
 import { contents } from '../support/pipelines.js'
 import { until } from '../support/until.js'
 
@@ -15,31 +16,18 @@ const input = Array.from({ length: COUNT }, (_, i) => ({ key: `user${i % 31}`, v
 const closing = COLOURS.map((colour) => ({ key: 'clock', value: JSON.stringify({ colour, n: 0 }), timestamp: 9_000_000 }))
 
 describe('repartition on Kafka', () => {
-  const brokers = inject('kafkaBrokers')
-  let cluster: Cluster
+  const { cluster, start: startProgram } = kafkaSuite()
   let env: Record<string, string>
-  let children: Child[] = []
 
   beforeEach(async () => {
-    cluster = kafka({ brokers })
     const [INPUT, OUTPUT] = [uniqueName('in'), uniqueName('out')]
-    env = { KAFKA_BROKERS: brokers.join(','), INPUT, OUTPUT, GROUP: uniqueName('group'), INSTANCE: 'one' }
+    env = { INPUT, OUTPUT, GROUP: uniqueName('group'), INSTANCE: 'one' }
     // The times are of 1970: they would be deleted for their age.
     await cluster.createTopics([INPUT, OUTPUT].map((topic) => ({ topic, partitions: 3, config: { 'retention.ms': '-1' } })))
     await cluster.produce({ topic: INPUT, records: input })
   })
 
-  afterEach(async () => {
-    for (const child of children) child.kill('SIGKILL')
-    children = []
-    await cluster.close()
-  })
-
-  const start = (more: Record<string, string> = {}): Child => {
-    const child = new Child(PROGRAM, { ...env, ...more })
-    children.push(child)
-    return child
-  }
+  const start = (more: Record<string, string> = {}): Child => startProgram(PROGRAM, { ...env, ...more })
 
   const steps: TraceStep[] = ['produce-acknowledged', 'offsets-acknowledged', 'end-sent', 'end-acknowledged']
   it('gives each window of each new key its one result, killed at every step of the transaction', async () => {

@@ -1,8 +1,9 @@
 import { map, type Observable } from 'rxjs'
-import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest'
-import { attempt, deadLetter, decode, deliveryAttempt, json, kafka, readFailure, retryTopic, silentLogger, toTopic, withTransaction, type Cluster, type FailureHeaders, type RawRecord, type RecordStream, type TraceStep } from '../../src/index.js'
+import { describe, expect, it } from 'vitest'
+import { attempt, deadLetter, decode, deliveryAttempt, json, readFailure, retryTopic, toTopic, withTransaction, type FailureHeaders, type RawRecord, type RecordStream, type TraceStep } from '../../src/index.js'
 import { Child } from '../support/child.js'
-import { observe, uniqueName, type Observer } from '../support/kafka/client.js'
+import { uniqueName } from '../support/kafka/client.js'
+import { kafkaSuite } from '../support/kafka/suite.js'
 import { ANY_TIME, Order, expectLetters, ordersWithPoison, readAll } from '../support/poison.js'
 import { runUntil, sumOf, values } from '../support/pipelines.js'
 import { until } from '../support/until.js'
@@ -11,23 +12,7 @@ const PARTITIONS = 3
 const PROGRAM = new URL('./programs/retry.ts', import.meta.url)
 
 describe('retry topics on Kafka', () => {
-  const brokers = inject('kafkaBrokers')
-  let observer: Observer
-  let cluster: Cluster
-  let children: Child[] = []
-
-  beforeAll(() => {
-    observer = observe(brokers)
-    cluster = kafka({ brokers, logger: silentLogger })
-  })
-  afterEach(() => {
-    for (const child of children) child.kill('SIGKILL')
-    children = []
-  })
-  afterAll(async () => {
-    await cluster.close()
-    await observer.close()
-  })
+  const { observer, cluster, start: startProgram } = kafkaSuite()
 
   const topics = async (): Promise<{ input: string; output: string; dead: string; group: string }> => ({
     input: await observer.createTopic({ partitions: PARTITIONS, config: ANY_TIME }),
@@ -142,11 +127,8 @@ describe('retry topics on Kafka', () => {
   const lasting = sent.map(({ value }) => value).filter((value) => !value.endsWith('!9')).sort()
   const hopeless = sent.map(({ value }) => value).filter((value) => value.endsWith('!9')).sort()
 
-  const start = ({ input, output, dead, group }: Awaited<ReturnType<typeof topics>>, env: Record<string, string> = {}): Child => {
-    const child = new Child(PROGRAM, { KAFKA_BROKERS: brokers.join(','), INPUT: input, OUTPUT: output, DEAD: dead, GROUP: group, ...env })
-    children.push(child)
-    return child
-  }
+  const start = ({ input, output, dead, group }: Awaited<ReturnType<typeof topics>>, env: Record<string, string> = {}): Child =>
+    startProgram(PROGRAM, { INPUT: input, OUTPUT: output, DEAD: dead, GROUP: group, ...env })
   const stopped = async (child: Child): Promise<void> => {
     child.kill('SIGTERM')
     expect(await child.ended, child.errors).toEqual({ code: 0, signal: null })

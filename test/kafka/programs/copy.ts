@@ -4,17 +4,11 @@
  */
 import { lastValueFrom, tap } from 'rxjs'
 import { kafka, shutdownSignal, toTopic, withTransaction } from '../../../src/index.js'
+import { doomed } from '../../support/doomed.js'
 
-const { KAFKA_BROKERS = '', INPUT = '', OUTPUT = '', GROUP = '', INSTANCE, KILL_AT, KILL_AFTER = '0', MAX_RECORDS = '500', SESSION = '6000', GUARANTEE = 'exactly-once' } = process.env
+const { INPUT = '', OUTPUT = '', GROUP = '', INSTANCE, MAX_RECORDS = '500', SESSION = '6000', GUARANTEE = 'exactly-once' } = process.env
 
-let passed = 0
-const cluster = kafka({
-  brokers: KAFKA_BROKERS.split(','),
-  trace: ({ step, commit }) => {
-    // SIGKILL at once: no handler, no flush, no goodbye to the broker.
-    if (step === KILL_AT && commit !== false && passed++ >= Number(KILL_AFTER)) process.kill(process.pid, 'SIGKILL')
-  },
-})
+const cluster = kafka(doomed())
 
 await lastValueFrom(
   cluster

@@ -4,19 +4,12 @@
  */
 import { lastValueFrom } from 'rxjs'
 import { attempt, deadLetter, decode, json, kafka, shutdownSignal, silentLogger, toTopic, withTransaction } from '../../../src/index.js'
+import { doomed } from '../../support/doomed.js'
 import { Order } from '../../support/poison.js'
 
-const { KAFKA_BROKERS = '', INPUT = '', OUTPUT = '', DEAD = '', GROUP = '', KILL_AT, KILL_AFTER = '0' } = process.env
+const { INPUT = '', OUTPUT = '', DEAD = '', GROUP = '' } = process.env
 
-let passed = 0
-const cluster = kafka({
-  brokers: KAFKA_BROKERS.split(','),
-  logger: silentLogger,
-  trace: ({ step, commit }) => {
-    // SIGKILL at once: no handler, no flush, no goodbye to the broker.
-    if (step === KILL_AT && commit !== false && passed++ >= Number(KILL_AFTER)) process.kill(process.pid, 'SIGKILL')
-  },
-})
+const cluster = kafka({ ...doomed(), logger: silentLogger })
 
 await lastValueFrom(
   cluster.source({ group: GROUP, topics: [INPUT], signal: shutdownSignal(), sessionTimeout: '6s', instanceId: 'one' }).pipe(

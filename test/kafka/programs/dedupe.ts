@@ -4,16 +4,11 @@
  */
 import { lastValueFrom, tap } from 'rxjs'
 import { dedupe, header, kafka, recordKey, redisClaims, shutdownSignal, toTopic, withTransaction, type RecordStream } from '../../../src/index.js'
+import { doomed } from '../../support/doomed.js'
 
-const { KAFKA_BROKERS = '', INPUT = '', OUTPUT = '', GROUP = '', STORE = 'task', REDIS_URL = '', PREFIX = '', INSTANCE, KILL_AT, KILL_AFTER = '0', MAX_RECORDS = '500' } = process.env
+const { INPUT = '', OUTPUT = '', GROUP = '', STORE = 'task', REDIS_URL = '', PREFIX = '', INSTANCE, MAX_RECORDS = '500' } = process.env
 
-let passed = 0
-const cluster = kafka({
-  brokers: KAFKA_BROKERS.split(','),
-  trace: ({ step, commit }) => {
-    if (step === KILL_AT && commit !== false && passed++ >= Number(KILL_AFTER)) process.kill(process.pid, 'SIGKILL')
-  },
-})
+const cluster = kafka(doomed())
 const store = STORE === 'task' ? undefined : redisClaims({ url: REDIS_URL, prefix: PREFIX })
 
 const once = (records: RecordStream) => {

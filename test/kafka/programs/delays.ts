@@ -2,15 +2,10 @@
 import { lastValueFrom } from 'rxjs'
 import { kafka, shutdownSignal } from 'millrace'
 import { delaysPipeline } from '../../../examples/delays.js'
+import { doomed } from '../../support/doomed.js'
 
-const { KAFKA_BROKERS = '', INPUT = '', OUTPUT = '', LATE = '', GROUP = '', KILL_AT, KILL_AFTER = '0' } = process.env
+const { INPUT = '', OUTPUT = '', LATE = '', GROUP = '' } = process.env
 
-let passed = 0
-const cluster = kafka({
-  brokers: KAFKA_BROKERS.split(','),
-  trace: ({ step, commit }) => {
-    if (step === KILL_AT && commit !== false && passed++ >= Number(KILL_AFTER)) process.kill(process.pid, 'SIGKILL')
-  },
-})
+const cluster = kafka(doomed())
 await lastValueFrom(delaysPipeline(cluster, { group: GROUP, input: INPUT, output: OUTPUT, late: LATE, signal: shutdownSignal() }), { defaultValue: undefined })
 await cluster.close()

@@ -3,16 +3,11 @@
  */
 import { lastValueFrom, map, tap } from 'rxjs'
 import { json, kafka, repartition, shutdownSignal, sum, toTopic, tumbling, window, withTransaction } from '../../../src/index.js'
+import { doomed } from '../../support/doomed.js'
 
-const { KAFKA_BROKERS = '', INPUT = '', OUTPUT = '', GROUP = '', INSTANCE, KILL_AT, KILL_AFTER = '0' } = process.env
+const { INPUT = '', OUTPUT = '', GROUP = '', INSTANCE } = process.env
 
-let passed = 0
-const cluster = kafka({
-  brokers: KAFKA_BROKERS.split(','),
-  trace: ({ step, commit }) => {
-    if (step === KILL_AT && commit !== false && passed++ >= Number(KILL_AFTER)) process.kill(process.pid, 'SIGKILL')
-  },
-})
+const cluster = kafka(doomed())
 
 await lastValueFrom(
   cluster

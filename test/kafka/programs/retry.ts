@@ -5,18 +5,11 @@
  */
 import { EMPTY, concatMap, from, lastValueFrom, mergeMap, tap, type Observable } from 'rxjs'
 import { FailedRecord, attempt, deadLetter, deliveryAttempt, isFailed, kafka, retryTopic, shutdownSignal, silentLogger, toTopic, withTransaction, type RawRecord, type RecordStream } from '../../../src/index.js'
+import { doomed } from '../../support/doomed.js'
 
-const { KAFKA_BROKERS = '', INPUT = '', OUTPUT = '', DEAD = '', GROUP = '', DELAYS = '300,600', ORDERED, INSTANCE, KILL_AT, KILL_AFTER = '0', MAX_RECORDS = '200', BROKEN, MEMORY } = process.env
+const { INPUT = '', OUTPUT = '', DEAD = '', GROUP = '', DELAYS = '300,600', ORDERED, INSTANCE, MAX_RECORDS = '200', BROKEN, MEMORY } = process.env
 
-let passed = 0
-const cluster = kafka({
-  brokers: KAFKA_BROKERS.split(','),
-  logger: silentLogger,
-  trace: ({ step, commit }) => {
-    // SIGKILL at once: no handler, no flush, no goodbye to the broker.
-    if (step === KILL_AT && commit !== false && passed++ >= Number(KILL_AFTER)) process.kill(process.pid, 'SIGKILL')
-  },
-})
+const cluster = kafka({ ...doomed(), logger: silentLogger })
 
 const broken = BROKEN === 'outside'
 const attemptOf = (record: RawRecord): number => (broken ? Number(record.headers['attempt'] ?? 1) : deliveryAttempt(record))
