@@ -21,8 +21,9 @@ interface Piece {
   readonly nextOffset: number
   /** All of it was given out before, when it was due: it comes again as it came. */
   readonly taken?: boolean
-  /** Event time it begins with, and what is reading it, where another input was read on the way. */
+  /** Event time it begins with. */
   readonly time?: number
+  /** What is reading it, where something came between: reading goes on there instead of at the front of the batch. */
   readonly cursor?: Current
   /** Known once it was read: the marks, the first of its own, and how many records it held. */
   marks?: Uint8Array
@@ -318,11 +319,11 @@ export class Task {
         continue
       }
       const due = piece.taken === true ? undefined : piece.inlet?.due?.(record)
+      current.ahead = record
       if (due !== undefined && due > this.clock.now()) {
         this.hold(record.offset, due)
         continue
       }
-      current.ahead = record
       if (live && record.timestamp > this.order.earliest && piece.inlet === undefined && piece.taken !== true) {
         this.putAside(current, record.timestamp)
         continue
@@ -433,26 +434,22 @@ export class Task {
 
   /** Cuts the batch being read where reading stands: what was read belongs to this transaction, the rest to the next. */
   private splitCurrent(): void {
-    const current = this.current
-    if (current === undefined) return
-    this.current = undefined
-    const { piece, lastOffset } = current
-    if (!this.cut(current)) {
-      this.replay.unshift(piece)
-      return
-    }
-    const cut = lastOffset + 1
-    this.replay.unshift({ topic: piece.topic, inlet: piece.inlet, batch: piece.batch, fromOffset: cut, nextOffset: piece.nextOffset, ...(piece.taken === true ? { taken: true } : {}) })
+    if (this.current !== undefined) this.replay.unshift(this.restOf(this.current))
   }
 
   /** Another input is behind in event time and comes first: this batch is read on when it is its turn again. */
   private putAside(current: Current, time: number): void {
+    this.order.putBack({ ...this.restOf(current), time })
+  }
+
+  /** What is left of the batch being read, to be read on where reading stands: what was given out belongs to this transaction. */
+  private restOf(current: Current): Piece {
     this.current = undefined
     if (this.cut(current)) {
       current.piece = { ...current.piece, fromOffset: current.lastOffset + 1 }
       current.from = current.count
     }
-    this.order.putBack({ ...current.piece, cursor: current, time })
+    return { ...current.piece, cursor: current }
   }
 
   /** What was given out of a batch belongs to this transaction; false where that is nothing. */
