@@ -3,7 +3,8 @@ import { z } from 'zod'
 import type { Duration } from '../record/duration.js'
 import { MillraceError } from '../record/error.js'
 import { FailedRecord } from '../record/failed-record.js'
-import { failureOf, shortened, type Failure, type FailureHeaders } from '../record/failure-headers.js'
+import { failureOf, fitted, type Failure, type FailureHeaders } from '../record/failure-headers.js'
+import type { AddedHeaders } from '../record/headers.js'
 import type { LogRecord, RawRecord, Retries } from '../record/record.js'
 import { hopHeaders, type HopRecord } from '../record/retry-headers.js'
 import { Mark, mark } from '../runtime/accounting.js'
@@ -104,18 +105,15 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
       /** By input, in the order of the delays. */
       const written = new Map(slice.inputs.map((input) => [input, tiers.map((tier) => outputs.get(topicOf(input, tier)) as TopicOutput)]))
 
-      const write = (record: HopRecord, index: number, retries: Retries, told?: Failure): void => {
-        const { key, value, timestamp, offset, source } = record
-        const { topic, partition } = source
+      const write = (record: HopRecord, index: number, retries: Retries, now: number, told?: Failure): void => {
+        const { timestamp, offset } = record
+        const { topic, partition } = record.source
         const { attempt, tries, due, behind, firstError, firstMessage } = retries
         const output = (written.get(topic) as TopicOutput[])[index] as TopicOutput
         const hop = { attempt, tries, due, behind, firstError, firstMessage, topic, partition, offset, timestamp }
-        let section = hopHeaders(record, hop, told, headers)
-        for (let failure = told, excess = output.excessBytes(key, value, section); excess > 0 && failure !== undefined && failure.message !== ''; excess = output.excessBytes(key, value, section)) {
-          failure = shortened(failure, excess)
-          section = hopHeaders(record, { ...hop, firstMessage: '' }, failure, headers)
-        }
-        output.appendWhole(record, slice.partition, key, value, section, Math.floor(slice.clock.now()))
+        const encode = (failure: Failure | undefined): AddedHeaders => hopHeaders(failure === told ? hop : { ...hop, firstMessage: '' }, failure, headers)
+        const added = told === undefined ? encode(told) : fitted(told, encode, (tried) => output.excessBytesAdding(record, tried))
+        output.appendAdding(record, slice.partition, added, Math.floor(now))
         mark(record, Mark.failed)
       }
 
@@ -124,7 +122,7 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
           ? undefined
           : new RetryOrder(slice.store(what, store), (record, behind, { tier, due }) => {
               slice.meter(`${prefix}.parked`).count++
-              write(record as HopRecord, Math.min(tier, tiers.length - 1), waiting(record as HopRecord, behind, due))
+              write(record as HopRecord, Math.min(tier, tiers.length - 1), waiting(record as HopRecord, behind, due), slice.clock.now())
             })
 
       const pass = (failed: FailedRecord): void => {
@@ -146,14 +144,15 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
         const index = untried ? 0 : attempt - 1
         const tier = tiers[index]
         if (tier === undefined || !(untried || retries(failed))) return false
-        const due = Math.ceil(slice.clock.now() + (untried ? 0 : tier.delayMs))
+        const now = slice.clock.now()
+        const due = Math.ceil(now + (untried ? 0 : tier.delayMs))
         const tries = failed.attempts + (before?.tries ?? 0)
         const failure = { ...failureOf(failed, 0), attempts: tries }
         const known = before !== undefined && before.firstError !== ''
         const { firstError, firstMessage } = known ? before : { firstError: failure.error, firstMessage: failure.message }
         try {
-          if (untried) write(raw, index, waiting(raw, -1, due))
-          else write(raw, index, { attempt: attempt + 1, tries, due, firstError, firstMessage, behind: -1 }, failure)
+          if (untried) write(raw, index, waiting(raw, -1, due), now)
+          else write(raw, index, { attempt: attempt + 1, tries, due, firstError, firstMessage, behind: -1 }, now, failure)
         } catch (error) {
           // As it does not fit, whoever handles the failure next may have room.
           if (error instanceof MillraceError && error.code === 'RECORD_TOO_LARGE' && !untried) return false

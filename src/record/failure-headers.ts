@@ -1,6 +1,6 @@
 import { errorMessage } from './error.js'
 import type { FailedRecord } from './failed-record.js'
-import type { Headers } from './headers.js'
+import { headerText, type AddedHeaders, type Headers } from './headers.js'
 import type { Origin } from './record.js'
 
 /** What the headers of a failed record tell: where it came from and why it failed. */
@@ -175,6 +175,19 @@ export function failureHeaders(failure: Failure, preset: FailureHeaders): Record
   return headers
 }
 
+/** The same, to be put behind headers that have none of these names. */
+export function addedFailureHeaders(failure: Failure, preset: FailureHeaders): AddedHeaders {
+  let count = 0
+  let text = ''
+  for (const column of PRESETS[preset]) {
+    const value = column.write(failure)
+    if (value === undefined) continue
+    count++
+    text += headerText(column.name, value)
+  }
+  return { count, text }
+}
+
 /**
  * What the headers of a dead letter tell, whether millrace, Spring Kafka or Kafka Streams wrote them; undefined where there are none.
  *
@@ -217,8 +230,18 @@ export function failureOf(failed: FailedRecord, maxStackBytes: number): Failure 
   }
 }
 
+/** The failure as `encode` makes it, shortened until it is not too large, as far as that goes. `excessOf` tells the bytes it has too many. */
+export function fitted<T>(failure: Failure, encode: (failure: Failure) => T, excessOf: (encoded: T) => number): T {
+  for (let at = failure; ; ) {
+    const encoded = encode(at)
+    const excess = excessOf(encoded)
+    if (excess <= 0 || (at.stack === '' && at.message === '')) return encoded
+    at = shortened(at, excess)
+  }
+}
+
 /** The same with `excess` bytes less: of the stack first, then of the message. */
-export function shortened(failure: Failure, excess: number): Failure {
+function shortened(failure: Failure, excess: number): Failure {
   const stackBytes = Buffer.byteLength(failure.stack)
   if (stackBytes > 0) return { ...failure, stack: cut(failure.stack, Math.max(0, stackBytes - excess)) }
   return { ...failure, message: cut(failure.message, Math.max(0, Buffer.byteLength(failure.message) - excess)) }

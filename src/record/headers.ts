@@ -80,6 +80,19 @@ export interface HeaderPlace {
   readonly end: number
 }
 
+/** Whether the section that begins at `start` has a header of one of these names. */
+export function hasHeader(bytes: Buffer, start: number, names: ReadonlySet<string>): boolean {
+  const count = readVarint(bytes, start)
+  for (let i = 0, pos = cursor.pos; i < count; i++) {
+    const nameLength = readVarint(bytes, pos)
+    const nameAt = cursor.pos
+    const valueLength = readVarint(bytes, nameAt + nameLength)
+    pos = cursor.pos + Math.max(0, valueLength)
+    if (names.has(bytes.toString('utf8', nameAt, nameAt + nameLength))) return true
+  }
+  return false
+}
+
 /** The last header of a name in the section that begins at `start`; undefined where there is none, or its value is null. */
 export function findHeader(bytes: Buffer, start: number, name: Buffer): HeaderPlace | undefined {
   const count = readVarint(bytes, start)
@@ -106,21 +119,23 @@ export function cutHeaders(bytes: Buffer, start: number, headersStart: number, {
   return out
 }
 
-/** Headers as they stand in a section, a character a byte: one text is written much quicker than twenty small buffers. */
+/** Headers to be put behind those that a record has, as they stand in a section, a character a byte: one text is written much quicker than twenty small buffers. */
+export interface AddedHeaders {
+  readonly count: number
+  readonly text: string
+}
+
+export const NONE_ADDED: AddedHeaders = { count: 0, text: '' }
+
+export function addedHeaders(headers: Readonly<Record<string, string | Buffer>>): AddedHeaders {
+  const names = Object.keys(headers)
+  return { count: names.length, text: names.map((name) => headerText(name, headers[name] as string | Buffer)).join('') }
+}
+
+/** One of `AddedHeaders`. */
 export function headerText(name: string, value: string | Buffer): string {
   const piece = typeof value !== 'string' ? value.toString('latin1') : isAscii(value) ? value : Buffer.from(value, 'utf8').toString('latin1')
   return lengthText(name.length) + name + lengthText(piece.length) + piece
-}
-
-/** The header section from `start` to `end`, as it is, with so many headers put behind, as `headerText` makes them. */
-export function appendHeaders(bytes: Buffer, start: number, end: number, added: number, text: string): Buffer {
-  const count = readVarint(bytes, start)
-  const first = cursor.pos
-  const out = Buffer.allocUnsafe(varintSize(count + added) + end - first + text.length)
-  let pos = writeVarint(out, 0, count + added)
-  pos += bytes.copy(out, pos, first, end)
-  out.write(text, pos, 'latin1')
-  return out
 }
 
 /** A length as it stands in a section, a character a byte. */

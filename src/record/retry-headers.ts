@@ -1,5 +1,5 @@
-import { failureHeaders, type Failure, type FailureHeaders } from './failure-headers.js'
-import { appendHeaders, cutHeaders, findHeader, headerText, type HeaderPlace } from './headers.js'
+import { addedFailureHeaders, type Failure, type FailureHeaders } from './failure-headers.js'
+import { NONE_ADDED, addedHeaders, cutHeaders, findHeader, headerText, type AddedHeaders, type HeaderPlace } from './headers.js'
 import { LogRecord, RAW_ALL, type RecordSource, type Retries } from './record.js'
 
 /** What a record in a retry topic knows: how it is to go on. */
@@ -22,7 +22,6 @@ export type HopRecord = LogRecord<Buffer | null, Buffer | null>
 /** The first of the headers of a hop, as JSON: whatever preset wrote the others, this one is read. */
 const HOP = 'millrace.retry'
 const HOP_BYTES = Buffer.from(HOP)
-const NUMBERS = ['attempt', 'tries', 'due', 'behind', 'partition', 'offset', 'timestamp'] as const
 
 /** What Spring Kafka has besides the failure, in its own retry topics. */
 function springHeaders({ attempt, due, timestamp }: Hop): Record<string, Buffer> {
@@ -41,28 +40,18 @@ function bigInteger(value: number): Buffer {
   return bytes.subarray(start)
 }
 
-/**
- * The header section of a record on its way into a retry topic: its own headers as they are, and behind them those of the hop. With `failure`
- * undefined it only waits for another one.
- */
-export function hopHeaders(raw: HopRecord, hop: Hop, failure: Failure | undefined, preset: FailureHeaders): Buffer {
+/** What a record gets behind its own headers on its way into a retry topic. With `failure` undefined it only waits for another one. */
+export function hopHeaders(hop: Hop, failure: Failure | undefined, preset: FailureHeaders): AddedHeaders {
   const { attempt, tries, due, behind, topic, partition, offset, timestamp, firstError, firstMessage } = hop
   // By hand, as it is written for each hop: topic names need no escapes.
-  let text = headerText(
+  const told = headerText(
     HOP,
     `{"attempt":${attempt},"tries":${tries},"due":${due},"behind":${behind},"topic":"${topic}","partition":${partition},"offset":${offset},"timestamp":${timestamp},` +
       `"firstError":${JSON.stringify(firstError)},"firstMessage":${JSON.stringify(firstMessage)}}`,
   )
-  let count = 1
-  const add = (headers: Readonly<Record<string, string | Buffer>>): void => {
-    for (const name in headers) {
-      text += headerText(name, headers[name] as string | Buffer)
-      count++
-    }
-  }
-  if (preset === 'spring') add(springHeaders(hop))
-  if (failure !== undefined) add(failureHeaders(failure, preset))
-  return appendHeaders(raw.source.bytes, raw.headersStart(), raw.end, count, text)
+  const spring = preset === 'spring' ? addedHeaders(springHeaders(hop)) : NONE_ADDED
+  const why = failure === undefined ? NONE_ADDED : addedFailureHeaders(failure, preset)
+  return { count: 1 + spring.count + why.count, text: told + spring.text + why.text }
 }
 
 /** What a record of a retry topic tells. Undefined where something else wrote it. */
@@ -81,9 +70,11 @@ function parsed(text: string): Hop | undefined {
   } catch {
     return undefined
   }
-  if (typeof hop !== 'object' || hop === null || typeof hop.topic !== 'string' || typeof hop.firstError !== 'string' || typeof hop.firstMessage !== 'string') return undefined
-  for (const name of NUMBERS) if (!Number.isSafeInteger(hop[name])) return undefined
-  return hop as Hop
+  if (typeof hop !== 'object' || hop === null) return undefined
+  const { attempt, tries, due, behind, topic, partition, offset, timestamp, firstError, firstMessage } = hop
+  const whole = Number.isSafeInteger
+  const known = whole(attempt) && whole(tries) && whole(due) && whole(behind) && whole(partition) && whole(offset) && whole(timestamp)
+  return known && typeof topic === 'string' && typeof firstError === 'string' && typeof firstMessage === 'string' ? (hop as Hop) : undefined
 }
 
 /**

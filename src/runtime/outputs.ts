@@ -1,7 +1,7 @@
-import { BatchWriter, singleBatchSize, type Encoded, type OutputBatch } from '../log/batch/write.js'
+import { BatchWriter, singleBatchSize, singleBatchSizeAdding, type Encoded, type OutputBatch } from '../log/batch/write.js'
 import { partitionOfKey } from '../log/partitioner.js'
 import { MillraceError } from '../record/error.js'
-import type { HeadersInput } from '../record/headers.js'
+import type { AddedHeaders, HeadersInput } from '../record/headers.js'
 import { LogRecord, RAW_ALL, RAW_KEY } from '../record/record.js'
 import { cursor, readVarint } from '../record/varint.js'
 import type { TopicInfo } from '../log/port.js'
@@ -82,6 +82,19 @@ export class TopicOutput {
   /** Bytes that such a record has too many for the topic, as far as it is known what it takes; compression is not foreseen. */
   excessBytes(key: Uint8Array | null, value: Uint8Array | null, headers: Buffer): number {
     return singleBatchSize(key, value, headers.length) - this.limit
+  }
+
+  /** A record as it was read, with headers put behind its own, checked to the byte. */
+  appendAdding(record: LogRecord<unknown, unknown>, partition: number, added: AddedHeaders, timestamp: number): void {
+    const size = singleBatchSizeAdding(record, added)
+    if (size > this.largest) throw this.tooLarge(size, record)
+    this.records++
+    this.writer(partition).appendAdding(record, added, timestamp)
+  }
+
+  /** As `excessBytes`. */
+  excessBytesAdding(record: LogRecord<unknown, unknown>, added: AddedHeaders): number {
+    return singleBatchSizeAdding(record, added) - this.limit
   }
 
   /** Kafka's default for a key; the record's own partition, modulo, without one: that keeps its order. */

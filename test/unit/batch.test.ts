@@ -4,9 +4,9 @@ import { describe, expect, it } from 'vitest'
 import { gzipCodec } from '../../src/log/batch/compression.js'
 import { AT, writeInt64 } from '../../src/log/batch/header.js'
 import { BatchReader, viewBatch, withUncompressed, type BatchView } from '../../src/log/batch/read.js'
-import { BatchWriter, stampBatch, type Encoded, type OutputBatch } from '../../src/log/batch/write.js'
+import { BatchWriter, singleBatchSizeAdding, stampBatch, type Encoded, type OutputBatch } from '../../src/log/batch/write.js'
 import { MillraceError } from '../../src/record/error.js'
-import type { HeadersInput } from '../../src/record/headers.js'
+import { addedHeaders, replaceHeaders, type HeadersInput } from '../../src/record/headers.js'
 import type { LogRecord } from '../../src/record/record.js'
 import { cursor, readVarint, readVarlong, varintSize, varlongSize, writeVarint, writeVarlong } from '../../src/record/varint.js'
 
@@ -84,6 +84,24 @@ describe('record batches', () => {
           else writer.append(record.key, record.value, way === 'headers' ? record : record.headers, record.timestamp)
         }
         expect((await readLog(await logOf(writer.take(true), 'none'))).map(seen)).toEqual(records.map(expected))
+      }),
+      { numRuns: 100 },
+    )
+  })
+
+  it('take headers behind those that a record has, as if all had been written at once', async () => {
+    const added = fc.dictionary(fc.stringMatching(/^[a-z._-]{1,70}$/), fc.oneof(text, fc.uint8Array({ maxLength: 70 }).map((value) => Buffer.from(value))), { maxKeys: 70, noNullPrototype: true })
+    await fc.assert(
+      fc.asyncProperty(fc.array(given, { minLength: 1, maxLength: 10 }), added, timestamp, async (records, more, time) => {
+        const [one, other] = [new BatchWriter('copy', 0, 5_000), new BatchWriter('copy', 0, 5_000)]
+        for (const record of await readLog(await logOf(written(records, 5_000), 'none'))) {
+          one.appendAdding(record, addedHeaders(more), time)
+          other.append(record.key, record.value, replaceHeaders(record.source.bytes, record.headersStart(), new Set(), more), time)
+          const alone = new BatchWriter('copy', 0, 5_000)
+          alone.appendAdding(record, addedHeaders(more), time)
+          expect(singleBatchSizeAdding(record, addedHeaders(more))).toBe(alone.take(true)[0]?.bytes.length)
+        }
+        expect((await logOf(one.take(true), 'none')).equals(await logOf(other.take(true), 'none'))).toBe(true)
       }),
       { numRuns: 100 },
     )

@@ -1,4 +1,4 @@
-import { NO_HEADERS, encodeHeaders, type HeadersInput } from '../../record/headers.js'
+import { NO_HEADERS, encodeHeaders, type AddedHeaders, type HeadersInput } from '../../record/headers.js'
 import { LogRecord, RAW_HEADERS } from '../../record/record.js'
 import { cursor, readVarint, varintSize, varlongSize, writeVarint, writeVarlong } from '../../record/varint.js'
 import { batchBuffers } from './buffers.js'
@@ -33,6 +33,8 @@ export class BatchWriter {
   /** What the next buffer starts with: about as much as the last batches took. */
   private capacity = FIRST_CAPACITY
   private pos: number = AT.records
+  /** Of the record under way: behind its length. */
+  private bodyAt = 0
   private count = 0
   private baseTimestamp = 0
   private maxTimestamp = 0
@@ -50,16 +52,8 @@ export class BatchWriter {
   /** Copies a record nobody changed: key, value and headers go over as one run of bytes. */
   appendRaw(record: LogRecord<unknown, unknown>): void {
     const { timestamp, start, end } = record
-    const size = end - start
-    this.begin(size, timestamp)
-    const delta = timestamp - this.baseTimestamp
-    const length = 1 + varlongSize(delta) + varintSize(this.count) + size
-    const buffer = this.buffer
-    let pos = writeVarint(buffer, this.pos, length)
-    buffer[pos++] = 0
-    pos = writeVarlong(buffer, pos, delta)
-    pos = writeVarint(buffer, pos, this.count)
-    this.finish(copyInto(buffer, pos, record.source.bytes, start, end))
+    const pos = this.begin(end - start, end - start, timestamp)
+    this.finish(copyInto(this.buffer, pos, record.source.bytes, start, end))
   }
 
   /** A record of which only the value was replaced: key and headers go over as bytes. */
@@ -69,38 +63,34 @@ export class BatchWriter {
     const keyEnd = record.valueStart()
     const headersAt = skipSection(bytes, keyEnd)
     const copied = keyEnd - start + end - headersAt
-    this.begin(copied + boundOf(value), timestamp)
-    const delta = timestamp - this.baseTimestamp
-    const buffer = this.buffer
-    const guess = 1 + varlongSize(delta) + varintSize(this.count) + copied + guessSection(value)
-    const bodyAt = this.pos + varintSize(guess)
-    let pos = bodyAt
-    buffer[pos++] = 0
-    pos = writeVarlong(buffer, pos, delta)
-    pos = writeVarint(buffer, pos, this.count)
-    pos = copyInto(buffer, pos, bytes, start, keyEnd)
-    pos = writeSection(buffer, pos, value)
-    this.finishBody(bodyAt, guess, copyInto(buffer, pos, bytes, headersAt, end))
+    let pos = this.begin(copied + guessSection(value), copied + boundOf(value), timestamp)
+    pos = copyInto(this.buffer, pos, bytes, start, keyEnd)
+    pos = writeSection(this.buffer, pos, value)
+    this.finishGuessed(copyInto(this.buffer, pos, bytes, headersAt, end))
+  }
+
+  /** A record as it was read, with headers put behind its own. */
+  appendAdding(record: LogRecord<unknown, unknown>, added: AddedHeaders, timestamp: number): void {
+    const { start, end } = record
+    const { bytes } = record.source
+    const headersAt = record.headersStart()
+    const count = readVarint(bytes, headersAt) + added.count
+    const firstAt = cursor.pos
+    const size = sizeAdding(record, added)
+    let pos = this.begin(size, size, timestamp)
+    pos = copyInto(this.buffer, pos, bytes, start, headersAt)
+    pos = copyInto(this.buffer, writeVarint(this.buffer, pos, count), bytes, firstAt, end)
+    this.finish(pos + this.buffer.write(added.text, pos, 'latin1'))
   }
 
   /** `headers` is a map, or the record whose untouched header bytes are copied, or such bytes. */
   append(key: Encoded, value: Encoded, headers: HeadersInput | LogRecord<unknown, unknown> | Buffer, timestamp: number): void {
     const headerBytes = headerSection(headers)
-    const keyBound = boundOf(key)
-    const valueBound = boundOf(value)
-    this.begin(keyBound + valueBound + headerBytes.length, timestamp)
-    const delta = timestamp - this.baseTimestamp
-    const buffer = this.buffer
-    const guess = 1 + varlongSize(delta) + varintSize(this.count) + guessSection(key) + guessSection(value) + headerBytes.length
-    const bodyAt = this.pos + varintSize(guess)
-    let pos = bodyAt
-    buffer[pos++] = 0
-    pos = writeVarlong(buffer, pos, delta)
-    pos = writeVarint(buffer, pos, this.count)
-    pos = writeSection(buffer, pos, key)
-    pos = writeSection(buffer, pos, value)
-    pos = copyInto(buffer, pos, headerBytes, 0, headerBytes.length)
-    this.finishBody(bodyAt, guess, pos)
+    const size = headerBytes.length
+    let pos = this.begin(guessSection(key) + guessSection(value) + size, boundOf(key) + boundOf(value) + size, timestamp)
+    pos = writeSection(this.buffer, pos, key)
+    pos = writeSection(this.buffer, pos, value)
+    this.finishGuessed(copyInto(this.buffer, pos, headerBytes, 0, size))
   }
 
   /** Takes the finished batches; with `all`, the one under way too. */
@@ -116,8 +106,9 @@ export class BatchWriter {
     return this.finished.length
   }
 
-  private begin(size: number, timestamp: number): void {
-    const needed = size + RECORD_OVERHEAD
+  /** Writes what comes before the key, the length as that of a `guess` of key, value and headers, and makes room for `bound`. Returns where the key goes. */
+  private begin(guess: number, bound: number, timestamp: number): number {
+    const needed = bound + RECORD_OVERHEAD
     if (this.count > 0 && this.pos + needed > this.batchBytes) this.close()
     if (this.pos + needed > this.buffer.length) {
       const larger = batchBuffers.take(Math.max(this.buffer.length * 2, this.capacity, this.pos + needed))
@@ -131,13 +122,18 @@ export class BatchWriter {
     } else if (timestamp > this.maxTimestamp) {
       this.maxTimestamp = timestamp
     }
+    const { buffer } = this
+    const delta = timestamp - this.baseTimestamp
+    this.bodyAt = writeVarint(buffer, this.pos, 1 + varlongSize(delta) + varintSize(this.count) + guess)
+    buffer[this.bodyAt] = 0
+    return writeVarint(buffer, writeVarlong(buffer, this.bodyAt + 1, delta), this.count)
   }
 
   /** The length comes first and depends on how long the text gets as UTF-8. Mostly text is ASCII: that is guessed, and the record moved where it is wrong. */
-  private finishBody(bodyAt: number, guess: number, end: number): void {
-    const length = end - bodyAt
-    const shift = varintSize(length) - varintSize(guess)
-    if (shift !== 0) this.buffer.copyWithin(bodyAt + shift, bodyAt, end)
+  private finishGuessed(end: number): void {
+    const length = end - this.bodyAt
+    const shift = this.pos + varintSize(length) - this.bodyAt
+    if (shift !== 0) this.buffer.copyWithin(this.bodyAt + shift, this.bodyAt, end)
     writeVarint(this.buffer, this.pos, length)
     this.finish(end + shift)
   }
@@ -170,9 +166,24 @@ export class BatchWriter {
 
 /** Size of a batch that holds one record, uncompressed; `headerBytes` is the length of its header section. */
 export function singleBatchSize(key: Uint8Array | null, value: Uint8Array | null, headerBytes: number): number {
+  return batchSizeOf(guessSection(key) + guessSection(value) + headerBytes)
+}
+
+/** The same of a record as it was read, with headers put behind its own. */
+export function singleBatchSizeAdding(record: LogRecord<unknown, unknown>, added: AddedHeaders): number {
+  return batchSizeOf(sizeAdding(record, added))
+}
+
+function batchSizeOf(size: number): number {
   // Attributes and two deltas of zero.
-  const body = 3 + guessSection(key) + guessSection(value) + headerBytes
+  const body = 3 + size
   return AT.records + varintSize(body) + body
+}
+
+/** Bytes that key, value and headers take. */
+function sizeAdding(record: LogRecord<unknown, unknown>, { count, text }: AddedHeaders): number {
+  const before = readVarint(record.source.bytes, record.headersStart())
+  return record.end - record.start + varintSize(before + count) - varintSize(before) + text.length
 }
 
 export interface BatchStamp {
