@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { mergeMap, of, throwError } from 'rxjs'
 import { describe, expect, it } from 'vitest'
 import { dedupe, header, memoryClaims, recordKey, silentLogger, toTopic, withTransaction, type ClaimStore, type RecordStream } from '../../src/index.js'
-import { createTestKit, type Clock, type Fault, type RunningPipeline, type TestKit } from '../../src/testing/index.js'
+import { createTestKit, type Clock, type Fault, type TestKit } from '../../src/testing/index.js'
+import { takeStep, type CourseStep, type Member } from '../support/course.js'
 import { marksAfter, marksBefore, viewOf } from '../support/shared-claims.js'
 
 const GROUPS = ['a', 'b'] as const
@@ -11,10 +12,7 @@ type Group = (typeof GROUPS)[number]
 
 type Step =
   | { readonly do: 'feed'; readonly group: Group; readonly records: readonly { readonly id: number; readonly partition: number; readonly poison: boolean }[] }
-  | { readonly do: 'start' | 'crash' | 'stop'; readonly group: Group; readonly which: number }
-  | { readonly do: 'rebalance' | 'expire'; readonly group: Group }
-  | { readonly do: 'fault'; readonly fault: Fault }
-  | { readonly do: 'advance'; readonly ms: number }
+  | (CourseStep & { readonly group?: Group })
 
 const group = fc.constantFrom(...GROUPS)
 // Only of what the pipelines write: the records fed to them come whole.
@@ -72,9 +70,9 @@ interface Kind {
 async function run(given: readonly Step[], { store: made, shared, bloom: filtered = !shared }: Kind): Promise<Outcome> {
   const kit: TestKit = await createTestKit({ topics: { a: { partitions: PARTITIONS }, b: { partitions: PARTITIONS }, out: { partitions: 1 } }, start: 1_000_000, logger: silentLogger })
   const store = made?.(kit.clock)
-  const members = new Map<Group, { run: RunningPipeline; crash: () => Promise<void> }[]>(GROUPS.map((name) => [name, []]))
+  const members = new Map<Group, Member[]>(GROUPS.map((name) => [name, []]))
   const wanted = new Set<string>()
-  const start = (name: Group): void => {
+  const start = (name: Group): Member => {
     const view = store === undefined ? undefined : viewOf(store)
     const claims = view === undefined ? {} : { store: view }
     const waiting = shared && !filtered ? { takeOverAfter: '40s', waitAtMost: '2s' } as const : {}
@@ -88,50 +86,31 @@ async function run(given: readonly Step[], { store: made, shared, bloom: filtere
         ),
       ),
     )
-    members.get(name)?.push({
-      run: member,
+    return {
+      get ended() {
+        return member.ended
+      },
+      stop: () => member.stop(),
       async crash() {
         view?.crash()
         await member.crash()
       },
-    })
+    }
   }
-  for (const name of GROUPS) start(name)
+  for (const name of GROUPS) members.get(name)?.push(start(name))
   await kit.advance(0)
   for (const step of given) {
-    const there = 'group' in step ? (members.get(step.group) ?? []) : []
-    switch (step.do) {
-      case 'feed': {
-        const records = step.records.map(({ id, partition, poison }) => {
-          const own = shared ? String(id) : `${step.group}-${partition}-${id}`
-          if (!poison) wanted.add(own)
-          return { key: own, value: poison ? 'poison' : own, partition, headers: { id: own } }
-        })
-        await kit.feed(step.group, records)
-        break
-      }
-      case 'start':
-        if (there.filter(({ run: one }) => !one.ended).length < 3) start(step.group)
-        break
-      case 'crash':
-      case 'stop': {
-        const [victim] = there.splice(step.which % Math.max(1, there.length), 1)
-        if (step.do === 'crash') await victim?.crash()
-        else await victim?.run.stop()
-        break
-      }
-      case 'rebalance':
-        kit.broker.rebalance(step.group)
-        break
-      case 'expire':
-        kit.broker.expire(step.group)
-        break
-      case 'fault':
-        kit.broker.faults.inject(step.fault)
-        break
-      case 'advance':
-        await kit.advance(step.ms)
+    if (step.do !== 'feed') {
+      const name = step.group ?? GROUPS[0]
+      await takeStep(kit, step, name, members.get(name) as Member[], () => start(name))
+      continue
     }
+    const records = step.records.map(({ id, partition, poison }) => {
+      const own = shared ? String(id) : `${step.group}-${partition}-${id}`
+      if (!poison) wanted.add(own)
+      return { key: own, value: poison ? 'poison' : own, partition, headers: { id: own } }
+    })
+    await kit.feed(step.group, records)
   }
   kit.broker.faults.clear()
   for (const name of GROUPS) start(name)

@@ -1,24 +1,12 @@
 import { map, mergeMap, tap, type Observable } from 'rxjs'
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { attempt, deadLetter, decode, delayUntil, deliveryAttempt, dropFailed, json, mapValue, readFailure, retryTopic, schedule, toTopic, withTransaction, type Commit, type RawRecord, type RecordStream, type TransactionOptions } from '../../src/index.js'
-import { createTestKit, type Fault, type TestKit } from '../../src/testing/index.js'
+import type { Fault, TestKit } from '../../src/testing/index.js'
+import { inOutDeadKit } from '../support/in-out-dead-kit.js'
 
 const START = 1_000_000
 const DAY = 86_400_000
-
-let kits: TestKit[] = []
-afterEach(async () => {
-  const all = kits
-  kits = []
-  for (const kit of all) await kit.stop()
-})
-
-const kitOf = async (partitions = 1): Promise<TestKit> => {
-  const kit = (await createTestKit({ topics: { in: { partitions }, out: { partitions }, dead: { partitions } }, start: START })) as unknown as TestKit
-  kits.push(kit)
-  return kit
-}
 
 const pipeline = (kit: TestKit, project: (records: RecordStream) => Observable<unknown>, options: TransactionOptions = {}): Observable<Commit> =>
   kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(project, { provision: true, retryDelay: 1, ...options }))
@@ -32,7 +20,7 @@ const sum = (commits: readonly Commit[], name: string): number => commits.reduce
 
 describe('delayUntil', () => {
   it('a record passes at its time, not before, though no other comes; one whose time has come passes at once', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const running = kit.run(pipeline(kit, delaying))
     await feed(kit, 'b@5000', 'a@1000', 'now@0', 'past@-100')
     await kit.advance('900ms')
@@ -48,7 +36,7 @@ describe('delayUntil', () => {
   })
 
   it('any time ahead, by Date or number', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const far = (): Observable<Commit> => pipeline(kit, (records) => records.pipe(delayUntil(() => new Date(START + 400 * DAY)), toTopic({ topic: 'out' })))
     const first = kit.run(far())
     await feed(kit, 'far')
@@ -63,7 +51,7 @@ describe('delayUntil', () => {
   })
 
   it('those of one time pass in the order they came, all others by time', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     kit.run(pipeline(kit, delaying, { maxRecords: 7 }))
     const values = Array.from({ length: 300 }, (_, i) => `v${i}@${1_000 + ((i * 7) % 5) * 100}`)
     await feed(kit, ...values)
@@ -73,7 +61,7 @@ describe('delayUntil', () => {
   })
 
   it('it passes as it was read: key, value, headers, time and origin; also as the raw record of a failure', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const seen: RawRecord[] = []
     const project = (records: RecordStream): Observable<unknown> =>
       records.pipe(
@@ -99,7 +87,7 @@ describe('delayUntil', () => {
   })
 
   it('what was decoded and changed passes as it was; a retried record goes back to its own bytes', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const Order = z.object({ id: z.string(), at: z.number(), amount: z.number().nullable() })
     const attempts: unknown[] = []
     const project = (records: RecordStream): Observable<unknown> =>
@@ -126,7 +114,7 @@ describe('delayUntil', () => {
   })
 
   it('several records of one origin wait side by side', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     kit.run(pipeline(kit, (records) => records.pipe(mergeMap((record) => [1, 2, 3].map((n) => record.with({ value: Buffer.from(`${n}@1000`) }))), delayUntil(timeOf), toTopic({ topic: 'out' }))))
     await feed(kit, 'x')
     await kit.advance('5s')
@@ -134,7 +122,7 @@ describe('delayUntil', () => {
   })
 
   it('waits on through a restart, a crash and a rebalance', async () => {
-    const kit = await kitOf(4)
+    const kit = await inOutDeadKit(4)
     const values = Array.from({ length: 40 }, (_, i) => `v${i}@${5_000 + i * 500}`)
     let running = kit.run(pipeline(kit, delaying))
     await kit.feed('in', values.map((value, i) => ({ value, partition: i % 4 })))
@@ -160,7 +148,7 @@ describe('delayUntil', () => {
   }
   for (const [name, fault] of Object.entries(faults)) {
     it(`each passes once through ${name}`, async () => {
-      const kit = await kitOf(2)
+      const kit = await inOutDeadKit(2)
       kit.run(pipeline(kit, delaying, { maxRecords: 20 }))
       const values = Array.from({ length: 100 }, (_, i) => `v${i}@${500 + i * 30}`)
       await kit.feed('in', values.map((value, i) => ({ value, partition: i % 2 })))
@@ -175,7 +163,7 @@ describe('delayUntil', () => {
   }
 
   it('many that come due at once pass in transactions of bounded size', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const running = kit.run(pipeline(kit, delaying))
     const values = Array.from({ length: 25_000 }, (_, i) => `${i}@10000`)
     await feed(kit, ...values)
@@ -185,7 +173,7 @@ describe('delayUntil', () => {
   })
 
   it('a due record on which a plain operator fails stops the pipeline, whatever else there is to do', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     kit.run(
       pipeline(kit, (records) =>
         records.pipe(
@@ -210,7 +198,7 @@ describe('delayUntil', () => {
   })
 
   it('refuses what is no time, and options it does not know', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     kit.run(pipeline(kit, (records) => records.pipe(delayUntil(() => Number.NaN), toTopic({ topic: 'out' })), { onError: { deadLetter: 'dead' } }))
     await feed(kit, 'x')
     await kit.advance('1s')
@@ -228,7 +216,7 @@ describe('schedule', () => {
   const send = (kit: TestKit, key: string, value: string): Promise<number> => kit.feed('in', [{ key, value, partition: 0 }])
 
   it('a later record of a key takes the place of the one that waits', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const running = kit.run(pipeline(kit, scheduling))
     await send(kit, 'a', 'first@5000')
     await send(kit, 'b', 'other@5000')
@@ -247,7 +235,7 @@ describe('schedule', () => {
   })
 
   it('earlier or later, it is the last that counts', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     kit.run(pipeline(kit, scheduling))
     await send(kit, 'a', 'late@9000')
     await send(kit, 'a', 'soon@3000')
@@ -256,7 +244,7 @@ describe('schedule', () => {
   })
 
   it('what was cancelled does not pass; a cancellation of nothing does nothing', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const running = kit.run(pipeline(kit, scheduling))
     await send(kit, 'a', 'first@5000')
     await kit.advance('1s')
@@ -271,7 +259,7 @@ describe('schedule', () => {
   })
 
   it('replacing and cancelling roll back with their transaction, and survive a crash', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     let running = kit.run(pipeline(kit, scheduling))
     await send(kit, 'a', 'first@5000')
     await send(kit, 'b', 'cancelled@5000')
@@ -289,7 +277,7 @@ describe('schedule', () => {
   })
 
   it('one that comes late from a retry topic replaces nothing newer', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const project = (records: RecordStream): Observable<unknown> =>
       records.pipe(
         attempt((record) => {

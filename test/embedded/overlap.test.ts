@@ -3,7 +3,8 @@ import { filter, mergeMap, of, tap, throwError, timer, map, type Observable } fr
 import { describe, expect, it } from 'vitest'
 import { count, recordKey, dedupe, aggregate, memoryClaims, header, silentLogger, toTopic, withTransaction, json, type RawRecord, type RecordStream } from '../../src/index.js'
 import { Round } from '../../src/runtime/round.js'
-import { createTestKit, type Fault, type RunningPipeline, type TestKit } from '../../src/testing/index.js'
+import { createTestKit, type Fault, type TestKit } from '../../src/testing/index.js'
+import { takeStep, type CourseStep, type Member } from '../support/course.js'
 
 const out = toTopic<RawRecord>({ topic: 'out' })
 const numbered = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => ({ key: 'k', value: String(from + i), headers: { id: String(from + i) } }))
@@ -48,10 +49,7 @@ describe('while a commit is under way', () => {
 
 type Step =
   | { readonly do: 'feed'; readonly records: readonly { readonly partition: number; readonly kind: 'plain' | 'slow' | 'dropped' | 'poison' }[] }
-  | { readonly do: 'start' | 'crash' | 'stop'; readonly which: number }
-  | { readonly do: 'rebalance' | 'expire' }
-  | { readonly do: 'fault'; readonly fault: Fault }
-  | { readonly do: 'advance'; readonly ms: number }
+  | CourseStep
 
 const PARTITIONS = 2
 // Only of what the pipeline writes: the records fed to it come whole.
@@ -96,49 +94,26 @@ const project = (records: RecordStream) =>
 async function run(given: readonly Step[]): Promise<{ readonly outputs: readonly (readonly string[])[]; readonly expected: readonly (readonly string[])[] }> {
   // Batches of one or two records, so that outputs are sent before the end of their transaction.
   const kit = await createTestKit({ topics: { in: { partitions: PARTITIONS }, out: { partitions: PARTITIONS, config: { 'max.message.bytes': '145' } } }, start: 1_000_000, logger: silentLogger })
-  const members: { run: RunningPipeline; crash: () => Promise<void> }[] = []
+  const members: Member[] = []
   const expected: string[][] = Array.from({ length: PARTITIONS }, () => [])
   let fed = 0
-  const start = (): void => {
+  const start = (): Member => {
     const source = kit.cluster.source({ group: 'g', topics: ['in'], sessionTimeout: '10s', rebalanceTimeout: '20s' })
-    const running = kit.run(source.pipe(withTransaction(project, { onError: 'skip', retries: 1, retryDelay: 10, maxRecords: 4, every: 30, streamBytes: 1 })))
-    members.push({ run: running, crash: () => running.crash() })
+    return kit.run(source.pipe(withTransaction(project, { onError: 'skip', retries: 1, retryDelay: 10, maxRecords: 4, every: 30, streamBytes: 1 })))
   }
-  start()
+  members.push(start())
   await kit.advance(0)
   for (const step of given) {
-    switch (step.do) {
-      case 'feed': {
-        const records = step.records.map(({ partition, kind }) => {
-          const value = `${kind} ${String(fed++).padStart(5, '0')}`
-          if (kind === 'plain' || kind === 'slow') (expected[partition] as string[]).push(value)
-          return { key: String(partition), value, partition }
-        })
-        await kit.feed('in', records)
-        break
-      }
-      case 'start':
-        if (members.filter(({ run: one }) => !one.ended).length < 3) start()
-        break
-      case 'crash':
-      case 'stop': {
-        const [victim] = members.splice(step.which % Math.max(1, members.length), 1)
-        if (step.do === 'crash') await victim?.crash()
-        else await victim?.run.stop()
-        break
-      }
-      case 'rebalance':
-        kit.broker.rebalance('g')
-        break
-      case 'expire':
-        kit.broker.expire('g')
-        break
-      case 'fault':
-        kit.broker.faults.inject(step.fault)
-        break
-      case 'advance':
-        await kit.advance(step.ms)
+    if (step.do !== 'feed') {
+      await takeStep(kit, step, 'g', members, start)
+      continue
     }
+    const records = step.records.map(({ partition, kind }) => {
+      const value = `${kind} ${String(fed++).padStart(5, '0')}`
+      if (kind === 'plain' || kind === 'slow') (expected[partition] as string[]).push(value)
+      return { key: String(partition), value, partition }
+    })
+    await kit.feed('in', records)
   }
   kit.broker.faults.clear()
   start()

@@ -1,20 +1,8 @@
 import { map, type Observable } from 'rxjs'
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { FailedRecord, attempt, deadLetter, retryTopic, toTopic, withTransaction, type Commit, type RawRecord, type RecordStream, type RetryTopicOptions, type TransactionOptions } from '../../src/index.js'
-import { createTestKit, type Fault, type TestKit } from '../../src/testing/index.js'
-
-let kits: TestKit[] = []
-afterEach(async () => {
-  const all = kits
-  kits = []
-  for (const kit of all) await kit.stop()
-})
-
-const kitOf = async (partitions = 1): Promise<TestKit> => {
-  const kit = (await createTestKit({ topics: { in: { partitions }, out: { partitions }, dead: { partitions } }, start: 1_000_000 })) as unknown as TestKit
-  kits.push(kit)
-  return kit
-}
+import type { Fault, TestKit } from '../../src/testing/index.js'
+import { inOutDeadKit } from '../support/in-out-dead-kit.js'
 
 /** The same numbers each time. */
 function random(seed: number): () => number {
@@ -74,7 +62,7 @@ const feed = (kit: TestKit, values: readonly string[], partitions = 1): Promise<
 
 describe("retryTopic with ordered: 'key'", () => {
   it('later records of a key wait behind the one in retry, those of other keys go on', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     kit.run(ordered(kit, { badUntil: { a1: 1_003_000 } }))
     await feed(kit, ['a0', 'a1', 'b0', 'a2', 'b1'])
     await kit.advance('500ms')
@@ -89,7 +77,7 @@ describe("retryTopic with ordered: 'key'", () => {
   })
 
   it('those that wait are not called meanwhile', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const calls: string[] = []
     kit.run(ordered(kit, { badUntil: { a0: 1_009_000 }, onCall: (value) => calls.push(value) }))
     await feed(kit, ['a0', 'a1', 'a2'])
@@ -98,7 +86,7 @@ describe("retryTopic with ordered: 'key'", () => {
   })
 
   it('a call that is under way when the one before it fails: there is none, whatever they take', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const calls: string[] = []
     kit.run(ordered(kit, { badUntil: { a0: 1_001_000 }, takes: () => 30, onCall: (value) => calls.push(value) }))
     await feed(kit, ['a0', 'a1', 'b0', 'a2'])
@@ -108,7 +96,7 @@ describe("retryTopic with ordered: 'key'", () => {
   })
 
   it('when it passes on in the end, those behind it come next', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     kit.run(ordered(kit, { badUntil: { a0: 9_999_999, a2: 9_999_999 } }))
     await feed(kit, ['a0', 'a1', 'a2', 'a3'])
     await kit.advance('5m')
@@ -117,7 +105,7 @@ describe("retryTopic with ordered: 'key'", () => {
   })
 
   it('one that is not retried passes on in its turn, and so do those behind it', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     kit.run(ordered(kit, { badUntil: { a0: 9_999_999, a2: 1_004_000 }, takes: () => 20, options: { except: (error) => (error as Error).message.startsWith('a0') } }))
     await feed(kit, ['a0', 'a1', 'a2', 'a3'])
     await kit.advance('5m')
@@ -126,7 +114,7 @@ describe("retryTopic with ordered: 'key'", () => {
   })
 
   it('of two steps the first does not go on with the next record of a key while a failure is on its way through the second', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const calls: string[] = []
     const step = (name: string, ms: number, fails: (value: string) => boolean) =>
       attempt(
@@ -153,7 +141,7 @@ describe("retryTopic with ordered: 'key'", () => {
   })
 
   it('records without a key have no order', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     kit.run(ordered(kit, { badUntil: { a0: 1_001_000 } }))
     await kit.feed('in', ['a0', 'a1'].map((value) => ({ key: null, value })))
     await kit.advance('1m')
@@ -161,7 +149,7 @@ describe("retryTopic with ordered: 'key'", () => {
   })
 
   it('steps without attempt keep the order as well', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const project = (records: RecordStream): Observable<unknown> =>
       records.pipe(
         map((record) => (String(record.value) === 'a0' && kit.clock.now() < 1_004_000 ? new FailedRecord(record as never, new Error('bad'), 'check') : record)),
@@ -176,7 +164,7 @@ describe("retryTopic with ordered: 'key'", () => {
   })
 
   it('the order of two topics of the source is apart, also for one key', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     await kit.cluster.createTopics([{ topic: 'in2', partitions: 1 }])
     kit.run(
       kit.cluster.source({ group: 'g', topics: ['in', 'in2'] }).pipe(
@@ -201,7 +189,7 @@ describe("retryTopic with ordered: 'key'", () => {
   })
 
   it('leaves no state behind', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     kit.run(ordered(kit, { badUntil: { a0: 1_001_000, b0: 9_999_999 } }))
     await feed(kit, ['a0', 'a1', 'b0', 'b1', 'c0'])
     await kit.advance('5m')
@@ -224,7 +212,7 @@ describe("retryTopic with ordered: 'key'", () => {
     /** Feeds, disturbs and waits; tells what was done of each key, in order. */
     async function disturbed(seed: number, options: Partial<RetryTopicOptions> = {}, concurrency = 16): Promise<{ done: Record<string, number[]>; dead: string[] }> {
       const next = random(seed)
-      const kit = await kitOf(2)
+      const kit = await inOutDeadKit(2)
       const badUntil: Record<string, number> = {}
       const values: string[] = []
       for (let i = 0; i < PER_KEY; i++) for (const key of KEYS) values.push(`${key}${i}`)
@@ -271,7 +259,7 @@ describe("retryTopic with ordered: 'key'", () => {
   })
 
   it('refuses steps before it that mix up a key, and two of its kind', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const run = (project: (records: RecordStream) => Observable<unknown>): Promise<unknown> =>
       new Promise((resolve) => kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(project)).subscribe({ error: resolve }))
     const retry = retryTopic<never>({ delays: ['1s'], ordered: 'key' })

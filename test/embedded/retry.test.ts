@@ -1,5 +1,5 @@
 import { map, merge, tap, type Observable } from 'rxjs'
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import {
   FailedRecord,
   MillraceError,
@@ -24,7 +24,8 @@ import {
   type RetryTopicOptions,
   type TransactionOptions,
 } from '../../src/index.js'
-import { createTestKit, type Fault, type TestKit } from '../../src/testing/index.js'
+import type { Fault, TestKit } from '../../src/testing/index.js'
+import { inOutDeadKit } from '../support/in-out-dead-kit.js'
 
 /** One call of the step that fails. */
 interface Try {
@@ -32,19 +33,6 @@ interface Try {
   readonly id: string
   readonly value: string
   readonly record: RawRecord
-}
-
-let kits: TestKit[] = []
-afterEach(async () => {
-  const all = kits
-  kits = []
-  for (const kit of all) await kit.stop()
-})
-
-const kitOf = async (partitions = 1): Promise<TestKit> => {
-  const kit = (await createTestKit({ topics: { in: { partitions }, out: { partitions }, dead: { partitions } }, start: 1_000_000 })) as unknown as TestKit
-  kits.push(kit)
-  return kit
 }
 
 interface Wanted {
@@ -100,7 +88,7 @@ function accounted(commits: readonly Commit[]): { records: number; failed: numbe
 
 describe('retryTopic', () => {
   it('brings a failed record back after each delay, never early, while others go on', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const { pipeline, tries } = failing(kit, { fails: { b: 2 } })
     const running = kit.run(pipeline)
     await kit.feed('in', ['a', 'b', 'c'].map((value) => ({ key: value, value })))
@@ -119,7 +107,7 @@ describe('retryTopic', () => {
   })
 
   it('it comes back as it was read: origin, time, key, value and headers, byte for byte', async () => {
-    const kit = await kitOf(2)
+    const kit = await inOutDeadKit(2)
     const { pipeline, tries } = failing(kit, { fails: { 'v\u00e9': 2 } })
     kit.run(pipeline)
     const headers = { 'millrace.retry': ['its own', '{}'], 'millrace.origin': 'x', __proto__x: 'y', twice: ['1', '2'], nothing: null, empty: '' }
@@ -135,7 +123,7 @@ describe('retryTopic', () => {
   })
 
   it('times between two milliseconds make no record early, nor another one', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const { pipeline, tries } = failing(kit, { fails: { a: 1 }, takes: () => 0.3, options: { delays: [1_000.4] } })
     kit.run(pipeline)
     await kit.feed('in', [{ value: 'a' }])
@@ -145,7 +133,7 @@ describe('retryTopic', () => {
   })
 
   it('a record without key, value or headers comes back without', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const seen: RawRecord[] = []
     let fail = true
     kit.run(
@@ -173,7 +161,7 @@ describe('retryTopic', () => {
   })
 
   it('after the last delay it passes on, with all tries counted and its own origin', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const { pipeline } = failing(kit, { fails: { a: 99 } })
     const running = kit.run(pipeline)
     await kit.feed('in', [{ key: 'k', value: 'a', headers: { trace: 't' }, timestamp: 77 }])
@@ -189,7 +177,7 @@ describe('retryTopic', () => {
 
   for (const headers of ['millrace', 'spring', 'streams'] as const) {
     it(`what lies in the topics says why, under the names of ${headers}; it does not grow from hop to hop`, async () => {
-      const kit = await kitOf()
+      const kit = await inOutDeadKit()
       const { pipeline } = failing(kit, { fails: { a: 99 }, options: { delays: ['1s', '2s', '2s'], headers } })
       kit.run(pipeline)
       await kit.feed('in', [{ key: 'k', value: 'a', headers: { trace: 't' }, timestamp: 77 }])
@@ -211,7 +199,7 @@ describe('retryTopic', () => {
   }
 
   it('delays of one length share a topic, and are all waited', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const { pipeline, tries } = failing(kit, { fails: { a: 3 }, options: { delays: ['60s', '1m', 60_000] } })
     kit.run(pipeline)
     await kit.feed('in', [{ value: 'a' }])
@@ -237,7 +225,7 @@ describe('retryTopic', () => {
     ]
     for (const [name, options, retried] of cases) {
       it(name, async () => {
-        const kit = await kitOf()
+        const kit = await inOutDeadKit()
         kit.run(
           kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(
             withTransaction(
@@ -261,7 +249,7 @@ describe('retryTopic', () => {
     }
 
     it('what time cannot change passes on by default', async () => {
-      const kit = await kitOf()
+      const kit = await inOutDeadKit()
       const { decode } = await import('../../src/index.js')
       const { z } = await import('zod')
       const pipe = (options: Partial<RetryTopicOptions>): Observable<Commit> =>
@@ -280,7 +268,7 @@ describe('retryTopic', () => {
 
   describe('held records', () => {
     it('a long delay keeps no short one waiting, and no other partition', async () => {
-      const kit = await kitOf(2)
+      const kit = await inOutDeadKit(2)
       const { pipeline, tries } = failing(kit, { fails: { slow: 2, quick: 1, other: 1 } })
       kit.run(pipeline)
       await kit.feed('in', [{ value: 'slow', partition: 0 }])
@@ -294,7 +282,7 @@ describe('retryTopic', () => {
     })
 
     it('wait on through a restart, and through a crash', async () => {
-      const kit = await kitOf()
+      const kit = await inOutDeadKit()
       const fails = { a: 1, b: 1, c: 2 }
       const first = kit.run(failing(kit, { fails }).pipeline)
       await kit.feed('in', ['a', 'b', 'c'].map((value) => ({ value })))
@@ -311,7 +299,7 @@ describe('retryTopic', () => {
     })
 
     it('go to another member with their partition, and come once', async () => {
-      const kit = await kitOf(4)
+      const kit = await inOutDeadKit(4)
       const values = Array.from({ length: 40 }, (_, i) => `v${i}`)
       const fails = Object.fromEntries(values.map((value) => [value, 1]))
       // Both members see the same calls: each value fails once, wherever.
@@ -349,7 +337,7 @@ describe('retryTopic', () => {
     })
 
     it('go on at the right place where the transaction before them was undone', async () => {
-      const kit = await kitOf()
+      const kit = await inOutDeadKit()
       const values = Array.from({ length: 30 }, (_, i) => `v${i}`)
       const { pipeline } = failing(kit, { fails: Object.fromEntries(values.map((value) => [value, 1])), options: { delays: ['1s'] } })
       const running = kit.run(pipeline)
@@ -368,7 +356,7 @@ describe('retryTopic', () => {
     })
 
     it('are fetched again where they wait long: nothing of them stays in memory', async () => {
-      const kit = await kitOf()
+      const kit = await inOutDeadKit()
       const { pipeline, tries } = failing(kit, { fails: { a: 1, b: 1 }, options: { delays: ['1h'] } })
       kit.run(pipeline)
       await kit.feed('in', [{ value: 'a' }])
@@ -390,7 +378,7 @@ describe('retryTopic', () => {
     })
 
     it('deleted while they waited: the pipeline stops, or goes on where told', async () => {
-      const kit = await kitOf()
+      const kit = await inOutDeadKit()
       const source = (onOutOfRange: 'stop' | 'earliest'): Observable<Commit> =>
         kit.cluster.source({ group: 'g', topics: ['in'], onOutOfRange }).pipe(
           withTransaction(
@@ -421,7 +409,7 @@ describe('retryTopic', () => {
     })
 
     it('many with small delays apart come in time, in order', async () => {
-      const kit = await kitOf()
+      const kit = await inOutDeadKit()
       const values = Array.from({ length: 2_000 }, (_, i) => `v${i}`)
       const { pipeline, tries } = failing(kit, { fails: Object.fromEntries(values.map((value) => [value, 1])), options: { delays: ['5s'] } })
       kit.run(pipeline)
@@ -450,7 +438,7 @@ describe('retryTopic', () => {
     }
     for (const [name, fault] of Object.entries(faults)) {
       it(`through ${name}, at every hop`, async () => {
-        const kit = await kitOf(2)
+        const kit = await inOutDeadKit(2)
         const values = Array.from({ length: 200 }, (_, i) => `v${i}`)
         // By the record, not by the call: an attempt that was undone counts for nothing.
         const bad = new Set(values.filter((_, i) => i % 5 === 0))
@@ -489,7 +477,7 @@ describe('retryTopic', () => {
     }
 
     it('nothing that the failed attempt wrote is left', async () => {
-      const kit = await kitOf()
+      const kit = await inOutDeadKit()
       let fail = true
       kit.run(
         kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(
@@ -515,7 +503,7 @@ describe('retryTopic', () => {
   })
 
   it('a retried record on which a plain operator fails is named by its own origin', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     let calls = 0
     kit.run(
       kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(
@@ -547,7 +535,7 @@ describe('retryTopic', () => {
   })
 
   it('a record that is too large for the retry topic passes on', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     await kit.cluster.createTopics([{ topic: 'in.g.retry.1s', partitions: 1, config: { 'max.message.bytes': '2000' } }])
     const { pipeline } = failing(kit, { fails: { [`small`]: 1, ['x'.repeat(1_900)]: 1 }, options: { delays: ['1s'] } })
     kit.run(pipeline)
@@ -558,7 +546,7 @@ describe('retryTopic', () => {
   })
 
   it('what somebody else put into a retry topic is taken at once, as what it is', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const { pipeline, tries } = failing(kit, {})
     kit.run(pipeline)
     await kit.feed('in', [{ value: 'a' }])
@@ -569,7 +557,7 @@ describe('retryTopic', () => {
   })
 
   it('delays of an earlier release are read until they are empty', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const first = kit.run(failing(kit, { fails: { a: 1 }, options: { delays: ['10s'] } }).pipeline)
     await kit.feed('in', [{ value: 'a' }])
     await kit.advance('1s')
@@ -584,7 +572,7 @@ describe('retryTopic', () => {
   })
 
   it('two of them, each for its own errors', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     let calls = 0
     kit.run(
       kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(
@@ -613,7 +601,7 @@ describe('retryTopic', () => {
   })
 
   it('how late records were is in the commits', async () => {
-    const kit = await kitOf()
+    const kit = await inOutDeadKit()
     const { pipeline } = failing(kit, { fails: { a: 1, b: 1 } })
     const running = kit.run(pipeline)
     await kit.feed('in', [{ value: 'a' }, { value: 'b' }])
@@ -628,7 +616,7 @@ describe('retryTopic', () => {
 
   describe('planning', () => {
     const plan = async (project: (records: RecordStream) => Observable<unknown>): Promise<readonly string[]> => {
-      const kit = await kitOf()
+      const kit = await inOutDeadKit()
       const { cluster }: { cluster: Cluster } = kit
       return describePipeline(cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(project))).warnings
     }
@@ -662,7 +650,7 @@ describe('retryTopic', () => {
           deadLetter({ topic: 'dead' }),
         )
       expect(await plan(project)).toEqual([expect.stringMatching(/retryTopic stands behind repartition/) as string])
-      const kit = await kitOf()
+      const kit = await inOutDeadKit()
       kit.run(kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(project, { provision: true })))
       await kit.feed('in', [{ value: 'a' }])
       await kit.advance('1s')
