@@ -1,6 +1,6 @@
 import { MillraceError } from './error.js'
 import { NO_HEADERS, encodeHeaders, readHeaders, type Headers, type HeadersInput } from './headers.js'
-import { cursor, readVarint } from './varint.js'
+import { cursor, readVarint, skipSection } from './varint.js'
 
 /** Where a record was read: what makes it the same record after a crash, an abort or a replay. */
 export interface Origin {
@@ -164,14 +164,12 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
 
   /** Where the value's length stands. */
   valueStart(): number {
-    const length = readVarint(this.source.bytes, this.start)
-    return cursor.pos + (length < 0 ? 0 : length)
+    return skipSection(this.source.bytes, this.start)
   }
 
   /** Where the header count stands. */
   headersStart(): number {
-    const length = readVarint(this.source.bytes, this.valueStart())
-    return cursor.pos + (length < 0 ? 0 : length)
+    return skipSection(this.source.bytes, this.valueStart())
   }
 
   toJSON(): unknown {

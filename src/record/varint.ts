@@ -18,6 +18,12 @@ export function readVarint(bytes: Uint8Array, start: number): number {
   return (raw >>> 1) ^ -(raw & 1)
 }
 
+/** Behind the section that begins at `start`: a length, and so many bytes; a length of -1 stands for null. */
+export function skipSection(bytes: Uint8Array, start: number): number {
+  const length = readVarint(bytes, start)
+  return length < 0 ? cursor.pos : cursor.pos + length
+}
+
 /** A varint of up to 64 bits whose value fits a safe integer; timestamp deltas are the only ones. */
 export function readVarlong(bytes: Uint8Array, start: number): number {
   let pos = start

@@ -1,13 +1,12 @@
+import { BATCH_BYTES } from '../log/batch/buffers.js'
 import { BatchWriter, singleBatchSize, singleBatchSizeAdding, type Encoded, type OutputBatch } from '../log/batch/write.js'
 import { partitionOfKey } from '../log/partitioner.js'
 import { MillraceError } from '../record/error.js'
 import type { AddedHeaders, HeadersInput } from '../record/headers.js'
-import { LogRecord, RAW_ALL, RAW_KEY } from '../record/record.js'
+import type { LogRecord } from '../record/record.js'
 import { cursor, readVarint } from '../record/varint.js'
 import type { TopicInfo } from '../log/port.js'
 
-/** A batch this large is worth a request; larger ones only delay the first byte. */
-const BATCH_BYTES = 512 * 1024
 /** What a broker takes that does not say what it takes. */
 const DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 /** Header of a batch and the varints of its one record. */
@@ -188,13 +187,4 @@ export class Outputs {
     this.take(true)
     for (const topic of this.topics.values()) topic.records = 0
   }
-}
-
-/** True where a record can go over as the bytes it was read as. */
-export function isUntouched(record: LogRecord<unknown, unknown>): boolean {
-  return record.raw === RAW_ALL
-}
-
-export function hasRawKey(record: LogRecord<unknown, unknown>): boolean {
-  return (record.raw & RAW_KEY) !== 0
 }

@@ -1,5 +1,5 @@
-/** What a full batch mostly takes: see BATCH_BYTES in runtime/outputs. */
-const SIZE = 512 * 1024
+/** A batch this large is worth a request; larger ones only delay the first byte. */
+export const BATCH_BYTES = 512 * 1024
 const MAX_FREE = 48
 
 /**
@@ -11,14 +11,14 @@ class BatchBuffers {
 
   /** Of at least that size, with anything in it. */
   take(size: number): Buffer {
-    if (size <= SIZE / 2 || size > SIZE) return Buffer.allocUnsafe(size)
+    if (size <= BATCH_BYTES / 2 || size > BATCH_BYTES) return Buffer.allocUnsafe(size)
     const used = this.free.pop()
-    return used === undefined ? Buffer.allocUnsafeSlow(SIZE) : Buffer.from(used)
+    return used === undefined ? Buffer.allocUnsafeSlow(BATCH_BYTES) : Buffer.from(used)
   }
 
   /** Only for bytes that nobody will look at again: not the log, not a socket, not a record. */
   giveBack({ buffer }: Buffer): void {
-    if (buffer.byteLength === SIZE && buffer instanceof ArrayBuffer && this.free.length < MAX_FREE) this.free.push(buffer)
+    if (buffer.byteLength === BATCH_BYTES && buffer instanceof ArrayBuffer && this.free.length < MAX_FREE) this.free.push(buffer)
   }
 }
 

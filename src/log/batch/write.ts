@@ -1,6 +1,6 @@
 import { NO_HEADERS, encodeHeaders, type AddedHeaders, type HeadersInput } from '../../record/headers.js'
 import { LogRecord, RAW_HEADERS } from '../../record/record.js'
-import { cursor, readVarint, varintSize, varlongSize, writeVarint, writeVarlong } from '../../record/varint.js'
+import { cursor, readVarint, skipSection, varintSize, varlongSize, writeVarint, writeVarlong } from '../../record/varint.js'
 import { batchBuffers } from './buffers.js'
 import { AT, LENGTH_OVERHEAD, TRANSACTIONAL, batchCrc, writeInt64 } from './header.js'
 
@@ -246,12 +246,6 @@ function writeSection(buffer: Buffer, start: number, part: Encoded): number {
   const shift = varintSize(size) - guessed
   if (shift !== 0) buffer.copyWithin(start + guessed + shift, start + guessed, start + guessed + size)
   return writeVarint(buffer, start, size) + size
-}
-
-/** Behind a length and what it counts. */
-function skipSection(bytes: Uint8Array, start: number): number {
-  const length = readVarint(bytes, start)
-  return cursor.pos + Math.max(0, length)
 }
 
 function copyInto(target: Buffer, at: number, source: Uint8Array, start: number, end: number): number {
