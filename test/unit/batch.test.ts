@@ -7,7 +7,7 @@ import { BatchReader, viewBatch, withUncompressed, type BatchView } from '../../
 import { BatchWriter, singleBatchSizeAdding, stampBatch, type Encoded, type OutputBatch } from '../../src/log/batch/write.js'
 import { MillraceError } from '../../src/record/error.js'
 import { addedHeaders, replaceHeaders, type HeadersInput } from '../../src/record/headers.js'
-import type { LogRecord } from '../../src/record/record.js'
+import { LogRecord, RAW_ALL } from '../../src/record/record.js'
 import { cursor, readVarint, readVarlong, varintSize, varlongSize, writeVarint, writeVarlong } from '../../src/record/varint.js'
 
 type Read = LogRecord<Buffer | null, Buffer | null>
@@ -105,6 +105,16 @@ describe('record batches', () => {
       }),
       { numRuns: 100 },
     )
+  })
+
+  it('take headers behind those of a record whose numbers are longer than they need to be', async () => {
+    // No key, no value, no headers: the zero takes two bytes.
+    const odd = Buffer.from([1, 1, 0x80, 0])
+    const record = new LogRecord<unknown, unknown>({ topic: 'odd', partition: 0, bytes: odd, marks: undefined }, 0, 5, 0, 0, odd.length, RAW_ALL, undefined, undefined, undefined)
+    const writer = new BatchWriter('copy', 0, 5_000)
+    for (let i = 0; i < 2; i++) writer.appendAdding(record, addedHeaders({ why: 'not' }), 5)
+    const found = await readLog(await logOf(writer.take(true), 'none'))
+    expect(found.map(({ key, value, headers: map }) => [key, value, String(map['why'])])).toEqual([[null, null, 'not'], [null, null, 'not']])
   })
 
   it('say what their records span', async () => {

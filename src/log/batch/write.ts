@@ -182,8 +182,11 @@ function batchSizeOf(size: number): number {
 
 /** Bytes that key, value and headers take. */
 function sizeAdding(record: LogRecord<unknown, unknown>, { count, text }: AddedHeaders): number {
-  const before = readVarint(record.source.bytes, record.headersStart())
-  return record.end - record.start + varintSize(before + count) - varintSize(before) + text.length
+  const { start, end } = record
+  const headersAt = record.headersStart()
+  const before = readVarint(record.source.bytes, headersAt)
+  // Not by its size: whoever wrote the record may have spent more bytes on the number than it needs.
+  return headersAt - start + varintSize(before + count) + end - cursor.pos + text.length
 }
 
 export interface BatchStamp {
