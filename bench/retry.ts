@@ -21,7 +21,8 @@ const { values } = parseArgs({
   },
 })
 const partitions = Number(values.partitions)
-const Order = z.object({ id: z.string(), amount: z.number(), sku: z.string() })
+const Line = z.object({ sku: z.string(), amount: z.number(), cents: z.number() })
+const Order = z.object({ id: z.string(), amount: z.number(), sku: z.string(), lines: z.array(Line) })
 // tsx turns them on, and the text of a stack then costs many times what it does in a program that was built.
 process.setSourceMapsEnabled(false)
 
@@ -79,25 +80,35 @@ async function lateness(cluster: Cluster): Promise<Record<string, number>> {
   return { duePerSecond: rate, records: measured.length, p50: percentile(measured, 50), p99: percentile(measured, 99), max: percentile(measured, 100), early }
 }
 
-/** Calls of a step that returns a promise, as those do that ask a service; or of one that is done at once, where nothing else hides what a failure costs. */
+/** A step that returns a promise, as those do that ask a service; or one that is done at once, where nothing else hides what a failure costs. */
 type StepKind = 'async' | 'sync'
+
+/** How many lines an order has: its size, and so what a record costs that does not fail. */
+const LINES = { 'of 100 B': 0, 'of 1 kB': 22 }
 
 /**
  * Orders a second through one pipeline, without and with failures, in turns: from the first one to the commit of the last one of the input. What failed comes
  * back meanwhile, all but what failed in the last moments.
  */
-async function throughput(cluster: Cluster): Promise<Record<StepKind, Record<string, number>>> {
-  const count = Number(values.records)
-  const name = `cost-${Date.now()}`
-  const topics = [name, `${name}-out`, `${name}-dead`]
-  await cluster.createTopics(topics.map((topic) => ({ topic, partitions })))
-  await cluster.produce({
-    topic: name,
-    records: (function* () {
-      for (let i = 0; i < count; i++) yield { key: `k${i % 1000}`, value: JSON.stringify({ id: `order-${i}`, amount: i % 977, sku: `sku-${i % 31}-${'x'.repeat(40)}` }), partition: i % partitions }
-    })(),
-  })
-  return { async: await compared(cluster, name, count, 'async'), sync: await compared(cluster, name, count, 'sync') }
+async function throughput(cluster: Cluster): Promise<Record<string, Record<string, number>>> {
+  const results: Record<string, Record<string, number>> = {}
+  for (const [size, lines] of Object.entries(LINES)) {
+    const count = Math.round(Number(values.records) / (lines === 0 ? 1 : 5))
+    const name = `cost-${Date.now()}`
+    const topics = [name, `${name}-out`, `${name}-dead`]
+    await cluster.createTopics(topics.map((topic) => ({ topic, partitions })))
+    await cluster.produce({
+      topic: name,
+      records: (function* () {
+        for (let i = 0; i < count; i++) {
+          const order = { id: `order-${i}`, amount: i % 977, sku: `sku-${i % 31}-${'x'.repeat(40)}`, lines: Array.from({ length: lines }, (_, line) => ({ sku: `sku-${(i + line) % 9_973}`, amount: line, cents: i % 9_999 })) }
+          yield { key: `k${i % 1000}`, value: JSON.stringify(order), partition: i % partitions }
+        }
+      })(),
+    })
+    for (const kind of ['async', 'sync'] as const) results[`${kind}, ${size}`] = await compared(cluster, name, count, kind)
+  }
+  return results
 }
 
 async function compared(cluster: Cluster, name: string, count: number, kind: StepKind): Promise<Record<string, number>> {
