@@ -1,6 +1,6 @@
 import { errorMessage } from './error.js'
 import type { FailedRecord } from './failed-record.js'
-import { headerText, type AddedHeaders, type Headers } from './headers.js'
+import type { Headers } from './headers.js'
 import type { Origin } from './record.js'
 
 /** What the headers of a failed record tell: where it came from and why it failed. */
@@ -173,19 +173,6 @@ export function failureHeaders(failure: Failure, preset: FailureHeaders): Record
     if (value !== undefined) headers[column.name] = value
   }
   return headers
-}
-
-/** The same, to be put behind headers that have none of these names. */
-export function addedFailureHeaders(failure: Failure, preset: FailureHeaders): AddedHeaders {
-  let count = 0
-  let text = ''
-  for (const column of PRESETS[preset]) {
-    const value = column.write(failure)
-    if (value === undefined) continue
-    count++
-    text += headerText(column.name, value)
-  }
-  return { count, text }
 }
 
 /**

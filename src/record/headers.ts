@@ -80,19 +80,6 @@ export interface HeaderPlace {
   readonly end: number
 }
 
-/** Whether the section that begins at `start` has a header of one of these names. */
-export function hasHeader(bytes: Buffer, start: number, names: ReadonlySet<string>): boolean {
-  const count = readVarint(bytes, start)
-  for (let i = 0, pos = cursor.pos; i < count; i++) {
-    const nameLength = readVarint(bytes, pos)
-    const nameAt = cursor.pos
-    const valueLength = readVarint(bytes, nameAt + nameLength)
-    pos = cursor.pos + Math.max(0, valueLength)
-    if (names.has(bytes.toString('utf8', nameAt, nameAt + nameLength))) return true
-  }
-  return false
-}
-
 /** The last header of a name in the section that begins at `start`; undefined where there is none, or its value is null. */
 export function findHeader(bytes: Buffer, start: number, name: Buffer): HeaderPlace | undefined {
   const count = readVarint(bytes, start)
@@ -125,15 +112,13 @@ export interface AddedHeaders {
   readonly text: string
 }
 
-export const NONE_ADDED: AddedHeaders = { count: 0, text: '' }
-
+/** For names in ASCII. */
 export function addedHeaders(headers: Readonly<Record<string, string | Buffer>>): AddedHeaders {
   const names = Object.keys(headers)
   return { count: names.length, text: names.map((name) => headerText(name, headers[name] as string | Buffer)).join('') }
 }
 
-/** One of `AddedHeaders`. */
-export function headerText(name: string, value: string | Buffer): string {
+function headerText(name: string, value: string | Buffer): string {
   const piece = typeof value !== 'string' ? value.toString('latin1') : isAscii(value) ? value : Buffer.from(value, 'utf8').toString('latin1')
   return lengthText(name.length) + name + lengthText(piece.length) + piece
 }

@@ -1,5 +1,5 @@
-import { addedFailureHeaders, type Failure, type FailureHeaders } from './failure-headers.js'
-import { NONE_ADDED, addedHeaders, cutHeaders, findHeader, headerText, type AddedHeaders, type HeaderPlace } from './headers.js'
+import { failureHeaders, type Failure, type FailureHeaders } from './failure-headers.js'
+import { addedHeaders, cutHeaders, findHeader, type AddedHeaders, type HeaderPlace } from './headers.js'
 import { LogRecord, RAW_ALL, type RecordSource, type Retries } from './record.js'
 
 /** What a record in a retry topic knows: how it is to go on. */
@@ -44,14 +44,10 @@ function bigInteger(value: number): Buffer {
 export function hopHeaders(hop: Hop, failure: Failure | undefined, preset: FailureHeaders): AddedHeaders {
   const { attempt, tries, due, behind, topic, partition, offset, timestamp, firstError, firstMessage } = hop
   // By hand, as it is written for each hop: topic names need no escapes.
-  const told = headerText(
-    HOP,
+  const told =
     `{"attempt":${attempt},"tries":${tries},"due":${due},"behind":${behind},"topic":"${topic}","partition":${partition},"offset":${offset},"timestamp":${timestamp},` +
-      `"firstError":${JSON.stringify(firstError)},"firstMessage":${JSON.stringify(firstMessage)}}`,
-  )
-  const spring = preset === 'spring' ? addedHeaders(springHeaders(hop)) : NONE_ADDED
-  const why = failure === undefined ? NONE_ADDED : addedFailureHeaders(failure, preset)
-  return { count: 1 + spring.count + why.count, text: told + spring.text + why.text }
+    `"firstError":${JSON.stringify(firstError)},"firstMessage":${JSON.stringify(firstMessage)}}`
+  return addedHeaders({ [HOP]: told, ...(preset === 'spring' ? springHeaders(hop) : {}), ...(failure === undefined ? {} : failureHeaders(failure, preset)) })
 }
 
 /** What a record of a retry topic tells. Undefined where something else wrote it. */

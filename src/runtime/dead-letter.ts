@@ -1,7 +1,7 @@
 import { MillraceError } from '../record/error.js'
 import type { FailedRecord } from '../record/failed-record.js'
-import { addedFailureHeaders, failureHeaderNames, failureHeaders, failureOf, fitted, type FailureHeaders } from '../record/failure-headers.js'
-import { encodeHeaders, hasHeader, replaceHeaders, type HeadersInput } from '../record/headers.js'
+import { failureHeaderNames, failureHeaders, failureOf, fitted, type FailureHeaders } from '../record/failure-headers.js'
+import { encodeHeaders, replaceHeaders, type HeadersInput } from '../record/headers.js'
 import type { LogRecord } from '../record/record.js'
 import { Mark, mark } from './accounting.js'
 import type { TopicOutput } from './outputs.js'
@@ -22,24 +22,18 @@ export type DeadLetterHeaders = FailureHeaders | ((failed: FailedRecord) => Head
  */
 export function writeDeadLetter(output: TopicOutput, failed: FailedRecord, headers: DeadLetterHeaders = 'millrace', maxStackBytes = DEFAULT_STACK_BYTES): void {
   const raw = failed.raw as LogRecord<Buffer | null, Buffer | null>
+  const key = bytesOf(raw.key, 'key', raw)
+  const value = bytesOf(raw.value, 'value', raw)
   const { partition } = raw.source
-  const to = partition < 0 ? output.partitionOf(raw, bytesOf(raw.key, 'key', raw)) : partition % output.partitions
-  if (!(headers instanceof Function) && raw.start >= 0 && !hasHeader(raw.source.bytes, raw.headersStart(), failureHeaderNames(headers))) {
-    const added = fitted(failureOf(failed, maxStackBytes), (failure) => addedFailureHeaders(failure, headers), (tried) => output.excessBytesAdding(raw, tried))
-    output.appendAdding(raw, to, added, raw.timestamp)
-  } else {
-    const key = bytesOf(raw.key, 'key', raw)
-    const value = bytesOf(raw.value, 'value', raw)
-    const section =
-      headers instanceof Function
-        ? ownHeaders(raw, headers(failed))
-        : fitted(
-            failureOf(failed, maxStackBytes),
-            (failure) => withHeaders(raw, failureHeaderNames(headers), failureHeaders(failure, headers)),
-            (tried) => output.excessBytes(key, value, tried),
-          )
-    output.appendWhole(raw, to, key, value, section)
-  }
+  const section =
+    headers instanceof Function
+      ? ownHeaders(raw, headers(failed))
+      : fitted(
+          failureOf(failed, maxStackBytes),
+          (failure) => withHeaders(raw, failureHeaderNames(headers), failureHeaders(failure, headers)),
+          (tried) => output.excessBytes(key, value, tried),
+        )
+  output.appendWhole(raw, partition < 0 ? output.partitionOf(raw, key) : partition % output.partitions, key, value, section)
   mark(failed.record, Mark.failed)
 }
 
