@@ -158,19 +158,6 @@ function encodeEntries(entries: readonly Entry[]): Buffer {
 
 /** The last value of a header as it stands in a record's bytes, without reading the others; undefined if it is null or not there. */
 export function lastHeaderText(bytes: Buffer, start: number, name: Buffer): string | undefined {
-  const count = readVarint(bytes, start)
-  let pos = cursor.pos
-  let from = -1
-  let to = -1
-  for (let i = 0; i < count; i++) {
-    const nameLength = readVarint(bytes, pos)
-    const nameStart = cursor.pos
-    const valueLength = readVarint(bytes, nameStart + nameLength)
-    pos = cursor.pos
-    const same = nameLength === name.length && name.compare(bytes, nameStart, nameStart + nameLength) === 0
-    if (same) from = valueLength < 0 ? -1 : pos
-    if (valueLength > 0) pos += valueLength
-    if (same) to = pos
-  }
-  return from < 0 ? undefined : bytes.toString('utf8', from, to)
+  const place = findHeader(bytes, start, name)
+  return place === undefined ? undefined : bytes.toString('utf8', place.value, place.end)
 }
