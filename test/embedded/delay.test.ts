@@ -3,9 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { attempt, deadLetter, decode, delayUntil, deliveryAttempt, dropFailed, json, mapValue, readFailure, retryTopic, schedule, toTopic, withTransaction, type Commit, type RawRecord, type RecordStream, type TransactionOptions } from '../../src/index.js'
 import type { Fault, TestKit } from '../../src/testing/index.js'
-import { inOutDeadKit } from '../support/in-out-dead-kit.js'
+import { START, inOutDeadKit } from '../support/in-out-dead-kit.js'
 
-const START = 1_000_000
 const DAY = 86_400_000
 
 const pipeline = (kit: TestKit, project: (records: RecordStream) => Observable<unknown>, options: TransactionOptions = {}): Observable<Commit> =>

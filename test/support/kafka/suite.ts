@@ -4,7 +4,6 @@ import { Child } from '../child.js'
 import { observe, type Observer } from './client.js'
 
 export interface KafkaSuite {
-  readonly brokers: readonly string[]
   readonly observer: Observer
   readonly cluster: Cluster
   /** A test program on these brokers, as a process that ends with its test. */
@@ -25,7 +24,6 @@ export function kafkaSuite(): KafkaSuite {
     await observer.close()
   })
   return {
-    brokers,
     observer,
     cluster,
     start(program, env, args) {
