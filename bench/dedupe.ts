@@ -47,7 +47,11 @@ function* rows(): Generator<{ key: string; value: string; timestamp: number }> {
     // 100 bytes of JSON. Every so many records one comes again that was there a moment ago.
     const id = i % 100 < percent ? Math.max(0, i - 100 - (i % 7) * 100 + percent) : i
     const head = `{"id":${i},"sku":"sku-${i % 1000}","amount":${i % 97},"note":"`
-    yield { key: `order-${id}`, value: `${head}${'x'.repeat(Math.max(0, 98 - head.length))}"}`, timestamp: began + Math.floor((i / records) * Number(values.span) * 60_000) }
+    yield {
+      key: `order-${id}`,
+      value: `${head}${'x'.repeat(Math.max(0, 98 - head.length))}"}`,
+      timestamp: began + Math.floor((i / records) * Number(values.span) * 60_000),
+    }
   }
 }
 
@@ -56,10 +60,29 @@ async function measure(mode: string): Promise<Report> {
   await cluster.createTopics([{ topic: output, partitions: PARTITIONS, config: { 'retention.ms': '-1' } }])
   const redis = mode === 'redis' || mode === 'bloom' ? await startRedis() : undefined
   try {
-    const child = spawn(process.execPath, [...(process.env.PROFILE_DIR ? ['--cpu-prof', `--cpu-prof-dir=${process.env.PROFILE_DIR}`] : []), '--import', 'tsx', fileURLToPath(new URL('./programs/dedupe.ts', import.meta.url))], {
-      env: { ...process.env, KAFKA_BROKERS: brokers.join(','), INPUT_TOPIC: input, OUTPUT_TOPIC: output, RECORDS: String(records), COMMIT_MS: values.commit, MODE: mode, REDIS_URL: redis?.url ?? '', EXPECTED: String(expected) },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
+    const child = spawn(
+      process.execPath,
+      [
+        ...(process.env.PROFILE_DIR ? ['--cpu-prof', `--cpu-prof-dir=${process.env.PROFILE_DIR}`] : []),
+        '--import',
+        'tsx',
+        fileURLToPath(new URL('./programs/dedupe.ts', import.meta.url)),
+      ],
+      {
+        env: {
+          ...process.env,
+          KAFKA_BROKERS: brokers.join(','),
+          INPUT_TOPIC: input,
+          OUTPUT_TOPIC: output,
+          RECORDS: String(records),
+          COMMIT_MS: values.commit,
+          MODE: mode,
+          REDIS_URL: redis?.url ?? '',
+          EXPECTED: String(expected),
+        },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    )
     let printed = ''
     child.stdout.on('data', (data: Buffer) => (printed += data.toString()))
     const code = await new Promise<number | null>((resolve) => child.on('exit', resolve))
@@ -88,7 +111,9 @@ try {
     for (const mode of modes) {
       const report = await measure(mode)
       results.set(mode, [...(results.get(mode) ?? []), report])
-      say(`run ${run}/${values.runs} ${mode}: ${Math.round(report.records / report.seconds)} records/s, ${report.cpuMicrosPerRecord.toFixed(2)} µs CPU and ${(report.redisMicrosPerRecord ?? 0).toFixed(2)} µs of Redis, ${Math.round(report.peakMegabytes)} MB, ${report.duplicates} duplicates`)
+      say(
+        `run ${run}/${values.runs} ${mode}: ${Math.round(report.records / report.seconds)} records/s, ${report.cpuMicrosPerRecord.toFixed(2)} µs CPU and ${(report.redisMicrosPerRecord ?? 0).toFixed(2)} µs of Redis, ${Math.round(report.peakMegabytes)} MB, ${report.duplicates} duplicates`,
+      )
     }
   }
   const medians = [...results].map(([name, reports]) => ({
@@ -100,12 +125,30 @@ try {
     duplicates: median(reports.map((report) => report.duplicates ?? 0)),
   }))
   const of = (mode: string): number => medians.find(({ name }) => name === mode)?.recordsPerSecond ?? Number.NaN
-  const ratios = { taskOverPass: of('task') / of('pass'), redisOverPass: of('redis') / of('pass'), bloomOverRedis: of('bloom') / of('redis') }
-  const rounded = Object.fromEntries(Object.entries(ratios).filter(([, ratio]) => !Number.isNaN(ratio)).map(([name, ratio]) => [name, Number(ratio.toFixed(2))]))
-  const versions = { node: process.version, cores: cpus().length, records, duplicatesPercent: percent, runs: Number(values.runs), partitions: PARTITIONS, commitMs: Number(values.commit) }
+  const ratios = {
+    taskOverPass: of('task') / of('pass'),
+    redisOverPass: of('redis') / of('pass'),
+    bloomOverRedis: of('bloom') / of('redis'),
+  }
+  const rounded = Object.fromEntries(
+    Object.entries(ratios)
+      .filter(([, ratio]) => !Number.isNaN(ratio))
+      .map(([name, ratio]) => [name, Number(ratio.toFixed(2))]),
+  )
+  const versions = {
+    node: process.version,
+    cores: cpus().length,
+    records,
+    duplicatesPercent: percent,
+    runs: Number(values.runs),
+    partitions: PARTITIONS,
+    commitMs: Number(values.commit),
+  }
   if (values.json) console.log(JSON.stringify({ versions, medians, ratios: rounded }, null, 2))
   else {
-    console.log(`${records} records of 100 B, ${percent} % duplicates, window of 10 minutes, ${PARTITIONS} partitions, commit every ${values.commit} ms, medians of ${values.runs}; node ${process.version}, ${cpus().length} cores`)
+    console.log(
+      `${records} records of 100 B, ${percent} % duplicates, window of 10 minutes, ${PARTITIONS} partitions, commit every ${values.commit} ms, medians of ${values.runs}; node ${process.version}, ${cpus().length} cores`,
+    )
     console.table(medians)
     console.table(rounded)
   }

@@ -17,13 +17,21 @@ const { values } = parseArgs({
     partitions: { type: 'string', default: '4' },
   },
 })
-const [rate, load, seconds, partitions] = [values.due, values.load, values.seconds, values.partitions].map(Number) as [number, number, number, number]
+const [rate, load, seconds, partitions] = [values.due, values.load, values.seconds, values.partitions].map(Number) as [
+  number,
+  number,
+  number,
+  number,
+]
 const AHEAD_MS = 3_000
 
 const server = process.env['KAFKA_BROKERS'] ? undefined : await startKafka()
 const cluster = kafka({ brokers: server?.brokers ?? (process.env['KAFKA_BROKERS'] as string).split(','), logger: silentLogger })
 const name = `delay-${Date.now()}`
-await cluster.createTopics([{ topic: name, partitions }, { topic: `${name}-out`, partitions }])
+await cluster.createTopics([
+  { topic: name, partitions },
+  { topic: `${name}-out`, partitions },
+])
 
 const late: number[] = []
 const others = { passed: 0 }

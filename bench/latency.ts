@@ -32,7 +32,16 @@ const stop = new AbortController()
 const finished = new Promise<void>((resolve, reject) => {
   cluster
     .source({ group: input, topics: [input], signal: stop.signal })
-    .pipe(withTransaction((records) => records.pipe(tap((record) => inSlice.push(record.timestamp)), toTopic({ topic: output })), { every: Number(values.commit) }))
+    .pipe(
+      withTransaction(
+        (records) =>
+          records.pipe(
+            tap((record) => inSlice.push(record.timestamp)),
+            toTopic({ topic: output }),
+          ),
+        { every: Number(values.commit) },
+      ),
+    )
     .subscribe({
       next: (commit) => {
         const now = Date.now()
@@ -50,7 +59,7 @@ const finished = new Promise<void>((resolve, reject) => {
 const began = performance.now()
 const value = 'x'.repeat(100)
 async function* steady(): AsyncGenerator<{ key: string; value: string }[]> {
-  for (let sent = 0; sent < total; ) {
+  for (let sent = 0; sent < total;) {
     const due = Math.min(total, Math.floor(((performance.now() - began) / 1000) * rate))
     if (due > sent) {
       yield Array.from({ length: due - sent }, (_, i) => ({ key: `k${(sent + i) % 1000}`, value }))
@@ -64,6 +73,13 @@ await finished
 await cluster.close()
 await server?.stop()
 
-const result = { rate, records: latencies.length, commitMs: Number(values.commit), p50: percentile(latencies, 50), p99: percentile(latencies, 99), max: percentile(latencies, 100) }
+const result = {
+  rate,
+  records: latencies.length,
+  commitMs: Number(values.commit),
+  p50: percentile(latencies, 50),
+  p99: percentile(latencies, 99),
+  max: percentile(latencies, 100),
+}
 if (values.json) console.log(JSON.stringify(result))
 else console.table([result])

@@ -5,7 +5,21 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { lastValueFrom, map, takeWhile, tap } from 'rxjs'
-import { attempt, deadLetter, decode, deliveryAttempt, json, kafka, retryTopic, silentLogger, toTopic, withTransaction, type Cluster, type RawRecord, type StreamRecord } from 'millrace'
+import {
+  attempt,
+  deadLetter,
+  decode,
+  deliveryAttempt,
+  json,
+  kafka,
+  retryTopic,
+  silentLogger,
+  toTopic,
+  withTransaction,
+  type Cluster,
+  type RawRecord,
+  type StreamRecord,
+} from 'millrace'
 import { z } from 'zod'
 import { startKafka } from '../test/support/kafka/broker.js'
 import { median, percentile } from './median.js'
@@ -31,7 +45,10 @@ async function lateness(cluster: Cluster): Promise<Record<string, number>> {
   const rate = Number(values.due)
   const total = rate * Number(values.seconds)
   const name = `late-${Date.now()}`
-  await cluster.createTopics([{ topic: name, partitions }, { topic: `${name}-dead`, partitions }])
+  await cluster.createTopics([
+    { topic: name, partitions },
+    { topic: `${name}-dead`, partitions },
+  ])
   const delayMs = 2_000
   const failedAt = new Map<string, number>()
   const late: number[] = []
@@ -64,7 +81,7 @@ async function lateness(cluster: Cluster): Promise<Record<string, number>> {
   )
   const began = performance.now()
   async function* steady(): AsyncGenerator<{ value: string; partition: number }[]> {
-    for (let sent = 0; sent < total; ) {
+    for (let sent = 0; sent < total;) {
       const due = Math.min(total, Math.floor(((performance.now() - began) / 1_000) * rate))
       if (due > sent) {
         yield Array.from({ length: due - sent }, (_, i) => ({ value: `v${sent + i}`, partition: (sent + i) % partitions }))
@@ -77,7 +94,14 @@ async function lateness(cluster: Cluster): Promise<Record<string, number>> {
   await running
   // The first second warms up: joining, first metadata, compilation.
   const measured = late.slice(rate)
-  return { duePerSecond: rate, records: measured.length, p50: percentile(measured, 50), p99: percentile(measured, 99), max: percentile(measured, 100), early }
+  return {
+    duePerSecond: rate,
+    records: measured.length,
+    p50: percentile(measured, 50),
+    p99: percentile(measured, 99),
+    max: percentile(measured, 100),
+    early,
+  }
 }
 
 /** A step that returns a promise, as those do that ask a service; or one that is done at once, where nothing else hides what a failure costs. */
@@ -101,7 +125,12 @@ async function throughput(cluster: Cluster): Promise<Record<string, Record<strin
       topic: name,
       records: (function* () {
         for (let i = 0; i < count; i++) {
-          const order = { id: `order-${i}`, amount: i % 977, sku: `sku-${i % 31}-${'x'.repeat(40)}`, lines: Array.from({ length: lines }, (_, line) => ({ sku: `sku-${(i + line) % 9_973}`, amount: line, cents: i % 9_999 })) }
+          const order = {
+            id: `order-${i}`,
+            amount: i % 977,
+            sku: `sku-${i % 31}-${'x'.repeat(40)}`,
+            lines: Array.from({ length: lines }, (_, line) => ({ sku: `sku-${(i + line) % 9_973}`, amount: line, cents: i % 9_999 })),
+          }
           yield { key: `k${i % 1000}`, value: JSON.stringify(order), partition: i % partitions }
         }
       })(),
@@ -154,7 +183,12 @@ async function compared(cluster: Cluster, name: string, count: number, kind: Ste
     await once(round % 2 === 0 ? 'with' : 'without', round)
   }
   const [without, withFailures] = [median(rates.without), median(rates.with)]
-  return { without: Math.round(without), withFailures: Math.round(withFailures), ratio: Number((withFailures / without).toFixed(3)), cameBackMeanwhile: returned }
+  return {
+    without: Math.round(without),
+    withFailures: Math.round(withFailures),
+    ratio: Number((withFailures / without).toFixed(3)),
+    cameBackMeanwhile: returned,
+  }
 }
 
 /** Runs until one poison record among so many is alone, where nothing tells which it is. */
@@ -165,14 +199,22 @@ async function bisection(brokers: string[]): Promise<Record<string, number>> {
   const found: number[] = []
   const cluster = kafka({
     brokers,
-    logger: { ...silentLogger, error: (fields) => void (typeof fields === 'object' && fields !== null && 'runs' in fields && found.push(Number(fields.runs))) },
+    logger: {
+      ...silentLogger,
+      error: (fields) => void (typeof fields === 'object' && fields !== null && 'runs' in fields && found.push(Number(fields.runs))),
+    },
   })
   const places = [0, 1, 2_499, 2_500, 3_333, 4_998, 4_999]
   for (const place of places) {
     const at = before + place
     const name = `find-${place}-${Date.now()}`
     await cluster.createTopics([{ topic: name, partitions: 1 }])
-    await cluster.produce({ topic: name, records: (function* () { for (let i = 0; i < before + size; i++) yield { value: String(i) } })() })
+    await cluster.produce({
+      topic: name,
+      records: (function* () {
+        for (let i = 0; i < before + size; i++) yield { value: String(i) }
+      })(),
+    })
     let done = 0
     await lastValueFrom(
       cluster.source({ group: name, topics: [name] }).pipe(
@@ -210,7 +252,7 @@ try {
   const result = { lateness: await lateness(cluster), throughput: await throughput(cluster), bisection: await bisection(brokers) }
   const tables = { lateness: [result.lateness], throughput: result.throughput, bisection: [result.bisection] }
   if (values.json) console.log(JSON.stringify(result))
-  else for (const [name, table] of Object.entries(tables)) console.log(name), console.table(table)
+  else for (const [name, table] of Object.entries(tables)) (console.log(name), console.table(table))
 } finally {
   await cluster.close()
   await server?.stop()

@@ -48,10 +48,27 @@ function* rows(): Generator<{ key: string; value: string; timestamp: number }> {
 async function measure(program: string, mode: string): Promise<Report> {
   const output = `bench-out-${Date.now()}`
   await cluster.createTopics([{ topic: output, partitions: Number(values.partitions), config: { 'retention.ms': '-1' } }])
-  const child = spawn(process.execPath, [...(process.env.PROFILE_DIR ? ['--cpu-prof', `--cpu-prof-dir=${process.env.PROFILE_DIR}`] : []), '--import', 'tsx', fileURLToPath(new URL(`./programs/${program}.ts`, import.meta.url))], {
-    env: { ...process.env, KAFKA_BROKERS: brokers.join(','), INPUT_TOPIC: input, OUTPUT_TOPIC: output, RECORDS: String(records), COMMIT_MS: values.commit, MODE: mode },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
+  const child = spawn(
+    process.execPath,
+    [
+      ...(process.env.PROFILE_DIR ? ['--cpu-prof', `--cpu-prof-dir=${process.env.PROFILE_DIR}`] : []),
+      '--import',
+      'tsx',
+      fileURLToPath(new URL(`./programs/${program}.ts`, import.meta.url)),
+    ],
+    {
+      env: {
+        ...process.env,
+        KAFKA_BROKERS: brokers.join(','),
+        INPUT_TOPIC: input,
+        OUTPUT_TOPIC: output,
+        RECORDS: String(records),
+        COMMIT_MS: values.commit,
+        MODE: mode,
+      },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  )
   let printed = ''
   child.stdout.on('data', (data: Buffer) => (printed += data.toString()))
   const code = await new Promise<number | null>((resolve) => child.on('exit', resolve))
@@ -75,7 +92,9 @@ try {
         const report = await measure(program, mode)
         const name = `${program} ${mode}`
         results.set(name, [...(results.get(name) ?? []), report])
-        say(`run ${run}/${runs} ${name}: ${Math.round(report.records / report.seconds)} records/s, ${report.cpuMicrosPerRecord.toFixed(2)} µs CPU, ${Math.round(report.peakMegabytes)} MB`)
+        say(
+          `run ${run}/${runs} ${name}: ${Math.round(report.records / report.seconds)} records/s, ${report.cpuMicrosPerRecord.toFixed(2)} µs CPU, ${Math.round(report.peakMegabytes)} MB`,
+        )
       }
     }
   }
@@ -89,10 +108,20 @@ try {
     const of = (program: string): number => medians.find(({ name }) => name === `${program} ${mode}`)?.recordsPerSecond ?? Number.NaN
     return { mode, millraceOverKafkajs: Number((of('millrace') / of('kafkajs')).toFixed(1)) }
   })
-  const versions = { node: process.version, kafkajs: '2.2.4', cores: cpus().length, records, runs, partitions: Number(values.partitions), commitMs: Number(values.commit) }
+  const versions = {
+    node: process.version,
+    kafkajs: '2.2.4',
+    cores: cpus().length,
+    records,
+    runs,
+    partitions: Number(values.partitions),
+    commitMs: Number(values.commit),
+  }
   if (values.json) console.log(JSON.stringify({ versions, medians, ratios }, null, 2))
   else {
-    console.log(`${records} records of 100 B, ${values.partitions} partitions, commit every ${values.commit} ms, medians of ${runs}; node ${process.version}, ${cpus().length} cores`)
+    console.log(
+      `${records} records of 100 B, ${values.partitions} partitions, commit every ${values.commit} ms, medians of ${runs}; node ${process.version}, ${cpus().length} cores`,
+    )
     console.table(medians)
     console.table(ratios)
   }

@@ -13,7 +13,13 @@ import { kafka } from 'millrace'
 import { startKafka } from '../test/support/kafka/broker.js'
 import { median } from './median.js'
 
-const { values } = parseArgs({ options: { json: { type: 'boolean', default: false }, runs: { type: 'string', default: '3' }, keys: { type: 'string', default: '10000,250000,1000000' } } })
+const { values } = parseArgs({
+  options: {
+    json: { type: 'boolean', default: false },
+    runs: { type: 'string', default: '3' },
+    keys: { type: 'string', default: '10000,250000,1000000' },
+  },
+})
 const PARTITIONS = 4
 const FEW = 200
 const say = (text: string): void => void process.stderr.write(`${text}\n`)
@@ -28,10 +34,14 @@ const brokers = server?.brokers ?? (process.env.KAFKA_BROKERS as string).split('
 const cluster = kafka({ brokers })
 
 async function run(env: Record<string, string>): Promise<Result> {
-  const child = spawn(process.execPath, ['--expose-gc', '--import', 'tsx', fileURLToPath(new URL('./programs/state.ts', import.meta.url))], {
-    env: { ...process.env, KAFKA_BROKERS: brokers.join(','), ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
+  const child = spawn(
+    process.execPath,
+    ['--expose-gc', '--import', 'tsx', fileURLToPath(new URL('./programs/state.ts', import.meta.url))],
+    {
+      env: { ...process.env, KAFKA_BROKERS: brokers.join(','), ...env },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  )
   let printed = ''
   child.stdout.on('data', (data: Buffer) => (printed += data.toString()))
   const code = await new Promise<number | null>((resolve) => child.on('exit', resolve))
@@ -45,7 +55,8 @@ async function measure(keys: number): Promise<Record<string, number>> {
   const name = `state-${keys}-${Date.now()}`
   const env = { INPUT_TOPIC: `${name}-in`, OUTPUT_TOPIC: `${name}-out`, GROUP: name }
   await cluster.createTopics([env.INPUT_TOPIC, env.OUTPUT_TOPIC].map((topic) => ({ topic, partitions: PARTITIONS })))
-  const produce = (count: number): Promise<number> => cluster.produce({ topic: env.INPUT_TOPIC, records: Array.from({ length: count }, (_, i) => ({ key: keyOf(i), value: '1' })) })
+  const produce = (count: number): Promise<number> =>
+    cluster.produce({ topic: env.INPUT_TOPIC, records: Array.from({ length: count }, (_, i) => ({ key: keyOf(i), value: '1' })) })
   await produce(keys)
   await run({ ...env, RECORDS: String(keys) })
   const results: Result[] = []
@@ -70,7 +81,8 @@ async function measure(keys: number): Promise<Record<string, number>> {
 try {
   const rows: Record<string, number>[] = []
   for (const keys of values.keys.split(',')) rows.push(await measure(Number(keys)))
-  if (values.json) console.log(JSON.stringify({ versions: { node: process.version, cores: cpus().length, runs: Number(values.runs) }, rows }, null, 2))
+  if (values.json)
+    console.log(JSON.stringify({ versions: { node: process.version, cores: cpus().length, runs: Number(values.runs) }, rows }, null, 2))
   else {
     console.log(`medians of ${values.runs}; ${PARTITIONS} partitions; node ${process.version}, ${cpus().length} cores`)
     console.table(rows)

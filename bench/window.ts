@@ -44,15 +44,33 @@ function* rows(): Generator<{ key: string; value: string; timestamp: number }> {
   for (let i = 0; i < records; i++) {
     // 100 bytes of JSON; 100,000 records a window, so that every key is in each of them.
     const head = `{"id":${i},"sku":"sku-${i % 1000}","amount":${i % 97},"note":"`
-    yield { key: `k${(i * 7) % keys}`, value: `${head}${'x'.repeat(Math.max(0, 98 - head.length))}"}`, timestamp: began + Math.floor(i / 10) }
+    yield {
+      key: `k${(i * 7) % keys}`,
+      value: `${head}${'x'.repeat(Math.max(0, 98 - head.length))}"}`,
+      timestamp: began + Math.floor(i / 10),
+    }
   }
 }
 
 async function command(program: string): Promise<{ file: string; args: string[]; env: Record<string, string> }> {
-  if (program === 'millrace') return { file: process.execPath, args: [...(process.env.PROFILE_DIR ? ['--cpu-prof', `--cpu-prof-dir=${process.env.PROFILE_DIR}`] : []), '--import', 'tsx', here('window.ts')], env: {} }
+  if (program === 'millrace')
+    return {
+      file: process.execPath,
+      args: [
+        ...(process.env.PROFILE_DIR ? ['--cpu-prof', `--cpu-prof-dir=${process.env.PROFILE_DIR}`] : []),
+        '--import',
+        'tsx',
+        here('window.ts'),
+      ],
+      env: {},
+    }
   const jars = classPath(await resolveKafkaStreams())
   const state = await mkdtemp(join(scratch, 'state-'))
-  return { file: 'java', args: ['-Xmx2g', '-cp', jars, here('StreamsWindow.java')], env: { STATE_DIR: state, STORE: program === 'streams-in-memory' ? 'memory' : 'rocksdb' } }
+  return {
+    file: 'java',
+    args: ['-Xmx2g', '-cp', jars, here('StreamsWindow.java')],
+    env: { STATE_DIR: state, STORE: program === 'streams-in-memory' ? 'memory' : 'rocksdb' },
+  }
 }
 
 async function measure(program: string): Promise<Report> {
@@ -60,7 +78,15 @@ async function measure(program: string): Promise<Report> {
   await cluster.createTopics([{ topic: output, partitions: PARTITIONS, config: { 'retention.ms': '-1' } }])
   const { file, args, env } = await command(program)
   const child = spawn(file, args, {
-    env: { ...process.env, ...env, KAFKA_BROKERS: brokers.join(','), INPUT_TOPIC: input, OUTPUT_TOPIC: output, RECORDS: String(records), COMMIT_MS: values.commit },
+    env: {
+      ...process.env,
+      ...env,
+      KAFKA_BROKERS: brokers.join(','),
+      INPUT_TOPIC: input,
+      OUTPUT_TOPIC: output,
+      RECORDS: String(records),
+      COMMIT_MS: values.commit,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let printed = ''
@@ -92,7 +118,9 @@ try {
     for (const program of programs) {
       const report = await measure(program)
       results.set(program, [...(results.get(program) ?? []), report])
-      say(`run ${run}/${values.runs} ${program}: ${Math.round(report.records / report.seconds)} records/s, ${report.cpuMicrosPerRecord.toFixed(2)} µs CPU, ${Math.round(report.peakMegabytes)} MB`)
+      say(
+        `run ${run}/${values.runs} ${program}: ${Math.round(report.records / report.seconds)} records/s, ${report.cpuMicrosPerRecord.toFixed(2)} µs CPU, ${Math.round(report.peakMegabytes)} MB`,
+      )
     }
   }
   const medians = [...results].map(([program, reports]) => ({
@@ -102,11 +130,24 @@ try {
     peakMegabytes: Math.round(Math.max(...reports.map((report) => report.peakMegabytes))),
   }))
   const of = (program: string): number => medians.find((row) => row.program === program)?.recordsPerSecond ?? Number.NaN
-  const ratios = programs.filter((program) => program !== 'millrace').map((program) => ({ against: program, ratio: Number((of('millrace') / of(program)).toFixed(1)) }))
-  const versions = { node: process.version, kafkaStreams: '4.3.1', cores: cpus().length, records, keys, runs: Number(values.runs), partitions: PARTITIONS, commitMs: Number(values.commit) }
+  const ratios = programs
+    .filter((program) => program !== 'millrace')
+    .map((program) => ({ against: program, ratio: Number((of('millrace') / of(program)).toFixed(1)) }))
+  const versions = {
+    node: process.version,
+    kafkaStreams: '4.3.1',
+    cores: cpus().length,
+    records,
+    keys,
+    runs: Number(values.runs),
+    partitions: PARTITIONS,
+    commitMs: Number(values.commit),
+  }
   if (values.json) console.log(JSON.stringify({ versions, medians, ratios }, null, 2))
   else {
-    console.log(`${records} records, ${keys} keys, 10 s windows, ${PARTITIONS} partitions, commit every ${values.commit} ms, medians of ${values.runs}; node ${process.version}, ${cpus().length} cores`)
+    console.log(
+      `${records} records, ${keys} keys, 10 s windows, ${PARTITIONS} partitions, commit every ${values.commit} ms, medians of ${values.runs}; node ${process.version}, ${cpus().length} cores`,
+    )
     console.table(medians)
     console.table(ratios)
   }

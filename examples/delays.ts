@@ -1,7 +1,19 @@
 // Average and 95th percentile of the delay of each airport in each hour, from flight records that come out of order.
 import { map, type Observable } from 'rxjs'
 import { z } from 'zod'
-import { aggregator, decode, dropFailed, json, toTopic, tumbling, window, withTransaction, type Cluster, type Commit, type StreamRecord } from 'millrace'
+import {
+  aggregator,
+  decode,
+  dropFailed,
+  json,
+  toTopic,
+  tumbling,
+  window,
+  withTransaction,
+  type Cluster,
+  type Commit,
+  type StreamRecord,
+} from 'millrace'
 
 export const Flight = z.object({
   date: z.string().regex(/^\d{4}\/\d\d\/\d\d \d\d:\d\d$/),
@@ -21,7 +33,9 @@ const delays = aggregator({
     return minutes
   },
   result(minutes) {
-    const sorted = Object.entries(minutes).map(([delay, flights]) => [Number(delay), flights] as const).sort(([a], [b]) => a - b)
+    const sorted = Object.entries(minutes)
+      .map(([delay, flights]) => [Number(delay), flights] as const)
+      .sort(([a], [b]) => a - b)
     const flights = sorted.reduce((sum, [, n]) => sum + n, 0)
     let left = Math.ceil(flights * 0.95)
     const p95 = sorted.find(([, n]) => (left -= n) <= 0)?.[0]
@@ -51,7 +65,11 @@ export function delaysPipeline(cluster: Cluster, { group, input, output, late, s
             aggregate: delays,
             grace: GRACE_MS,
             closeWhenIdle: '2s',
-            late: (flights) => flights.pipe(map(({ record }) => record), toTopic({ topic: late, value: json() })),
+            late: (flights) =>
+              flights.pipe(
+                map(({ record }) => record),
+                toTopic({ topic: late, value: json() }),
+              ),
           }),
           toTopic({ topic: output, value: json() }),
         ),

@@ -17,7 +17,10 @@ const run = Date.now()
 const [input, output, late, group] = [`flights-${run}`, `delays-${run}`, `late-${run}`, `demo-${run}`] as const
 // The flights are of 2001: with a limited retention a broker would delete them.
 await cluster.createTopics([input, output, late].map((topic) => ({ topic, partitions: 4, config: { 'retention.ms': '-1' } })))
-await cluster.produce({ topic: input, records: departures.map(({ flight, time }) => ({ key: flight.origin, value: JSON.stringify(flight), timestamp: time })) })
+await cluster.produce({
+  topic: input,
+  records: departures.map(({ flight, time }) => ({ key: flight.origin, value: JSON.stringify(flight), timestamp: time })),
+})
 say(`${departures.length} flights produced to ${process.env.KAFKA_BROKERS ?? 'the embedded broker'}`)
 
 const partitions = new Map<string, number>()
@@ -70,10 +73,13 @@ const rows = [
 const right = rows.every((row) => row.millrace === row.file)
 if (asJson) console.log(JSON.stringify({ right, seconds, transactions: total.transactions, rows, sample: lines.slice(0, 5) }))
 else {
-  const row = (what: string | number, a: string | number, b: string | number): void => console.log(`${String(what).padEnd(20)}${String(a).padStart(12)}${String(b).padStart(16)}`)
+  const row = (what: string | number, a: string | number, b: string | number): void =>
+    console.log(`${String(what).padEnd(20)}${String(a).padStart(12)}${String(b).padStart(16)}`)
   for (const line of lines.slice(1_000, 1_005)) console.log(line)
   row('', 'millrace', 'from the file')
   for (const { what, millrace, file } of rows) row(what, millrace, file)
-  console.log(`${total.transactions} transactions in ${seconds.toFixed(2)} s; ${right ? 'every flight is accounted for, every result is right' : 'THE NUMBERS DIFFER'}`)
+  console.log(
+    `${total.transactions} transactions in ${seconds.toFixed(2)} s; ${right ? 'every flight is accounted for, every result is right' : 'THE NUMBERS DIFFER'}`,
+  )
 }
 process.exitCode = right ? 0 : 1

@@ -29,8 +29,11 @@ export interface Expected {
   readonly late: number
 }
 
-export const lineOf = (origin: string, start: number, { flights, average, p95 }: { flights: number; average: number; p95?: number | undefined }): string =>
-  `${origin} ${new Date(start).toISOString().slice(0, 13)} ${flights} flights, ${average.toFixed(6)} min, p95 ${p95}`
+export const lineOf = (
+  origin: string,
+  start: number,
+  { flights, average, p95 }: { flights: number; average: number; p95?: number | undefined },
+): string => `${origin} ${new Date(start).toISOString().slice(0, 13)} ${flights} flights, ${average.toFixed(6)} min, p95 ${p95}`
 
 /** Naively: every flight in its hour, unless the flights before it in its partition were further on than the grace allows. */
 export function expected(departures: readonly Departure[], partitionOf: (origin: string) => number): Expected {

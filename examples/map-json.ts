@@ -2,7 +2,14 @@
 import { lastValueFrom } from 'rxjs'
 import { json, kafka, mapValue, shutdownSignal, toTopic, withTransaction } from 'millrace'
 
-const { KAFKA_BROKERS = 'localhost:9092', INPUT_TOPIC = 'in', OUTPUT_TOPIC = 'out', GROUP_ID = 'map-json', INSTANCE_ID, COMMIT_MS = '100' } = process.env
+const {
+  KAFKA_BROKERS = 'localhost:9092',
+  INPUT_TOPIC = 'in',
+  OUTPUT_TOPIC = 'out',
+  GROUP_ID = 'map-json',
+  INSTANCE_ID,
+  COMMIT_MS = '100',
+} = process.env
 
 const cluster = kafka({ brokers: KAFKA_BROKERS.split(',') })
 

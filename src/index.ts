@@ -5,39 +5,79 @@ export type { ProduceOptions, ProduceRecord } from './cluster/produce.js'
 export type { ReadOptions } from './cluster/read.js'
 export { describe, type Description } from './cluster/describe.js'
 export { queryStore, type QueryKeyOptions, type StoreAnswer, type StoreEntry, type StoreQuery } from './cluster/query-store.js'
-export { redrive, type RedriveFilter, type RedriveOptions, type RedriveProgress, type RedriveResult, type RedriveRow } from './cluster/redrive.js'
+export {
+  redrive,
+  type RedriveFilter,
+  type RedriveOptions,
+  type RedriveProgress,
+  type RedriveResult,
+  type RedriveRow,
+} from './redrive/redrive.js'
 export { shutdownSignal } from './cluster/shutdown-signal.js'
 
 export { withTransaction } from './operators/with-transaction.js'
 export { decode, type DecodeOptions } from './operators/decode.js'
 export { mapValue } from './operators/map-value.js'
-export { dedupe, type BloomOptions, type DedupeOptions, type Duplicate } from './operators/dedupe.js'
+export { dedupe, type BloomOptions, type DedupeOptions, type Duplicate } from './operators/dedupe/dedupe.js'
 export { dropFailed, type DropFailedOptions } from './operators/drop-failed.js'
-export { attempt, type AttemptContext, type Attempted, type AttemptOptions, type AttemptRetry } from './operators/attempt.js'
-export { circuitBreaker, type BreakerState, type CircuitBreaker, type CircuitBreakerOptions, type CockatielBreaker } from './runtime/circuit-breaker.js'
-export { keepResult, type KeepResultOptions } from './operators/keep-result.js'
-export { contentHash, header, recordKey, type IdRule } from './runtime/id-rule.js'
-export { redisClaims, type RedisClaimsOptions } from './runtime/redis-claims.js'
-export type { RedisClient } from './state/redis-client.js'
-export { memoryClaims, type MemoryClaimsOptions } from './state/memory-claims.js'
-export type { ClaimNote, ClaimRequest, ClaimStore, ClaimTerms, HeldClaim, OwnedId, OwnedIds, TransactionEnd } from './state/claim-store.js'
-export { taskClaims, type TaskClaims } from './state/task-claims.js'
-export type { ProcessedId } from './state/processed.js'
-export { retryTopic, type RetryTopicOptions } from './operators/retry-topic.js'
-export { delayUntil, type DelayUntilOptions } from './operators/delay-until.js'
-export { schedule, type ScheduleOptions } from './operators/schedule.js'
-export type { ErrorMatch } from './runtime/error-match.js'
+export { attempt, type AttemptContext, type Attempted, type AttemptOptions, type AttemptRetry } from './operators/attempt/attempt.js'
+export {
+  circuitBreaker,
+  type BreakerState,
+  type CircuitBreaker,
+  type CircuitBreakerOptions,
+  type CockatielBreaker,
+} from './operators/attempt/circuit-breaker.js'
+export { keepResult, type KeepResultOptions } from './operators/dedupe/keep-result.js'
+export { contentHash, header, recordKey, type IdRule } from './operators/dedupe/id-rule.js'
+export { redisClaims, type RedisClaimsOptions } from './operators/dedupe/redis-claims-options.js'
+export type { RedisClient } from './operators/dedupe/claims/redis-client.js'
+export { memoryClaims, type MemoryClaimsOptions } from './operators/dedupe/claims/memory-claims.js'
+export type {
+  ClaimNote,
+  ClaimRequest,
+  ClaimStore,
+  ClaimTerms,
+  HeldClaim,
+  OwnedId,
+  OwnedIds,
+  TransactionEnd,
+} from './operators/dedupe/claims/claim-store.js'
+export { taskClaims, type TaskClaims } from './operators/dedupe/claims/task-claims.js'
+export type { ProcessedId } from './operators/dedupe/claims/processed.js'
+export { retryTopic, type RetryTopicOptions } from './operators/retry/retry-topic.js'
+export { delayUntil, type DelayUntilOptions } from './operators/delay/delay-until.js'
+export { schedule, type ScheduleOptions } from './operators/delay/schedule.js'
+export type { ErrorMatch } from './operators/retry/error-match.js'
 export { deadLetter, type DeadLetterOptions } from './operators/dead-letter.js'
 export type { DeadLetterHeaders } from './runtime/dead-letter.js'
 export { aggregate, type AggregateOptions } from './operators/aggregate.js'
 export { repartition, type Repartitioned, type RepartitionOptions } from './operators/repartition.js'
-export { joinTable, type JoinTableOptions } from './operators/join-table.js'
-export { joinStream, type Joined, type JoinStreamOptions, type LateJoinRecord } from './operators/join-stream.js'
-export { window, type LateRecord, type WindowOptions, type WindowResult } from './operators/window.js'
-export { hopping, session, sliding, tumbling, type HoppingOptions, type TumblingOptions, type Window, type Windows } from './record/windows.js'
+export { joinTable, type JoinTableOptions } from './operators/join/join-table.js'
+export { joinStream, type Joined, type JoinStreamOptions, type LateJoinRecord } from './operators/join/join-stream.js'
+export { window, type LateRecord, type WindowOptions, type WindowResult } from './operators/window/window.js'
+export {
+  hopping,
+  session,
+  sliding,
+  tumbling,
+  type HoppingOptions,
+  type TumblingOptions,
+  type Window,
+  type Windows,
+} from './record/windows.js'
 export { aggregator, average, count, max, min, reduce, sum, type Aggregator, type AggregatorOptions } from './state/aggregator.js'
-export { store, timedStore, withStore, type StoreDefinition, type StoreOptions, type StoresOf, type TimedStoreOptions } from './operators/with-store.js'
-export type { StoreHandle, StoreKey, TimedStoreHandle } from './runtime/store-handle.js'
+export {
+  store,
+  timedStore,
+  withStore,
+  type StoreDefinition,
+  type StoreOptions,
+  type StoresOf,
+  type TimedStoreOptions,
+} from './operators/store/with-store.js'
+export type { StoreHandle, TimedStoreHandle } from './operators/store/store-handle.js'
+export type { StoreKey } from './state/key.js'
 export { meter, type MeterOptions } from './operators/meter.js'
 export { toTopic, type ToTopicOptions } from './sinks/to-topic.js'
 export { route, type RouteOptions } from './sinks/route.js'
@@ -49,7 +89,15 @@ export type { ErrorPolicy, SourceOptions, StartFrom, TransactionOptions } from '
 export type { Commit, TaskCommit } from './runtime/commit.js'
 export type { RecordCounts } from './runtime/accounting.js'
 
-export { deliveryAttempt, record, type NewRecord, type Origin, type RawRecord, type RecordPatch, type StreamRecord } from './record/record.js'
+export {
+  deliveryAttempt,
+  record,
+  type NewRecord,
+  type Origin,
+  type RawRecord,
+  type RecordPatch,
+  type StreamRecord,
+} from './record/record.js'
 export { FailedRecord, isFailed } from './record/failed-record.js'
 export { readFailure, type Failure, type FailureHeaders } from './record/failure-headers.js'
 export { bytes, json, string, type Serde } from './record/serde.js'

@@ -12,8 +12,12 @@ const claims = MODE === 'redis' || MODE === 'bloom' ? redisClaims({ url: REDIS_U
 const ids = { by: recordKey(), within: '10m' } as const
 
 const project = (stream: RecordStream) => {
-  if (claims === undefined) return MODE === 'pass' ? stream.pipe(toTopic({ topic: output })) : stream.pipe(dedupe(ids), toTopic({ topic: output }))
-  return stream.pipe(dedupe({ ...ids, store: claims, ...(MODE === 'bloom' && { bloom: { expected: Number(EXPECTED), errorRate: 0.01, exclusive: true } }) }), toTopic({ topic: output }))
+  if (claims === undefined)
+    return MODE === 'pass' ? stream.pipe(toTopic({ topic: output })) : stream.pipe(dedupe(ids), toTopic({ topic: output }))
+  return stream.pipe(
+    dedupe({ ...ids, store: claims, ...(MODE === 'bloom' && { bloom: { expected: Number(EXPECTED), errorRate: 0.01, exclusive: true } }) }),
+    toTopic({ topic: output }),
+  )
 }
 
 let duplicates = 0

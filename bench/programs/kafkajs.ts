@@ -10,15 +10,18 @@ const SEND = 1_000
 const groupId = `bench-${process.pid}-${Date.now()}`
 const client = new Kafka({ brokers, logLevel: logLevel.NOTHING })
 // sendOffsets marks offsets in a map shared by all clients of one Kafka object: one each.
-const producer = new Kafka({ brokers, logLevel: logLevel.NOTHING }).producer({ transactionalId: groupId, idempotent: true, maxInFlightRequests: 1 })
+const producer = new Kafka({ brokers, logLevel: logLevel.NOTHING }).producer({
+  transactionalId: groupId,
+  idempotent: true,
+  maxInFlightRequests: 1,
+})
 const consumer = client.consumer({ groupId, maxBytesPerPartition: 1024 * 1024 })
 await producer.connect()
 await consumer.connect()
 await consumer.subscribe({ topic: input, fromBeginning: true })
 
 const mode = process.env.MODE
-const map = (value: Buffer | null): string | Buffer | null =>
-  mode === 'json' ? JSON.stringify(change(value)) : value
+const map = (value: Buffer | null): string | Buffer | null => (mode === 'json' ? JSON.stringify(change(value)) : value)
 
 let done = 0
 let finish: () => void = () => {}
@@ -34,13 +37,21 @@ async function copy({ batch, resolveOffset, heartbeat }: EachBatchPayload): Prom
     let last = at
     while (at < batch.messages.length && performance.now() < until) {
       const part = batch.messages.slice(at, at + SEND)
-      const messages: Message[] = part.map(({ key, value, headers, timestamp }) => ({ key, value: map(value), ...(headers === undefined ? {} : { headers }), timestamp }))
+      const messages: Message[] = part.map(({ key, value, headers, timestamp }) => ({
+        key,
+        value: map(value),
+        ...(headers === undefined ? {} : { headers }),
+        timestamp,
+      }))
       await transaction.send({ topic: output, messages })
       at += part.length
       last = at - 1
     }
     const offset = batch.messages[last]?.offset ?? '0'
-    await transaction.sendOffsets({ consumerGroupId: groupId, topics: [{ topic: input, partitions: [{ partition: batch.partition, offset: (BigInt(offset) + 1n).toString() }] }] })
+    await transaction.sendOffsets({
+      consumerGroupId: groupId,
+      topics: [{ topic: input, partitions: [{ partition: batch.partition, offset: (BigInt(offset) + 1n).toString() }] }],
+    })
     await transaction.commit()
     resolveOffset(offset)
     await heartbeat()

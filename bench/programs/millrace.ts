@@ -8,11 +8,7 @@ const watch = new Stopwatch()
 const cluster = kafka({ brokers })
 
 const pass = (stream: RecordStream) => stream.pipe(toTopic({ topic: output }))
-const mapJson = (stream: RecordStream) =>
-  stream.pipe(
-    mapValue(change),
-    toTopic({ topic: output, value: json() }),
-  )
+const mapJson = (stream: RecordStream) => stream.pipe(mapValue(change), toTopic({ topic: output, value: json() }))
 
 await lastValueFrom(
   cluster.source({ group: `bench-${process.pid}-${Date.now()}`, topics: [input] }).pipe(

@@ -26,7 +26,13 @@ export class Stopwatch {
   report(records: number, more: Partial<Report> = {}): void {
     const seconds = (performance.now() - this.began) / 1000
     const { user, system } = process.cpuUsage(this.cpu)
-    const report: Report = { records, seconds, cpuMicrosPerRecord: (user + system) / records, peakMegabytes: process.resourceUsage().maxRSS / 1024, ...more }
+    const report: Report = {
+      records,
+      seconds,
+      cpuMicrosPerRecord: (user + system) / records,
+      peakMegabytes: process.resourceUsage().maxRSS / 1024,
+      ...more,
+    }
     console.log(JSON.stringify(report))
   }
 }
@@ -41,7 +47,13 @@ export interface Job {
 
 export function job(): Job {
   const { KAFKA_BROKERS = '', INPUT_TOPIC = '', OUTPUT_TOPIC = '', RECORDS = '0', COMMIT_MS = '100' } = process.env
-  return { brokers: KAFKA_BROKERS.split(','), input: INPUT_TOPIC, output: OUTPUT_TOPIC, records: Number(RECORDS), commitMs: Number(COMMIT_MS) }
+  return {
+    brokers: KAFKA_BROKERS.split(','),
+    input: INPUT_TOPIC,
+    output: OUTPUT_TOPIC,
+    records: Number(RECORDS),
+    commitMs: Number(COMMIT_MS),
+  }
 }
 
 /** The work of MODE=json, in all programs the same: parsed, one field changed, written again. */

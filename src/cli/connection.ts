@@ -21,7 +21,13 @@ export const CONNECTION_HELP = `Connection:
 `
 
 const file = z.string().min(1)
-const tls = z.strictObject({ ca: file.optional(), cert: file.optional(), key: file.optional(), servername: z.string().optional(), rejectUnauthorized: z.boolean().optional() })
+const tls = z.strictObject({
+  ca: file.optional(),
+  cert: file.optional(),
+  key: file.optional(),
+  servername: z.string().optional(),
+  rejectUnauthorized: z.boolean().optional(),
+})
 const sasl = z.strictObject({ mechanism: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']), username: z.string(), password: z.string() })
 const schema = z.strictObject({
   brokers: z.array(z.string()).optional(),
@@ -33,7 +39,10 @@ const schema = z.strictObject({
 type Connection = z.output<typeof schema>
 
 /** How to reach the brokers. @throws UsageError */
-export function connectionOf({ brokers, config }: { readonly brokers?: readonly string[] | undefined; readonly config?: string | undefined }, env: Environment): KafkaOptions {
+export function connectionOf(
+  { brokers, config }: { readonly brokers?: readonly string[] | undefined; readonly config?: string | undefined },
+  env: Environment,
+): KafkaOptions {
   const stored = config === undefined ? {} : fromFile(config)
   const given = fromEnvironment(env)
   const addresses = brokers?.flatMap(listOf) ?? given.brokers ?? stored.brokers
@@ -64,8 +73,18 @@ function fromFile(path: string): Connection {
 }
 
 function fromEnvironment(env: Environment): Connection {
-  const { KAFKA_BROKERS, KAFKA_SSL, KAFKA_SSL_CA: ca, KAFKA_SSL_CERT: cert, KAFKA_SSL_KEY: key, KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME: username = '', KAFKA_SASL_PASSWORD: password = '' } = env
-  if (KAFKA_SSL !== undefined && KAFKA_SSL !== 'true' && KAFKA_SSL !== 'false') throw new UsageError(`KAFKA_SSL: expected true or false, got '${KAFKA_SSL}'`)
+  const {
+    KAFKA_BROKERS,
+    KAFKA_SSL,
+    KAFKA_SSL_CA: ca,
+    KAFKA_SSL_CERT: cert,
+    KAFKA_SSL_KEY: key,
+    KAFKA_SASL_MECHANISM,
+    KAFKA_SASL_USERNAME: username = '',
+    KAFKA_SASL_PASSWORD: password = '',
+  } = env
+  if (KAFKA_SSL !== undefined && KAFKA_SSL !== 'true' && KAFKA_SSL !== 'false')
+    throw new UsageError(`KAFKA_SSL: expected true or false, got '${KAFKA_SSL}'`)
   const files = Object.fromEntries(Object.entries({ ca, cert, key }).filter(([, path]) => path !== undefined))
   const ssl = KAFKA_SSL === 'false' ? false : Object.keys(files).length > 0 ? files : KAFKA_SSL === 'true' ? true : undefined
   return checked(
@@ -81,7 +100,9 @@ function fromEnvironment(env: Environment): Connection {
 function checked(content: unknown, where: string): Connection {
   const result = schema.safeParse(content)
   if (result.success) return result.data
-  const problems = result.error.issues.map((issue) => (issue.code === 'unrecognized_keys' ? `unknown: ${issue.keys.join(', ')}` : `${issue.path.join('.')}: ${issue.message}`))
+  const problems = result.error.issues.map((issue) =>
+    issue.code === 'unrecognized_keys' ? `unknown: ${issue.keys.join(', ')}` : `${issue.path.join('.')}: ${issue.message}`,
+  )
   throw new UsageError(`${where}: ${problems.join('; ')}`)
 }
 

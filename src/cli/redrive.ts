@@ -55,7 +55,10 @@ const OPTIONS = {
 /** Lines of progress where nothing can be written over, in milliseconds. */
 const PROGRESS_MS = 2_000
 
-export async function redriveCommand(args: readonly string[], { out, error, interactive, env, signal, connect }: Surroundings): Promise<number> {
+export async function redriveCommand(
+  args: readonly string[],
+  { out, error, interactive, env, signal, connect }: Surroundings,
+): Promise<number> {
   const given = optionsOf(args, OPTIONS)
   if (given.help === true) {
     out(HELP)
@@ -64,10 +67,21 @@ export async function redriveCommand(args: readonly string[], { out, error, inte
   if (given.from === undefined) throw new UsageError('--from: name the dead-letter topic')
   const { from, to, parked, group, error: text, step, key, after, before } = given
   const filter = defined({ error: text, step, key, after, before, header: pairsOf('header', given.header) })
-  const numbers = defined({ rate: numberOf('rate', given.rate), limit: numberOf('limit', given.limit), maxRedrives: numberOf('max-redrives', given['max-redrives']) })
+  const numbers = defined({
+    rate: numberOf('rate', given.rate),
+    limit: numberOf('limit', given.limit),
+    maxRedrives: numberOf('max-redrives', given['max-redrives']),
+  })
   const connection = connectionOf(given, env)
   const show = progressOn(error, interactive)
-  const options: RedriveOptions = { from, filter, dryRun: given['dry-run'] ?? false, onProgress: show.step, ...defined({ to, parked, group }), ...numbers }
+  const options: RedriveOptions = {
+    from,
+    filter,
+    dryRun: given['dry-run'] ?? false,
+    onProgress: show.step,
+    ...defined({ to, parked, group }),
+    ...numbers,
+  }
   const json = given.json === true
   try {
     const cluster = connect(connection)
@@ -80,7 +94,10 @@ export async function redriveCommand(args: readonly string[], { out, error, inte
     }
     out(json ? `${JSON.stringify(result)}\n` : report(result, from))
     if (!result.complete) error(`ended early: ${result.dryRun ? 'this is not all' : 'start it again to go on from here'}\n`)
-    if (result.missing.length > 0) error(`missing: ${result.missing.join(', ')}; nothing would be sent before ${result.missing.length === 1 ? 'it exists' : 'they exist'}\n`)
+    if (result.missing.length > 0)
+      error(
+        `missing: ${result.missing.join(', ')}; nothing would be sent before ${result.missing.length === 1 ? 'it exists' : 'they exist'}\n`,
+      )
     return !result.complete ? EXIT.interrupted : result.missing.length > 0 ? EXIT.failed : EXIT.done
   } catch (thrown) {
     if (!(thrown instanceof MillraceError)) throw thrown
@@ -91,7 +108,10 @@ export async function redriveCommand(args: readonly string[], { out, error, inte
 }
 
 function report({ dryRun, read, sent, parked, skipped, left, unaddressed, table }: RedriveResult, from: string): string {
-  const rows = table.map(({ target, outcome, error, step, records }) => [outcome === 'park' ? `${target} (parked)` : target, error || '-', step || '-', records] as const)
+  const rows = table.map(
+    ({ target, outcome, error, step, records }) =>
+      [outcome === 'park' ? `${target} (parked)` : target, error || '-', step || '-', records] as const,
+  )
   const text = rows.length === 0 ? '' : `${tableOf(['TARGET', 'ERROR', 'STEP', 'RECORDS'], rows)}\n`
   const rest = [
     skipped > 0 ? `${skipped} were sent before` : '',
@@ -120,7 +140,10 @@ function progressOn(write: (text: string) => void, interactive: boolean): { step
 
 /** What the API calls an option, as the command line does. */
 function asFlags(message: string): string {
-  return message.replace(/^ {2}(?:filter\.)?(\w+)(?:\.[^:\s]+)?:/gm, (_, name: string) => `  --${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}:`)
+  return message.replace(
+    /^ {2}(?:filter\.)?(\w+)(?:\.[^:\s]+)?:/gm,
+    (_, name: string) => `  --${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}:`,
+  )
 }
 
 type Defined<T> = { [name in keyof T]?: Exclude<T[name], undefined> }

@@ -4,7 +4,9 @@ import { parseArgs, type ParseArgsConfig } from 'node:util'
 export class UsageError extends Error {}
 
 type Options = NonNullable<ParseArgsConfig['options']>
-type Parsed<O extends Options> = ReturnType<typeof parseArgs<{ readonly options: O; readonly strict: true; readonly allowPositionals: false }>>['values']
+type Parsed<O extends Options> = ReturnType<
+  typeof parseArgs<{ readonly options: O; readonly strict: true; readonly allowPositionals: false }>
+>['values']
 
 /** @throws UsageError naming an option that is unknown or lacks its value */
 export function optionsOf<const O extends Options>(args: readonly string[], options: O): Parsed<O> {

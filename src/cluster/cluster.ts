@@ -122,6 +122,7 @@ export class LogCluster implements Cluster {
   }
 
   private refuseIfClosed(): void {
-    if (this.closing.signal.aborted) throw new MillraceError('CLOSED', 'the cluster was closed: make another one with kafka(...) or embedded()')
+    if (this.closing.signal.aborted)
+      throw new MillraceError('CLOSED', 'the cluster was closed: make another one with kafka(...) or embedded()')
   }
 }

@@ -1,5 +1,5 @@
 import type { Observable } from 'rxjs'
-import { CommitStream } from '../operators/with-transaction.js'
+import { CommitStream } from '../runtime/commit-stream.js'
 
 /** What a pipeline reads, does and writes. */
 export interface Description {

@@ -37,7 +37,10 @@ export function embedded(options: EmbeddedOptions = {}): Cluster {
     logger,
     trace,
     openLog: async () => {
-      own ??= broker !== undefined ? Promise.resolve(broker) : import('../embedded/broker.js').then(({ createEmbeddedBroker }) => createEmbeddedBroker({ clock }))
+      own ??=
+        broker !== undefined
+          ? Promise.resolve(broker)
+          : import('../embedded/broker.js').then(({ createEmbeddedBroker }) => createEmbeddedBroker({ clock }))
       return (await own).client()
     },
   })

@@ -28,10 +28,16 @@ export interface KafkaOptions {
 }
 
 const schema = z.strictObject({
-  brokers: z.array(z.string().regex(/^[^:\s]+:\d+$|^\[[0-9a-fA-F:]+\]:\d+$/, { message: "expected host:port, e.g. 'localhost:9092'" })).min(1, { message: 'name at least one broker' }),
+  brokers: z
+    .array(z.string().regex(/^[^:\s]+:\d+$|^\[[0-9a-fA-F:]+\]:\d+$/, { message: "expected host:port, e.g. 'localhost:9092'" }))
+    .min(1, { message: 'name at least one broker' }),
   clientId: z.string().min(1).default('millrace'),
   ssl: z.union([z.boolean(), z.custom<ConnectionOptions>((given) => typeof given === 'object' && given !== null)]).default(false),
-  sasl: z.custom<SASLOptions>((given) => typeof given === 'object' && given !== null && 'mechanism' in given, { message: "expected { mechanism: 'plain' | 'scram-sha-256' | ... }" }).optional(),
+  sasl: z
+    .custom<SASLOptions>((given) => typeof given === 'object' && given !== null && 'mechanism' in given, {
+      message: "expected { mechanism: 'plain' | 'scram-sha-256' | ... }",
+    })
+    .optional(),
   connectionTimeout: positiveDuration.default(5_000),
   requestTimeout: positiveDuration.default(30_000),
   logger: objectWith<Logger>(['debug', 'info', 'warn', 'error'], 'a logger with debug, info, warn and error').default(quietLogger),
@@ -53,7 +59,15 @@ export function kafka(options: KafkaOptions): Cluster {
     trace,
     openLog: async () => {
       const { createKafkaLog } = await import('../kafka/client.js')
-      return createKafkaLog({ brokers, clientId, ssl, ...(sasl === undefined ? {} : { sasl }), connectionTimeoutMs: connectionTimeout, requestTimeoutMs: requestTimeout, logger })
+      return createKafkaLog({
+        brokers,
+        clientId,
+        ssl,
+        ...(sasl === undefined ? {} : { sasl }),
+        connectionTimeoutMs: connectionTimeout,
+        requestTimeoutMs: requestTimeout,
+        logger,
+      })
     },
   })
 }

@@ -41,7 +41,11 @@ const WINDOW_BYTES = 8 * 1024 * 1024
 export async function produce(log: LogClient, clock: Clock, options: ProduceOptions): Promise<number> {
   const { topic, records, compression } = parseOptions(schema, options, 'produce')
   const info = (await log.topics([topic])).get(topic)
-  if (info === undefined) throw new MillraceError('MISSING_TOPIC', `produce: topic '${topic}' does not exist. Create it first: cluster.createTopics([{ topic: '${topic}' }])`)
+  if (info === undefined)
+    throw new MillraceError(
+      'MISSING_TOPIC',
+      `produce: topic '${topic}' does not exist. Create it first: cluster.createTopics([{ topic: '${topic}' }])`,
+    )
   const producer = log.producer({ transactionalId: undefined, transactionTimeoutMs: 60_000, compression, trace: undefined })
   try {
     await producer.init()

@@ -2,9 +2,8 @@ import type { Observable } from 'rxjs'
 import { partitionOfKey } from '../log/partitioner.js'
 import { MillraceError } from '../record/error.js'
 import type { DeepReadonly } from '../record/types.js'
-import { CommitStream } from '../operators/with-transaction.js'
-import { keyTextOf, type StoreKey } from '../runtime/store-handle.js'
-import { bytesOfKey } from '../state/key.js'
+import { CommitStream } from '../runtime/commit-stream.js'
+import { bytesOfKey, keyTextOf, type StoreKey } from '../state/key.js'
 import { isQueryable, type QueryableStore } from '../state/store.js'
 
 /** What is known of a key. */
@@ -58,16 +57,26 @@ export function queryStore<V = unknown>(pipeline: Observable<unknown>, name: str
   const { stores } = commits.plan()
   const known = stores.find(({ spec }) => spec.name === name)
   if (known === undefined) {
-    throw new MillraceError('INVALID_OPTIONS', `queryStore: the pipeline has no store '${name}'${stores.length === 0 ? ', it has none at all' : `: it has ${stores.map(({ spec }) => `'${spec.name}'`).join(', ')}`}`)
+    throw new MillraceError(
+      'INVALID_OPTIONS',
+      `queryStore: the pipeline has no store '${name}'${stores.length === 0 ? ', it has none at all' : `: it has ${stores.map(({ spec }) => `'${spec.name}'`).join(', ')}`}`,
+    )
   }
   const sample = known.spec.create()
-  if (known.spec.inner === true || !isQueryable(sample)) throw new MillraceError('INVALID_OPTIONS', `queryStore: '${name}' holds the inner state of ${known.operator}, in a form that says nothing to others`)
+  if (known.spec.inner === true || !isQueryable(sample))
+    throw new MillraceError(
+      'INVALID_OPTIONS',
+      `queryStore: '${name}' holds the inner state of ${known.operator}, in a form that says nothing to others`,
+    )
   const { timed } = sample
 
   return {
     get(key, { time, partition: given } = {}) {
       if (timed !== (time !== undefined)) {
-        throw new MillraceError('INVALID_OPTIONS', timed ? `queryStore: keys of '${name}' come with a time: get(key, { time })` : `queryStore: keys of '${name}' have no time`)
+        throw new MillraceError(
+          'INVALID_OPTIONS',
+          timed ? `queryStore: keys of '${name}' come with a time: get(key, { time })` : `queryStore: keys of '${name}' have no time`,
+        )
       }
       const keyText = keyTextOf(key)
       const bytes = bytesOfKey(keyText)
@@ -79,7 +88,12 @@ export function queryStore<V = unknown>(pipeline: Observable<unknown>, name: str
         const found = running.whereIs(partition)
         if (found === undefined) continue
         if ('owner' in found) elsewhere = { at: 'elsewhere', partition, owner: found.owner }
-        else return { at: 'here', partition, value: (found.state.find(name) as QueryableStore).queried(keyText, time ?? 0) as DeepReadonly<V> | undefined }
+        else
+          return {
+            at: 'here',
+            partition,
+            value: (found.state.find(name) as QueryableStore).queried(keyText, time ?? 0) as DeepReadonly<V> | undefined,
+          }
       }
       return elsewhere ?? { at: 'unavailable', partition }
     },
@@ -89,7 +103,8 @@ export function queryStore<V = unknown>(pipeline: Observable<unknown>, name: str
         for (let partition = 0; partition < (running.taskCount ?? 0); partition++) {
           const found = running.whereIs(partition)
           if (found === undefined || 'owner' in found) continue
-          for (const [key, value, time] of (found.state.find(name) as QueryableStore).queriedEntries()) yield { key: bytesOfKey(key), time, value: value as DeepReadonly<V>, partition }
+          for (const [key, value, time] of (found.state.find(name) as QueryableStore).queriedEntries())
+            yield { key: bytesOfKey(key), time, value: value as DeepReadonly<V>, partition }
         }
       }
     },

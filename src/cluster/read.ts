@@ -49,7 +49,12 @@ export async function rangeOf(log: LogClient, topic: string, what: string): Prom
 }
 
 /** The records of a range, partitions in turns; ends early when the signal aborts. */
-export async function* readRange(log: LogClient, { topic, starts, ends }: Range, isolation: 'read_committed' | 'read_uncommitted', signal?: AbortSignal): AsyncGenerator<RawRecord> {
+export async function* readRange(
+  log: LogClient,
+  { topic, starts, ends }: Range,
+  isolation: 'read_committed' | 'read_uncommitted',
+  signal?: AbortSignal,
+): AsyncGenerator<RawRecord> {
   const open = new Map([...ends.entries()].filter(([partition, end]) => end > (starts[partition] as number)))
   let wake: () => void = () => {}
   let waiting = new Promise<void>((resolve) => (wake = resolve))
@@ -65,7 +70,11 @@ export async function* readRange(log: LogClient, { topic, starts, ends }: Range,
         if (fetched === undefined) continue
         found = true
         if (fetched.batch !== undefined) {
-          const records = new BatchReader(fetched.batch, { topic, partition, bytes: fetched.batch.bytes, marks: undefined }, fetched.fromOffset)
+          const records = new BatchReader(
+            fetched.batch,
+            { topic, partition, bytes: fetched.batch.bytes, marks: undefined },
+            fetched.fromOffset,
+          )
           for (let record = records.next(-1); record !== undefined && record.offset < end; record = records.next(-1)) yield record
         }
         if (fetched.nextOffset >= end) open.delete(partition)

@@ -69,14 +69,22 @@ export function createEmbeddedBroker({ clock = systemClock, defaultPartitions = 
     pause: (topic) => topics.pause(topic),
     resume: (topic) => topics.resume(topic),
     async records(topic, isolation = 'read_committed') {
-      const parts = await Promise.all(topics.logs(topic).map((log, partition) => storedRecords(log, topic, partition, isolation === 'read_committed')))
+      const parts = await Promise.all(
+        topics.logs(topic).map((log, partition) => storedRecords(log, topic, partition, isolation === 'read_committed')),
+      )
       return parts.flat()
     },
     members: membersOf,
     groups: () =>
       groups.names.map((group) => {
         const { state, generation, leaderId, memberList } = groups.group(group)
-        return { group, state, generation, leader: leaderId, members: memberList.map(({ id, instanceId }) => ({ memberId: id, instanceId })) }
+        return {
+          group,
+          state,
+          generation,
+          leader: leaderId,
+          members: memberList.map(({ id, instanceId }) => ({ memberId: id, instanceId })),
+        }
       }),
     offsets: (group) => groups.offsets(group).all(),
     openTransactions: () => transactions.open(),

@@ -111,7 +111,8 @@ export class EmbeddedClient implements LogClient {
         lifetime.during(() => faults.run('join', names, () => groups.group(options.group).join(options, memberId, protocol, metadata))),
       sync: (member: GroupMember, assignments: ReadonlyMap<string, Buffer> | undefined): Promise<Buffer> =>
         lifetime.during(() => faults.run('sync', names, () => groups.group(options.group).sync(member, assignments))),
-      heartbeat: (member: GroupMember): Promise<void> => lifetime.during(() => faults.run('heartbeat', names, () => groups.group(options.group).heartbeat(member))),
+      heartbeat: (member: GroupMember): Promise<void> =>
+        lifetime.during(() => faults.run('heartbeat', names, () => groups.group(options.group).heartbeat(member))),
       leave: (member: GroupMember): Promise<void> => lifetime.during(() => groups.group(options.group).leave(member)),
     }
   }

@@ -93,10 +93,16 @@ export class Faults {
    */
   inject(fault: Fault): InjectedFault {
     if (fault.reaction === undefined && fault.delayMs === undefined) {
-      throw new MillraceError('INVALID_OPTIONS', `fault at '${fault.at}': it does nothing. Give a reaction to fail the call, or delayMs to slow it down`)
+      throw new MillraceError(
+        'INVALID_OPTIONS',
+        `fault at '${fault.at}': it does nothing. Give a reaction to fail the call, or delayMs to slow it down`,
+      )
     }
     if (fault.at === 'end' && fault.reaction !== undefined && fault.reaction !== 'indeterminate' && fault.tookEffect === true) {
-      throw new MillraceError('INVALID_OPTIONS', `fault at 'end': after '${fault.reaction}' a transaction is certain not to have committed. Only 'indeterminate' can have taken effect`)
+      throw new MillraceError(
+        'INVALID_OPTIONS',
+        `fault at 'end': after '${fault.reaction}' a transaction is certain not to have committed. Only 'indeterminate' can have taken effect`,
+      )
     }
     const armed = new Armed(fault, (one) => (this.armed = this.armed.filter((other) => other !== one)))
     this.armed.push(armed)

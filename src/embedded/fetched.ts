@@ -116,7 +116,9 @@ export class FetchedPartition {
     if (this.uncompressing) return
     this.uncompressing = true
     while (!this.dropped) {
-      const entry = this.entries.slice(this.head, this.head + UNCOMPRESSED_AHEAD).find(({ batch }) => batch !== undefined && batch.compression !== 0)
+      const entry = this.entries
+        .slice(this.head, this.head + UNCOMPRESSED_AHEAD)
+        .find(({ batch }) => batch !== undefined && batch.compression !== 0)
       if (entry === undefined) break
       await this.uncompressOne(entry, entry.batch as BatchView)
       if (!this.dropped) this.onReady()
@@ -139,6 +141,7 @@ export class FetchedPartition {
 }
 
 function unreadable(error: unknown, where: string): LogError {
-  if (!(error instanceof MillraceError)) return logError('CORRUPT_BATCH', 'retry', `${where}: a batch cannot be read: ${errorMessage(error)}`, { cause: error })
+  if (!(error instanceof MillraceError))
+    return logError('CORRUPT_BATCH', 'retry', `${where}: a batch cannot be read: ${errorMessage(error)}`, { cause: error })
   return logError(error.code, error.code === 'CORRUPT_BATCH' ? 'retry' : reactionTo(error), error.message, { cause: error })
 }

@@ -34,7 +34,11 @@ export class Group {
   async join(options: GroupOptions, memberId: string, protocol: string, metadata: Buffer): Promise<JoinResult> {
     const { instanceId } = options
     if (this.memberList.some((other) => other.id !== memberId && other.protocol !== protocol)) {
-      throw logError('BROKER_REFUSED', 'fatal', `joining group '${this.name}': its members divide the work by another protocol than '${protocol}'. Another program uses the same group name: give the group another one`)
+      throw logError(
+        'BROKER_REFUSED',
+        'fatal',
+        `joining group '${this.name}': its members divide the work by another protocol than '${protocol}'. Another program uses the same group name: give the group another one`,
+      )
     }
     if (memberId !== '') return this.rejoin(this.known(memberId, instanceId), protocol, metadata)
     const earlier = this.holderOf(instanceId)
@@ -86,7 +90,8 @@ export class Group {
     member.metadata = metadata
     member.touch()
     // A member that knows nothing new has only missed an answer; the leader comes back to have the work divided anew.
-    if (same && (this.state === 'completing' || (this.state === 'stable' && member.id !== this.leader))) return Promise.resolve(this.resultFor(member))
+    if (same && (this.state === 'completing' || (this.state === 'stable' && member.id !== this.leader)))
+      return Promise.resolve(this.resultFor(member))
     return this.enterBarrier(member)
   }
 
@@ -202,7 +207,11 @@ export class Group {
   private check({ memberId, instanceId, generation }: GroupMember): Member {
     const member = this.known(memberId, instanceId)
     if (generation === this.generation) return member
-    throw logError('MEMBER_LOST', 'lost', `group '${this.name}' is in generation ${this.generation} and this member in ${generation}: it was out of touch while the work was divided anew`)
+    throw logError(
+      'MEMBER_LOST',
+      'lost',
+      `group '${this.name}' is in generation ${this.generation} and this member in ${generation}: it was out of touch while the work was divided anew`,
+    )
   }
 
   private known(memberId: string, instanceId: string | undefined): Member {
@@ -222,11 +231,19 @@ export class Group {
   }
 
   private gone(): LogError {
-    return logError('MEMBER_LOST', 'lost', `group '${this.name}' dropped this member: no heartbeat came within the session timeout, it did not join again in time, or it left`)
+    return logError(
+      'MEMBER_LOST',
+      'lost',
+      `group '${this.name}' dropped this member: no heartbeat came within the session timeout, it did not join again in time, or it left`,
+    )
   }
 
   private fenced(instanceId: string | undefined): LogError {
-    return logError('INSTANCE_FENCED', 'fatal', `another process joined group '${this.name}' with instance id '${String(instanceId)}': each live process needs one of its own`)
+    return logError(
+      'INSTANCE_FENCED',
+      'fatal',
+      `another process joined group '${this.name}' with instance id '${String(instanceId)}': each live process needs one of its own`,
+    )
   }
 
   private rebalancing(): LogError {

@@ -48,7 +48,9 @@ export class EmbeddedProducer implements LogProducer {
     this.failure = logError('TRANSACTION_ABORTED', 'reinit', 'the producer is being initialised anew: wait for init()')
     const { transactionalId, transactionTimeoutMs } = this.options
     try {
-      const identity = await this.lifetime.during(() => this.faults.run('init', [transactionalId], () => this.transactions.init(transactionalId, transactionTimeoutMs)))
+      const identity = await this.lifetime.during(() =>
+        this.faults.run('init', [transactionalId], () => this.transactions.init(transactionalId, transactionTimeoutMs)),
+      )
       this.use(identity)
     } catch (error) {
       throw this.fail(error)
@@ -70,7 +72,8 @@ export class EmbeddedProducer implements LogProducer {
 
   async commit(offsets: readonly PartitionOffset[], member: GroupMember | undefined): Promise<void> {
     this.refuse()
-    if (offsets.length > 0 && member === undefined) throw logError('INVALID_OPTIONS', 'fatal', 'offsets can only be committed for a member of a group')
+    if (offsets.length > 0 && member === undefined)
+      throw logError('INVALID_OPTIONS', 'fatal', 'offsets can only be committed for a member of a group')
     await this.queue
     this.refuse()
     const transactional = this.options.transactionalId !== undefined
@@ -87,7 +90,12 @@ export class EmbeddedProducer implements LogProducer {
   async abort(): Promise<void> {
     this.lifetime.check()
     if (this.state === 'indeterminate') {
-      throw logError('COMMIT_INDETERMINATE', 'fatal', 'abort() after a commit whose outcome is not known could tear the next transaction: call init() instead', { cause: this.failure })
+      throw logError(
+        'COMMIT_INDETERMINATE',
+        'fatal',
+        'abort() after a commit whose outcome is not known could tear the next transaction: call init() instead',
+        { cause: this.failure },
+      )
     }
     if (this.state === 'new') return
     this.turn++
@@ -229,7 +237,8 @@ export class EmbeddedProducer implements LogProducer {
 }
 
 function withReaction(error: unknown, reaction: Reaction): LogError {
-  if (error instanceof MillraceError) return logError(error.code, reaction, error.message, { cause: error.cause, origin: error.origin, retryable: error.retryable })
+  if (error instanceof MillraceError)
+    return logError(error.code, reaction, error.message, { cause: error.cause, origin: error.origin, retryable: error.retryable })
   return logError('BROKER_REFUSED', reaction, errorMessage(error), { cause: error })
 }
 

@@ -156,7 +156,12 @@ function fail(fetched: FetchedPartition, error: LogError): boolean {
 }
 
 function outOfRange({ topic, partition, fetchOffset: offset }: FetchedPartition, start: number, end: number): LogError {
-  return logError('OFFSET_OUT_OF_RANGE', 'fatal', `${topic}/${partition} at offset ${offset}: the log holds ${start} to ${end}. The records were deleted by retention, or the topic was created anew`, {
-    origin: { topic, partition, offset },
-  })
+  return logError(
+    'OFFSET_OUT_OF_RANGE',
+    'fatal',
+    `${topic}/${partition} at offset ${offset}: the log holds ${start} to ${end}. The records were deleted by retention, or the topic was created anew`,
+    {
+      origin: { topic, partition, offset },
+    },
+  )
 }

@@ -22,12 +22,20 @@ export class Sequences {
     const count = batch.readInt32BE(AT.recordCount)
     const known = this.producers.get(producerId)
     if (known !== undefined && epoch < known.epoch) {
-      throw logError('PRODUCER_FENCED', 'reinit', `${this.where}: the producer's epoch ${epoch} is over, ${known.epoch} has begun: another producer took its id over, or its transaction timed out`)
+      throw logError(
+        'PRODUCER_FENCED',
+        'reinit',
+        `${this.where}: the producer's epoch ${epoch} is over, ${known.epoch} has begun: another producer took its id over, or its transaction timed out`,
+      )
     }
     const expected = known === undefined || epoch > known.epoch ? 0 : known.next
     if (first !== expected) {
       if (known?.epoch === epoch && behind(first, expected) && !behind(expected, (first + count) % SEQUENCES)) return false
-      throw logError('TRANSACTION_ABORTED', 'reinit', `${this.where}: a batch before this one is missing (sequence ${first} came, ${expected} is next)`)
+      throw logError(
+        'TRANSACTION_ABORTED',
+        'reinit',
+        `${this.where}: a batch before this one is missing (sequence ${first} came, ${expected} is next)`,
+      )
     }
     this.producers.set(producerId, { epoch, next: (first + count) % SEQUENCES })
     return true

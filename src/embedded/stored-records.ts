@@ -45,8 +45,16 @@ export async function offsetAt(log: PartitionLog, topic: string, partition: numb
   return log.end
 }
 
-async function readBatch(batch: BatchView, topic: string, partition: number, fromOffset: number): Promise<LogRecord<Buffer | null, Buffer | null>[]> {
-  const plain = batch.compression === 0 ? batch : withUncompressed(batch, await codecByNumber(batch.compression, embeddedCodecs).decompress(batch.bytes.subarray(batch.records)))
+async function readBatch(
+  batch: BatchView,
+  topic: string,
+  partition: number,
+  fromOffset: number,
+): Promise<LogRecord<Buffer | null, Buffer | null>[]> {
+  const plain =
+    batch.compression === 0
+      ? batch
+      : withUncompressed(batch, await codecByNumber(batch.compression, embeddedCodecs).decompress(batch.bytes.subarray(batch.records)))
   const reader = new BatchReader(plain, { topic, partition, bytes: plain.bytes, marks: undefined }, fromOffset)
   const records: LogRecord<Buffer | null, Buffer | null>[] = []
   for (let record = reader.next(-1); record !== undefined; record = reader.next(-1)) records.push(record)

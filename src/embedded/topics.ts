@@ -28,7 +28,8 @@ export class Topics {
     const refuse = (why: string): never => {
       throw logError('BROKER_REFUSED', 'fatal', `creating topic '${topic}': ${why}`)
     }
-    if (!ALLOWED_NAME.test(topic) || topic === '.' || topic === '..') refuse('the name is not allowed: at most 249 of letters, digits, ".", "_" and "-"')
+    if (!ALLOWED_NAME.test(topic) || topic === '.' || topic === '..')
+      refuse('the name is not allowed: at most 249 of letters, digits, ".", "_" and "-"')
     if (this.topics.has(topic)) throw logError('TOPIC_EXISTS', 'fatal', `creating topic '${topic}': it exists already`)
     if (!Number.isInteger(partitions) || partitions < 1) refuse(`${partitions} is not a number of partitions`)
     if (!Number.isInteger(replicationFactor) || replicationFactor === 0) refuse(`${replicationFactor} is not a replication factor`)
@@ -46,7 +47,9 @@ export class Topics {
 
   info(topic: string): TopicInfo | undefined {
     const found = this.topics.get(topic)
-    return found && { topic, partitions: found.partitions.length, maxMessageBytes: found.maxMessageBytes, cleanupPolicy: found.cleanupPolicy }
+    return (
+      found && { topic, partitions: found.partitions.length, maxMessageBytes: found.maxMessageBytes, cleanupPolicy: found.cleanupPolicy }
+    )
   }
 
   /** @throws LogError MISSING_TOPIC */
@@ -97,5 +100,9 @@ export class Topics {
 }
 
 export function missing({ topic, partition }: TopicPartition, reaction: Reaction): LogError {
-  return logError('MISSING_TOPIC', reaction, `${topic}/${partition} does not exist: the topic was not created, was deleted, or has fewer partitions`)
+  return logError(
+    'MISSING_TOPIC',
+    reaction,
+    `${topic}/${partition} does not exist: the topic was not created, was deleted, or has fewer partitions`,
+  )
 }

@@ -52,11 +52,23 @@ export class Transactions {
   init(transactionalId: string | undefined, timeoutMs: number): Identity {
     if (transactionalId === undefined) return { transactionalId, producerId: this.nextId++, epoch: 0 }
     if (timeoutMs <= 0 || timeoutMs > MAX_TIMEOUT_MS) {
-      throw logError('INVALID_OPTIONS', 'fatal', `the transaction timeout of '${transactionalId}' is ${timeoutMs} ms; brokers take 1 to ${MAX_TIMEOUT_MS} ms`)
+      throw logError(
+        'INVALID_OPTIONS',
+        'fatal',
+        `the transaction timeout of '${transactionalId}' is ${timeoutMs} ms; brokers take 1 to ${MAX_TIMEOUT_MS} ms`,
+      )
     }
     let producer = this.producers.get(transactionalId)
     if (producer === undefined) {
-      producer = { transactionalId, id: this.nextId++, epoch: -1, timeoutMs, partitions: new Map(), groups: new Set(), cancelTimeout: undefined }
+      producer = {
+        transactionalId,
+        id: this.nextId++,
+        epoch: -1,
+        timeoutMs,
+        partitions: new Map(),
+        groups: new Set(),
+        cancelTimeout: undefined,
+      }
       this.producers.set(transactionalId, producer)
     }
     if (producer.cancelTimeout !== undefined) this.finish(producer, false)
@@ -106,7 +118,11 @@ export class Transactions {
   private current({ transactionalId, producerId, epoch }: Identity): Producer {
     const producer = this.producers.get(transactionalId as string)
     if (producer === undefined || producer.id !== producerId || producer.epoch !== epoch) {
-      throw logError('PRODUCER_FENCED', 'reinit', `the producer of '${String(transactionalId)}' is out of date: another producer took this transactional id over, or the transaction was open for longer than its timeout`)
+      throw logError(
+        'PRODUCER_FENCED',
+        'reinit',
+        `the producer of '${String(transactionalId)}' is out of date: another producer took this transactional id over, or the transaction was open for longer than its timeout`,
+      )
     }
     return producer
   }

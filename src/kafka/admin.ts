@@ -34,7 +34,12 @@ export class KafkaAdmin implements LogAdmin {
     for (const { topic, partitions } of listed) {
       const config = configs.get(topic)
       const limit = Number(config?.get(MAX_MESSAGE_BYTES) ?? Number.NaN)
-      found.set(topic, { topic, partitions: partitions.length, maxMessageBytes: Number.isFinite(limit) ? limit : undefined, cleanupPolicy: config?.get(CLEANUP_POLICY) ?? undefined })
+      found.set(topic, {
+        topic,
+        partitions: partitions.length,
+        maxMessageBytes: Number.isFinite(limit) ? limit : undefined,
+        cleanupPolicy: config?.get(CLEANUP_POLICY) ?? undefined,
+      })
     }
     return found
   }
@@ -47,8 +52,13 @@ export class KafkaAdmin implements LogAdmin {
     // Where an answer was lost, a topic that exists is most likely the one asked for.
     let unanswered = false
     await this.cluster.retry({ what }, async () => {
-      const { results } = await this.onController(CreateTopics, { topics: [...left.values()], timeoutMs: this.brokerMs }, () => (unanswered = true))
-      for (const { topic, error } of results) if (error === ERROR.none || (unanswered && error === ERROR.topicAlreadyExists)) left.delete(topic)
+      const { results } = await this.onController(
+        CreateTopics,
+        { topics: [...left.values()], timeoutMs: this.brokerMs },
+        () => (unanswered = true),
+      )
+      for (const { topic, error } of results)
+        if (error === ERROR.none || (unanswered && error === ERROR.topicAlreadyExists)) left.delete(topic)
       unanswered ||= results.some(({ error }) => error === ERROR.requestTimedOut)
       for (const { topic, error, message } of results) if (left.has(topic)) check(error, `creating topic '${topic}'`, message)
     })
@@ -100,7 +110,11 @@ export class KafkaAdmin implements LogAdmin {
     })
   }
 
-  private async listOffsets(partitions: readonly TopicPartition[], timestamp: number, readCommitted: boolean): Promise<Map<string, number>> {
+  private async listOffsets(
+    partitions: readonly TopicPartition[],
+    timestamp: number,
+    readCommitted: boolean,
+  ): Promise<Map<string, number>> {
     const found = new Map<string, number>()
     const topics = [...new Set(partitions.map(({ topic }) => topic))]
     const what = 'looking up offsets'

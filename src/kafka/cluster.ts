@@ -79,7 +79,9 @@ export class Cluster {
 
   /** The version of the transaction protocol in force now: features are switched while brokers run. */
   async transactionProtocol(): Promise<1 | 2> {
-    const { versions, features } = await this.retry({ what: 'looking up the versions of the brokers' }, async () => this.versionsOf(await this.anyConnection(this.lookUpMs)))
+    const { versions, features } = await this.retry({ what: 'looking up the versions of the brokers' }, async () =>
+      this.versionsOf(await this.anyConnection(this.lookUpMs)),
+    )
     const produce = versions.get(ProduceImplicit.key)
     return (features.get(TRANSACTION_VERSION_FEATURE) ?? 0) >= 2 && (produce?.max ?? 0) >= ProduceImplicit.version ? 2 : 1
   }
@@ -102,7 +104,10 @@ export class Cluster {
   }
 
   /** Runs a step of the port; what has moved is looked up between tries. @throws LogError */
-  retry<T>(options: Subject & { readonly what: string; readonly until?: number; readonly signal?: AbortSignal }, attempt: () => Promise<T>): Promise<T> {
+  retry<T>(
+    options: Subject & { readonly what: string; readonly until?: number; readonly signal?: AbortSignal },
+    attempt: () => Promise<T>,
+  ): Promise<T> {
     const { what, until = Date.now() + this.requestTimeoutMs, signal = this.signal } = options
     return retrying({ what, until, signal, logger: this.logger, refresh: (outdated) => this.lookUpAgain(outdated, options) }, attempt)
   }
@@ -121,7 +126,12 @@ export class Cluster {
   }
 
   /** Over the control lane, to one broker. */
-  request<Request, Response extends Throttled>(address: Address, api: Api<Request, Response>, body: Request, timeoutMs = this.tryMs): Promise<Response> {
+  request<Request, Response extends Throttled>(
+    address: Address,
+    api: Api<Request, Response>,
+    body: Request,
+    timeoutMs = this.tryMs,
+  ): Promise<Response> {
     return this.control.send(address, api, body, timeoutMs)
   }
 
@@ -269,7 +279,10 @@ export class Cluster {
 
   private async reachThrough(address: Address, timeoutMs: number): Promise<BrokerVersions> {
     const late = new AbortController()
-    const timer = setTimeout(() => late.abort(new Unanswered(`${addressName(address)}: no answer within ${timeoutMs} ms`, false)), timeoutMs)
+    const timer = setTimeout(
+      () => late.abort(new Unanswered(`${addressName(address)}: no answer within ${timeoutMs} ms`, false)),
+      timeoutMs,
+    )
     try {
       return await Connection.open(this.settings, address, AbortSignal.any([this.signal, late.signal]), async (connection) => {
         const found = await this.versionsOf(connection)
@@ -289,13 +302,22 @@ export class Cluster {
   private async versionsOf(connection: Connection): Promise<BrokerVersions> {
     const payload = await connection.exchange(ApiVersions, {}, this.settings.connectionTimeoutMs)
     const { error, versions, features } = connection.decode(ApiVersions, payload, false)
-    const tooOld = error === ERROR.unsupportedVersion || (error === ERROR.none && (versions.get(OffsetFetch.key)?.max ?? 0) < OffsetFetch.version)
+    const tooOld =
+      error === ERROR.unsupportedVersion || (error === ERROR.none && (versions.get(OffsetFetch.key)?.max ?? 0) < OffsetFetch.version)
     if (tooOld) {
-      throw logError('BROKER_TOO_OLD', 'fatal', `the broker at ${connection.name} is older than Kafka 2.5, which cannot hand out stable offsets (KIP-447): upgrade it to 2.5 or later`)
+      throw logError(
+        'BROKER_TOO_OLD',
+        'fatal',
+        `the broker at ${connection.name} is older than Kafka 2.5, which cannot hand out stable offsets (KIP-447): upgrade it to 2.5 or later`,
+      )
     }
     check(error, `asking ${connection.name} for its versions`)
     if ((versions.get(Produce.key)?.min ?? 0) > Produce.version) {
-      throw logError('BROKER_REFUSED', 'fatal', `the broker at ${connection.name} no longer takes Produce v${Produce.version}: this version of millrace is too old for it`)
+      throw logError(
+        'BROKER_REFUSED',
+        'fatal',
+        `the broker at ${connection.name} no longer takes Produce v${Produce.version}: this version of millrace is too old for it`,
+      )
     }
     return { versions, features }
   }
@@ -308,7 +330,11 @@ function unreachable(settings: ClusterSettings, timeoutMs: number, failures: Rea
   const guess = answered
     ? `A broker took the connection but did not talk: the listener may expect ${settings.ssl ? 'no TLS' : 'TLS (set ssl)'}${settings.sasl === undefined ? ' or a log-in (set sasl)' : ''}.`
     : 'Check the addresses in brokers, that the brokers are up, and that a firewall lets this machine through.'
-  return logError('BROKER_UNREACHABLE', 'retry', `no broker could be reached within ${timeoutMs / 1000} s: ${[...failures.values()].join('; ')}. ${guess}`)
+  return logError(
+    'BROKER_UNREACHABLE',
+    'retry',
+    `no broker could be reached within ${timeoutMs / 1000} s: ${[...failures.values()].join('; ')}. ${guess}`,
+  )
 }
 
 function parseAddress(text: string): Address {

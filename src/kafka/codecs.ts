@@ -31,7 +31,9 @@ function adapt(name: CompressionName, factory: () => KafkaJsCodec): Codec | unde
   } catch (error) {
     // kafkajs's place-holder for a codec that is not registered.
     if ((error as Error).name === 'KafkaJSNotImplemented') return undefined
-    throw new MillraceError('UNSUPPORTED_FORMAT', `the codec registered for ${name} compression cannot be set up: ${errorMessage(error)}`, { cause: error })
+    throw new MillraceError('UNSUPPORTED_FORMAT', `the codec registered for ${name} compression cannot be set up: ${errorMessage(error)}`, {
+      cause: error,
+    })
   }
   return {
     compress: async (records) => codec.compress({ buffer: records }),

@@ -207,7 +207,12 @@ export class Connection {
    *
    * @throws Unanswered, LogError BROKER_UNREACHABLE where the certificate of the broker is not trusted, what `use` throws
    */
-  static async open<T>(settings: ConnectionSettings, address: Address, signal: AbortSignal, use: (connection: Connection) => Promise<T>): Promise<T> {
+  static async open<T>(
+    settings: ConnectionSettings,
+    address: Address,
+    signal: AbortSignal,
+    use: (connection: Connection) => Promise<T>,
+  ): Promise<T> {
     if (signal.aborted) throw signal.reason
     const connection = new Connection(settings, address)
     const giveUp = (): void => connection.close(signal.reason as Error)
@@ -243,7 +248,12 @@ export class Connection {
    * @param onSent called when the request is given to the socket, which throttling can delay
    * @throws Unanswered, LogError UNAUTHORIZED; after a timeout the connection is closed, since a late answer could not be told from a lost one
    */
-  async request<Request, Response extends Throttled>(api: Api<Request, Response>, body: Request, timeoutMs: number, onSent?: () => void): Promise<Response> {
+  async request<Request, Response extends Throttled>(
+    api: Api<Request, Response>,
+    body: Request,
+    timeoutMs: number,
+    onSent?: () => void,
+  ): Promise<Response> {
     if (this.settings.sasl !== undefined && !this.inner.isAuthenticated()) await this.authenticate()
     const payload = await this.exchange(api, body, timeoutMs, onSent)
     const response = this.decode(api, payload)
@@ -252,7 +262,12 @@ export class Connection {
   }
 
   /** As `request`, before the log-in; gives the bare answer. */
-  exchange<Request, Response extends Throttled>(api: Api<Request, Response>, body: Request, timeoutMs: number, onSent?: () => void): Promise<Buffer> {
+  exchange<Request, Response extends Throttled>(
+    api: Api<Request, Response>,
+    body: Request,
+    timeoutMs: number,
+    onSent?: () => void,
+  ): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       let sent = false
       const failed = (error: Error): void => {
@@ -274,7 +289,12 @@ export class Connection {
         resolve(payload)
       }
       try {
-        this.inner.requestQueue.push({ entry: { apiKey, apiName, apiVersion, correlationId, resolve: answered, reject: failed }, expectResponse: true, requestTimeout: null, sendRequest })
+        this.inner.requestQueue.push({
+          entry: { apiKey, apiName, apiVersion, correlationId, resolve: answered, reject: failed },
+          expectResponse: true,
+          requestTimeout: null,
+          sendRequest,
+        })
       } catch (error) {
         failed(error as Error)
       }
@@ -289,7 +309,12 @@ export class Connection {
       return api.decode(reader)
     } catch (error) {
       if (error instanceof MillraceError) throw error
-      throw logError('BROKER_REFUSED', 'fatal', `the answer of ${this.name} to ${api.name} v${api.version} cannot be read (${errorMessage(error)}): is it a Kafka broker?`, { cause: error })
+      throw logError(
+        'BROKER_REFUSED',
+        'fatal',
+        `the answer of ${this.name} to ${api.name} v${api.version} cannot be read (${errorMessage(error)}): is it a Kafka broker?`,
+        { cause: error },
+      )
     }
   }
 
@@ -307,7 +332,10 @@ export class Connection {
 
   private async connect(): Promise<void> {
     const { connectionTimeoutMs } = this.settings
-    const timer = setTimeout(() => this.close(new Unanswered(`${this.name}: ${CONNECT_FAILURES['ETIMEDOUT']}`, false)), connectionTimeoutMs + CONNECT_MARGIN_MS)
+    const timer = setTimeout(
+      () => this.close(new Unanswered(`${this.name}: ${CONNECT_FAILURES['ETIMEDOUT']}`, false)),
+      connectionTimeoutMs + CONNECT_MARGIN_MS,
+    )
     try {
       await this.orEnd(this.inner.connect())
     } catch (error) {
@@ -327,7 +355,11 @@ export class Connection {
   private receive(frame: Buffer): void {
     const { inner } = this
     if (inner.authHandlers !== null && inner.authHandlers !== undefined) return this.processLogIn(frame)
-    inner.requestQueue.fulfillRequest({ size: frame.length - FRAME_LENGTH_BYTES, correlationId: frame.readInt32BE(FRAME_LENGTH_BYTES), payload: frame.subarray(FRAME_LENGTH_BYTES + CORRELATION_BYTES) })
+    inner.requestQueue.fulfillRequest({
+      size: frame.length - FRAME_LENGTH_BYTES,
+      correlationId: frame.readInt32BE(FRAME_LENGTH_BYTES),
+      payload: frame.subarray(FRAME_LENGTH_BYTES + CORRELATION_BYTES),
+    })
   }
 
   private orEnd<T>(work: Promise<T>): Promise<T> {
@@ -359,7 +391,12 @@ export class Connection {
       const failure =
         this.ended !== undefined || !refused
           ? new Unanswered(`log-in to ${this.name}: ${errorMessage(this.ended ?? reported)}`, true, error)
-          : logError('UNAUTHORIZED', 'fatal', `log-in to ${this.name} refused: ${errorMessage(error)}. Check mechanism, user and password in sasl`, { cause: error })
+          : logError(
+              'UNAUTHORIZED',
+              'fatal',
+              `log-in to ${this.name} refused: ${errorMessage(error)}. Check mechanism, user and password in sasl`,
+              { cause: error },
+            )
       this.close(failure)
       throw failure
     } finally {
@@ -368,7 +405,12 @@ export class Connection {
   }
 }
 
-function encode<Request, Response extends Throttled>(api: Api<Request, Response>, body: Request, correlationId: number, clientId: string): readonly Buffer[] {
+function encode<Request, Response extends Throttled>(
+  api: Api<Request, Response>,
+  body: Request,
+  correlationId: number,
+  clientId: string,
+): readonly Buffer[] {
   const writer = new Writer()
   writer.int32(0)
   writer.int16(api.key)

@@ -187,13 +187,23 @@ export class PartitionFetch {
       this.bytes -= freed
       this.forgetTaken()
       this.fetchOffset = entry.fromOffset
-      this.fail(error instanceof MillraceError ? batchError(error, where) : logError('CORRUPT_BATCH', 'retry', `${where}: the batch at offset ${batch.baseOffset} cannot be uncompressed: ${errorMessage(error)}`, { cause: error }))
+      this.fail(
+        error instanceof MillraceError
+          ? batchError(error, where)
+          : logError(
+              'CORRUPT_BATCH',
+              'retry',
+              `${where}: the batch at offset ${batch.baseOffset} cannot be uncompressed: ${errorMessage(error)}`,
+              { cause: error },
+            ),
+      )
       this.changed(-freed)
     }
   }
 }
 
 function batchError(error: unknown, where: string): LogError {
-  if (!(error instanceof MillraceError)) return logError('CORRUPT_BATCH', 'retry', `${where}: a batch cannot be read: ${errorMessage(error)}`, { cause: error })
+  if (!(error instanceof MillraceError))
+    return logError('CORRUPT_BATCH', 'retry', `${where}: a batch cannot be read: ${errorMessage(error)}`, { cause: error })
   return logError(error.code, error.code === 'CORRUPT_BATCH' ? 'retry' : 'fatal', error.message, { cause: error })
 }

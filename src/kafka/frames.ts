@@ -44,7 +44,7 @@ export class Frames {
 
   /** Bytes that lie elsewhere already. */
   push(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const room = this.room()
       const part = bytes.subarray(at, at + room.length)
       room.set(part)

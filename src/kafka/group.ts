@@ -44,7 +44,11 @@ export class KafkaGroup implements LogGroup {
       check(response.error, `joining group '${group}'`)
       return response
     })
-    return { memberId: answer.memberId, generation: answer.generation, members: answer.leader === answer.memberId ? answer.members : undefined }
+    return {
+      memberId: answer.memberId,
+      generation: answer.generation,
+      members: answer.leader === answer.memberId ? answer.members : undefined,
+    }
   }
 
   async sync(member: GroupMember, assignments: ReadonlyMap<string, Buffer> | undefined): Promise<Buffer> {
@@ -85,8 +89,9 @@ export class KafkaGroup implements LogGroup {
   private attempt<T>(doing: string, limitMs: number, attempt: (address: Address) => Promise<T>): Promise<T> {
     const { group } = this.options
     const coordinator = { kind: 'group', key: group } as const
-    return this.cluster.retry({ what: `${doing} group '${group}'`, until: Date.now() + limitMs, signal: this.signal, coordinator }, async () =>
-      attempt(await this.cluster.coordinator('group', group)),
+    return this.cluster.retry(
+      { what: `${doing} group '${group}'`, until: Date.now() + limitMs, signal: this.signal, coordinator },
+      async () => attempt(await this.cluster.coordinator('group', group)),
     )
   }
 }

@@ -15,7 +15,13 @@ export class Lane {
   constructor(private readonly open: (address: Address) => Promise<Connection>) {}
 
   /** @throws Unanswered, LogError */
-  async send<Request, Response extends Throttled>(address: Address, api: Api<Request, Response>, body: Request, timeoutMs: number, onSent?: () => void): Promise<Response> {
+  async send<Request, Response extends Throttled>(
+    address: Address,
+    api: Api<Request, Response>,
+    body: Request,
+    timeoutMs: number,
+    onSent?: () => void,
+  ): Promise<Response> {
     const until = Date.now() + timeoutMs
     const connection = await this.to(address, timeoutMs)
     return connection.request(api, body, Math.max(1, until - Date.now()), onSent)
@@ -54,7 +60,11 @@ export class Lane {
 
   /** Drops what is under way; the next request opens new connections. */
   reset(error: Error): void {
-    for (const connection of this.connections.values()) connection.then((open) => open.close(error), () => {})
+    for (const connection of this.connections.values())
+      connection.then(
+        (open) => open.close(error),
+        () => {},
+      )
     this.connections.clear()
   }
 

@@ -88,7 +88,8 @@ export class KafkaProducer implements LogProducer {
   async commit(offsets: readonly PartitionOffset[], member: GroupMember | undefined): Promise<void> {
     const refusal = this.refusal()
     if (refusal !== undefined) throw refusal
-    if (offsets.length > 0 && member === undefined) throw logError('INVALID_OPTIONS', 'fatal', 'offsets can only be committed for a member of a group')
+    if (offsets.length > 0 && member === undefined)
+      throw logError('INVALID_OPTIONS', 'fatal', 'offsets can only be committed for a member of a group')
     if (this.options.transactionalId === undefined) return this.commitAlone(offsets, member)
     try {
       await this.flushWith(offsets.length === 0 ? undefined : this.commitOffsets(offsets, member as GroupMember))
@@ -101,7 +102,12 @@ export class KafkaProducer implements LogProducer {
   async abort(): Promise<void> {
     this.refuseIfClosed()
     if (this.state === 'indeterminate') {
-      throw logError('COMMIT_INDETERMINATE', 'fatal', 'abort() after a commit whose outcome is not known could tear the next transaction: call init() instead', { cause: this.failure })
+      throw logError(
+        'COMMIT_INDETERMINATE',
+        'fatal',
+        'abort() after a commit whose outcome is not known could tear the next transaction: call init() instead',
+        { cause: this.failure },
+      )
     }
     if (this.state === 'new') return
     this.sender.fail(logError('TRANSACTION_ABORTED', 'abort', 'the transaction was aborted'))
@@ -110,7 +116,14 @@ export class KafkaProducer implements LogProducer {
     if (this.state === 'lapsed') throw withReaction(this.failure, 'reinit')
     // The next transaction of the second protocol has an epoch of its own, which keeps stragglers out.
     const stragglers = (this.sender.uncertain || this.offsetsUncertain) && (this.protocol === 1 || !this.started)
-    if (stragglers) throw this.fail(logError('TRANSACTION_ABORTED', 'reinit', 'a batch or offsets of the aborted transaction were sent without an answer and may still arrive: only a new epoch keeps them out of the next'))
+    if (stragglers)
+      throw this.fail(
+        logError(
+          'TRANSACTION_ABORTED',
+          'reinit',
+          'a batch or offsets of the aborted transaction were sent without an answer and may still arrive: only a new epoch keeps them out of the next',
+        ),
+      )
     if (this.started && this.options.transactionalId !== undefined) await this.endAbort()
     else this.reopen()
   }

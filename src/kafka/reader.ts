@@ -220,7 +220,12 @@ export class KafkaReader implements LogReader {
     let response: FetchResponse | undefined
     let failure: unknown
     try {
-      const partitions = inOrder.map(({ topic, partition, fetchOffset }) => ({ topic, partition, offset: fetchOffset, maxBytes: partitionBytes }))
+      const partitions = inOrder.map(({ topic, partition, fetchOffset }) => ({
+        topic,
+        partition,
+        offset: fetchOffset,
+        maxBytes: partitionBytes,
+      }))
       response = await this.request(slot.lane, node, { maxWaitMs, maxBytes, readCommitted, partitions })
       check(response.error, `fetching from broker ${node}`)
     } catch (error) {
@@ -254,7 +259,9 @@ export class KafkaReader implements LogReader {
       if (answer.error === ERROR.none) {
         const first = fetch.lastStableOffset === undefined
         if (fetch.accept(answer, readCommitted) || first) arrived = true
-      } else if (this.setBack([fetch], new Refused(answer.error, `fetching ${answer.topic}/${answer.partition} at offset ${fetch.fetchOffset}`))) {
+      } else if (
+        this.setBack([fetch], new Refused(answer.error, `fetching ${answer.topic}/${answer.partition} at offset ${fetch.fetchOffset}`))
+      ) {
         arrived = true
       }
     }

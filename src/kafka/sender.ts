@@ -123,7 +123,17 @@ export class Sender {
     let queue = of.get(batch.partition)
     if (queue === undefined) of.set(batch.partition, (queue = new PartitionQueue(batch.topic, batch.partition)))
     const compressing = this.options.compression !== 'none'
-    const queued: QueuedBatch = { batch, call, compressed: undefined, compressing, stamped: undefined, firstSentAt: 0, tries: 0, away: false, uncertain: false }
+    const queued: QueuedBatch = {
+      batch,
+      call,
+      compressed: undefined,
+      compressing,
+      stamped: undefined,
+      firstSentAt: 0,
+      tries: 0,
+      away: false,
+      uncertain: false,
+    }
     queue.push(queued)
     this.reconsider(queue)
     this.pendingBytes += batch.bytes.length
@@ -298,7 +308,10 @@ export class Sender {
     const delay = retryDelay(first.tries - 1)
     const inTime = Date.now() + delay - first.firstSentAt < this.options.deliveryMs
     if (refresh !== undefined && inTime && this.failure === undefined) {
-      this.cluster.logger.debug({ topic: queue.topic, partition: queue.partition, tries: first.tries, reason: (failure as Error).message }, 'sending a batch again')
+      this.cluster.logger.debug(
+        { topic: queue.topic, partition: queue.partition, tries: first.tries, reason: (failure as Error).message },
+        'sending a batch again',
+      )
       queue.setBack(first)
       queue.retryAt = Date.now() + delay
       return refresh !== 'nothing'

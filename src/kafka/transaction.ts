@@ -40,20 +40,29 @@ export class TransactionRequests {
     const api = initProducerId(this.cluster.bestVersion(INIT_PRODUCER_ID_KEY, [3, 4, 5]))
     const body = { transactionalId: transactionalId ?? null, transactionTimeoutMs, ...current }
     return this.cluster.retry({ what, signal: this.signal, ...this.subject() }, async () => {
-      const response = transactionalId === undefined ? await this.cluster.any(api, body, this.requestMs) : await this.toCoordinator(api, body)
+      const response =
+        transactionalId === undefined ? await this.cluster.any(api, body, this.requestMs) : await this.toCoordinator(api, body)
       check(response.error, what)
       return { producerId: response.producerId, producerEpoch: response.producerEpoch }
     })
   }
 
   /** `onUnanswered` is called for a try that may have been carried out. @throws LogError */
-  addPartitions(identity: TransactionIdentity, partitions: readonly TopicPartition[], until: number, onUnanswered: () => void): Promise<void> {
+  addPartitions(
+    identity: TransactionIdentity,
+    partitions: readonly TopicPartition[],
+    until: number,
+    onUnanswered: () => void,
+  ): Promise<void> {
     const what = `adding partitions to the transaction of '${identity.transactionalId}'`
     const topics = [...new Set(partitions.map(({ topic }) => topic))]
     return this.cluster.retry({ what, until, signal: this.signal, topics, ...this.subject() }, async () => {
       const { results } = await reportingSilence(onUnanswered, () => this.toCoordinator(AddPartitionsToTxn, { ...identity, partitions }))
       // One partition refused, the others are not attempted: the first says why.
-      checkEach(results.filter(({ error }) => error !== ERROR.operationNotAttempted), what)
+      checkEach(
+        results.filter(({ error }) => error !== ERROR.operationNotAttempted),
+        what,
+      )
       checkEach(results, what)
     })
   }
@@ -100,11 +109,19 @@ export class TransactionRequests {
    * @param onUnanswered called for a try that may have been carried out
    * @throws LogError
    */
-  async end(identity: TransactionIdentity, protocol: 1 | 2, commit: boolean, until: number, onUnanswered: () => void): Promise<EndTxnResponse> {
+  async end(
+    identity: TransactionIdentity,
+    protocol: 1 | 2,
+    commit: boolean,
+    until: number,
+    onUnanswered: () => void,
+  ): Promise<EndTxnResponse> {
     const what = `${commit ? 'committing' : 'aborting'} the transaction of '${identity.transactionalId}'`
     const api = protocol === 2 ? EndTxnBumpingEpoch : EndTxn
     const response = await this.cluster.retry({ what, until, signal: this.signal, ...this.subject() }, async () => {
-      const answer = await reportingSilence(onUnanswered, () => this.toCoordinator(api, { ...identity, commit }, () => this.trace('end-sent', commit)))
+      const answer = await reportingSilence(onUnanswered, () =>
+        this.toCoordinator(api, { ...identity, commit }, () => this.trace('end-sent', commit)),
+      )
       check(answer.error, what)
       return answer
     })
@@ -117,14 +134,25 @@ export class TransactionRequests {
     if (trace !== undefined) trace({ step, transactionalId, ...(commit === undefined ? {} : { commit }) })
   }
 
-  private async toCoordinator<Request, Response extends Throttled>(api: Api<Request, Response>, body: Request, onSent?: () => void): Promise<Response> {
+  private async toCoordinator<Request, Response extends Throttled>(
+    api: Api<Request, Response>,
+    body: Request,
+    onSent?: () => void,
+  ): Promise<Response> {
     const address = await this.cluster.coordinator('transaction', this.options.transactionalId as string)
     return this.lane.send(address, api, body, this.requestMs, onSent)
   }
 
-  private toGroup(what: string, group: string, until: number, attempt: (address: { host: string; port: number }) => Promise<void>): Promise<void> {
+  private toGroup(
+    what: string,
+    group: string,
+    until: number,
+    attempt: (address: { host: string; port: number }) => Promise<void>,
+  ): Promise<void> {
     const coordinator = { kind: 'group', key: group } as const
-    return this.cluster.retry({ what, until, signal: this.signal, coordinator }, async () => attempt(await this.cluster.coordinator('group', group)))
+    return this.cluster.retry({ what, until, signal: this.signal, coordinator }, async () =>
+      attempt(await this.cluster.coordinator('group', group)),
+    )
   }
 
   private subject(): Subject {

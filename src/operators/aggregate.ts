@@ -41,7 +41,10 @@ const aggregatorSchema = objectWith<Aggregator<AnyRecord, unknown, unknown>>(['a
  * @example
  * orders.pipe(aggregate(count(), { name: 'orders-per-customer' }), toTopic({ topic: 'counts', value: json() }))
  */
-export function aggregate<R extends AnyRecord, A, Out>(aggregator: Aggregator<NoInfer<R>, A, Out>, options: AggregateOptions<R> = {}): OperatorFunction<R, StreamRecord<Buffer, Out>> {
+export function aggregate<R extends AnyRecord, A, Out>(
+  aggregator: Aggregator<NoInfer<R>, A, Out>,
+  options: AggregateOptions<R> = {},
+): OperatorFunction<R, StreamRecord<Buffer, Out>> {
   parseOptions(z.tuple([aggregatorSchema]), [aggregator], 'aggregate')
   const { emit, name, key } = parseOptions(schema, options, 'aggregate')
   const { serde, version, migrate } = aggregator
@@ -52,7 +55,8 @@ export function aggregate<R extends AnyRecord, A, Out>(aggregator: Aggregator<No
   return operate(what, (target) => {
     const slice = activeSlice(what)
     const store = slice.store(what, spec)
-    const give = (keyText: string, state: A, timestamp: number): void => target.next(newRecord({ key: bytesOfKey(keyText), value: aggregator.result(state), timestamp }))
+    const give = (keyText: string, state: A, timestamp: number): void =>
+      target.next(newRecord({ key: bytesOfKey(keyText), value: aggregator.result(state), timestamp }))
     return {
       next(record) {
         const entry = store.edit(groupOf(record))
@@ -62,7 +66,8 @@ export function aggregate<R extends AnyRecord, A, Out>(aggregator: Aggregator<No
         if (emit === 'each') give(entry.key, entry.value, record.timestamp)
       },
       complete() {
-        if (emit === 'updates') for (const { key: keyText, value, stamp } of store.changedEntries) if (value !== undefined) give(keyText, value, stamp)
+        if (emit === 'updates')
+          for (const { key: keyText, value, stamp } of store.changedEntries) if (value !== undefined) give(keyText, value, stamp)
         target.complete()
       },
     }

@@ -23,9 +23,12 @@ export interface DeadLetterOptions {
 const schema = z.strictObject({
   topic: topicName,
   headers: z
-    .union([z.enum(['millrace', 'spring', 'streams']), functionOption<Exclude<DeadLetterHeaders, string>>('a function of the failed record')], {
-      message: "expected 'millrace', 'spring', 'streams', or a function of the failed record",
-    })
+    .union(
+      [z.enum(['millrace', 'spring', 'streams']), functionOption<Exclude<DeadLetterHeaders, string>>('a function of the failed record')],
+      {
+        message: "expected 'millrace', 'spring', 'streams', or a function of the failed record",
+      },
+    )
     .default('millrace'),
   maxStackBytes: z.number().int().min(0).default(DEFAULT_STACK_BYTES),
 })

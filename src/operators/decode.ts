@@ -39,10 +39,16 @@ type Out<K, S extends StandardSchemaV1> = StreamRecord<K, StandardSchemaV1.Infer
  * records.pipe(decode(Order), dropFailed())
  * @see https://standardschema.dev
  */
-export function decode<S extends StandardSchemaV1, K = Buffer | null>(valueSchema: S, options: DecodeOptions = {}): OperatorFunction<In<K>, Out<K, S>> {
+export function decode<S extends StandardSchemaV1, K = Buffer | null>(
+  valueSchema: S,
+  options: DecodeOptions = {},
+): OperatorFunction<In<K>, Out<K, S>> {
   const { from, step } = parseOptions(schema, options, 'decode')
   if (!isStandardSchema(valueSchema)) {
-    throw new MillraceError('INVALID_OPTIONS', "decode: its first argument must be a Standard Schema, e.g. z.object({ ... }) of zod 3.24 or later (it has a '~standard' property)")
+    throw new MillraceError(
+      'INVALID_OPTIONS',
+      "decode: its first argument must be a Standard Schema, e.g. z.object({ ... }) of zod 3.24 or later (it has a '~standard' property)",
+    )
   }
   const standard = valueSchema['~standard']
 
@@ -58,7 +64,12 @@ export function decode<S extends StandardSchemaV1, K = Buffer | null>(valueSchem
       const result = standard.validate(value === null ? null : from.decode(value))
       return result instanceof Promise ? result.then(settle, failed) : settle(result)
     } catch (error) {
-      return failed(new MillraceError('DECODE_FAILED', `${record.id} is not ${from.name}: ${error instanceof Error ? error.message : String(error)}`, { origin: record.origin, cause: error }))
+      return failed(
+        new MillraceError('DECODE_FAILED', `${record.id} is not ${from.name}: ${error instanceof Error ? error.message : String(error)}`, {
+          origin: record.origin,
+          cause: error,
+        }),
+      )
     }
   }
 
@@ -72,7 +83,10 @@ export function decode<S extends StandardSchemaV1, K = Buffer | null>(valueSchem
 }
 
 function mismatch(issues: readonly StandardSchemaV1.Issue[], record: LogRecord<unknown, unknown>): MillraceError {
-  return new MillraceError('DECODE_FAILED', `${record.id} does not fit its schema: ${issuesText(issues)}`, { origin: record.origin, cause: issues })
+  return new MillraceError('DECODE_FAILED', `${record.id} does not fit its schema: ${issuesText(issues)}`, {
+    origin: record.origin,
+    cause: issues,
+  })
 }
 
 /** Lets values and promises of values through in the order they were added. */

@@ -37,7 +37,10 @@ const schema = z
     name: storeName.optional(),
     topic: topicName.optional(),
   })
-  .refine(({ name, topic }) => name === undefined || topic === undefined, { path: ['topic'], message: 'is the whole name of the topic, and name a part of it: give one of the two' })
+  .refine(({ name, topic }) => name === undefined || topic === undefined, {
+    path: ['topic'],
+    message: 'is the whole name of the topic, and name a part of it: give one of the two',
+  })
 
 /** Event times may be of any age, and nothing is to be lost while the pipeline stands still: time must not delete. */
 const CONFIG = { 'cleanup.policy': 'delete', 'retention.ms': '-1' } as const
@@ -61,7 +64,9 @@ const CONFIG = { 'cleanup.policy': 'delete', 'retention.ms': '-1' } as const
  *   window(tumbling('1m'), { aggregate: count(), grace: '10s' }),
  * )
  */
-export function repartition<R extends AnyRecord>(options: RepartitionOptions<R>): OperatorFunction<R, StreamRecord<Buffer, Repartitioned<ValueOf<R>>>> {
+export function repartition<R extends AnyRecord>(
+  options: RepartitionOptions<R>,
+): OperatorFunction<R, StreamRecord<Buffer, Repartitioned<ValueOf<R>>>> {
   const { key, value: serde = bytes() as Serde<unknown>, name = 'repartition', topic: given } = parseOptions(schema, options, 'repartition')
   const what = `repartition '${given ?? name}'`
 
@@ -69,7 +74,11 @@ export function repartition<R extends AnyRecord>(options: RepartitionOptions<R>)
     const slice = activeSlice(what)
     const topic = given ?? `${slice.group}-${name}-repartition`
     const output = slice.outputs(what, [topic]).get(topic)
-    slice.inlet(what, { topic, config: CONFIG }, (record) => target.next(record.with({ value: decoded(record as LogRecord<Buffer, Buffer | null>) }) as StreamRecord<Buffer, Repartitioned<ValueOf<R>>>))
+    slice.inlet(what, { topic, config: CONFIG }, (record) =>
+      target.next(
+        record.with({ value: decoded(record as LogRecord<Buffer, Buffer | null>) }) as StreamRecord<Buffer, Repartitioned<ValueOf<R>>>,
+      ),
+    )
 
     const decoded = (record: LogRecord<Buffer, Buffer | null>): unknown => {
       const { value } = record
@@ -77,7 +86,11 @@ export function repartition<R extends AnyRecord>(options: RepartitionOptions<R>)
       try {
         return serde.decode(value)
       } catch (error) {
-        throw new MillraceError('DECODE_FAILED', `${record.id} cannot be read as ${serde.name}, though ${what} wrote it so: ${errorMessage(error)}. Was the serde changed while records were in the topic?`, { origin: record.origin, cause: error })
+        throw new MillraceError(
+          'DECODE_FAILED',
+          `${record.id} cannot be read as ${serde.name}, though ${what} wrote it so: ${errorMessage(error)}. Was the serde changed while records were in the topic?`,
+          { origin: record.origin, cause: error },
+        )
       }
     }
 
@@ -87,7 +100,11 @@ export function repartition<R extends AnyRecord>(options: RepartitionOptions<R>)
         const record = asWritable(what, item)
         const newKey = key(item)
         if (typeof newKey !== 'string' && !(newKey instanceof Uint8Array)) {
-          throw new MillraceError('MISSING_KEY', `${what}: the key function gave ${newKey === null ? 'null' : `a ${typeof newKey}`} for ${record.id}, not text or bytes. Drop such records with filter before it`, { origin: record.origin })
+          throw new MillraceError(
+            'MISSING_KEY',
+            `${what}: the key function gave ${newKey === null ? 'null' : `a ${typeof newKey}`} for ${record.id}, not text or bytes. Drop such records with filter before it`,
+            { origin: record.origin },
+          )
         }
         output.append(record, output.partitionOf(record, newKey), newKey, encodePart(what, serde, record.value, record, 'value'), undefined)
         mark(record, Mark.processed)

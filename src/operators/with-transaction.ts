@@ -1,73 +1,11 @@
-import { Observable, type OperatorFunction } from 'rxjs'
+import type { Observable, OperatorFunction } from 'rxjs'
 import { MillraceError } from '../record/error.js'
 import type { Commit } from '../runtime/commit.js'
+import { CommitStream } from '../runtime/commit-stream.js'
 import { parseOptions } from '../runtime/options.js'
-import { Pipeline, type PipelineSpec } from '../runtime/pipeline.js'
-import { planOf, type Plan } from '../runtime/plan.js'
 import { transactionSchema, type TransactionOptions } from '../runtime/settings.js'
 import type { RecordStream } from '../runtime/slice-stream.js'
 import { PartitionSource, type PartitionStream } from '../sources/partition-source.js'
-
-/** The observable of commits that `withTransaction` makes; knows its pipeline's plan. */
-export class CommitStream extends Observable<Commit> {
-  /** Those of its subscriptions that run. */
-  private readonly running = new Set<Pipeline>()
-
-  constructor(
-    private readonly spec: PipelineSpec,
-    source: PartitionSource,
-  ) {
-    super((subscriber) => {
-      const { signal } = source.settings
-      let pipeline: Pipeline
-      try {
-        pipeline = new Pipeline(this.spec, source.host, (commit) => subscriber.next(commit))
-      } catch (error) {
-        subscriber.error(error)
-        return
-      }
-      const stop = (): void => pipeline.stop()
-      signal?.addEventListener('abort', stop)
-      if (signal?.aborted === true) stop()
-      this.running.add(pipeline)
-      const run = pipeline.run().finally(() => this.running.delete(pipeline))
-      const ended = run.then(
-        () => subscriber.complete(),
-        (error: unknown) => {
-          if (subscriber.closed) source.host.logger.error({ error }, 'a pipeline failed while it was stopping')
-          else subscriber.error(error)
-        },
-      )
-      source.host.onRun(ended)
-      return () => {
-        signal?.removeEventListener('abort', stop)
-        stop()
-      }
-    })
-  }
-
-  /**
-   * @internal The one that an observable was made from: RxJS links each to the one before, so operators behind withTransaction are passed over.
-   * @throws MillraceError OUTSIDE_SOURCE
-   */
-  static behind(pipeline: Observable<unknown>, what: string): CommitStream {
-    let at: Observable<unknown> | undefined = pipeline
-    while (at !== undefined && !(at instanceof CommitStream)) at = (at as { source?: Observable<unknown> }).source
-    if (at === undefined) throw new MillraceError('OUTSIDE_SOURCE', `${what} takes what withTransaction made: cluster.source(...).pipe(withTransaction(...))`)
-    return at
-  }
-
-  /** @internal */
-  get pipelines(): ReadonlySet<Pipeline> {
-    return this.running
-  }
-
-  /** @internal */
-  plan(): Plan & { readonly guarantee: string; readonly everyMs: number } {
-    const { source, transaction, project } = this.spec
-    return { ...planOf(project, source.group, source.topics, transaction.declare), guarantee: transaction.guarantee, everyMs: transaction.every }
-  }
-}
 
 /**
  * Runs `project` over the partitions of a source, in transactions: what its sinks write and the offsets of what it read commit
@@ -93,10 +31,16 @@ export class CommitStream extends Observable<Commit> {
  *   .subscribe((commit) => console.log(commit.records, commit.lag))
  * @see KIP-98 (transactions), KIP-447 (fencing by the group's generation), KIP-890 (one epoch a transaction)
  */
-export function withTransaction(project: (records: RecordStream) => Observable<unknown>, options: TransactionOptions = {}): OperatorFunction<PartitionStream, Commit> {
+export function withTransaction(
+  project: (records: RecordStream) => Observable<unknown>,
+  options: TransactionOptions = {},
+): OperatorFunction<PartitionStream, Commit> {
   const transaction = parseOptions(transactionSchema, options, 'withTransaction')
   if (typeof project !== 'function') {
-    throw new MillraceError('INVALID_OPTIONS', 'withTransaction: its first argument is a function from the records of a slice to an observable')
+    throw new MillraceError(
+      'INVALID_OPTIONS',
+      'withTransaction: its first argument is a function from the records of a slice to an observable',
+    )
   }
   return (source) => {
     if (!(source instanceof PartitionSource)) {

@@ -24,7 +24,10 @@ export function parseDuration(given: unknown): number | undefined {
 export function durationMs(given: Duration, what: string): number {
   const ms = parseDuration(given)
   if (ms === undefined) {
-    throw new MillraceError('INVALID_OPTIONS', `${what}: expected milliseconds or a text like '100ms', '10s', '5m', '2h', '7d', got ${JSON.stringify(given)}`)
+    throw new MillraceError(
+      'INVALID_OPTIONS',
+      `${what}: expected milliseconds or a text like '100ms', '10s', '5m', '2h', '7d', got ${JSON.stringify(given)}`,
+    )
   }
   return ms
 }

@@ -157,9 +157,9 @@ const PRESETS: Readonly<Record<FailureHeaders, readonly Column[]>> = {
   ],
 }
 
-const NAMES = Object.fromEntries(Object.entries(PRESETS).map(([preset, columns]) => [preset, new Set(columns.map(({ name }) => name))])) as unknown as Readonly<
-  Record<FailureHeaders, ReadonlySet<string>>
->
+const NAMES = Object.fromEntries(
+  Object.entries(PRESETS).map(([preset, columns]) => [preset, new Set(columns.map(({ name }) => name))]),
+) as unknown as Readonly<Record<FailureHeaders, ReadonlySet<string>>>
 
 /** Every header that a preset may write: what a hop takes out before it writes its own. */
 export function failureHeaderNames(preset: FailureHeaders): ReadonlySet<string> {
@@ -192,7 +192,16 @@ export function readFailure(headers: Headers): Failure | undefined {
 }
 
 function readWith(columns: readonly Column[], headers: Headers): Failure {
-  const draft: Draft = { origin: { topic: '', partition: -1, offset: -1 }, timestamp: -1, step: '', error: '', code: undefined, message: '', stack: '', attempts: 1 }
+  const draft: Draft = {
+    origin: { topic: '', partition: -1, offset: -1 },
+    timestamp: -1,
+    step: '',
+    error: '',
+    code: undefined,
+    message: '',
+    stack: '',
+    attempts: 1,
+  }
   for (const { name, read } of columns) {
     const found = headers[name]
     const value = Array.isArray(found) ? (found as readonly (Buffer | null)[]).at(-1) : (found as Buffer | null | undefined)
@@ -219,7 +228,7 @@ export function failureOf(failed: FailedRecord, maxStackBytes: number): Failure 
 
 /** The failure as `encode` makes it, shortened until it is not too large, as far as that goes. `excessOf` tells the bytes it has too many. */
 export function fitted<T>(failure: Failure, encode: (failure: Failure) => T, excessOf: (encoded: T) => number): T {
-  for (let at = failure; ; ) {
+  for (let at = failure; ;) {
     const encoded = encode(at)
     const excess = excessOf(encoded)
     if (excess <= 0 || (at.stack === '' && at.message === '')) return encoded

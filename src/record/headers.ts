@@ -7,9 +7,7 @@ export type HeaderValue = Buffer | null | readonly (Buffer | null)[]
 export type Headers = Readonly<Record<string, HeaderValue>>
 
 /** What may be given where headers are written: text is stored as UTF-8. */
-export type HeadersInput = Readonly<
-  Record<string, string | Uint8Array | null | readonly (string | Uint8Array | null)[]>
->
+export type HeadersInput = Readonly<Record<string, string | Uint8Array | null | readonly (string | Uint8Array | null)[]>>
 
 export const NO_HEADERS: Headers = Object.freeze(Object.create(null) as Record<string, HeaderValue>)
 
@@ -28,7 +26,11 @@ export function readHeaders(bytes: Buffer, start: number): Headers {
     if (valueLength > 0) pos += valueLength
     const earlier = headers[name]
     headers[name] =
-      earlier === undefined ? value : Array.isArray(earlier) ? [...(earlier as readonly (Buffer | null)[]), value] : [earlier as Buffer | null, value]
+      earlier === undefined
+        ? value
+        : Array.isArray(earlier)
+          ? [...(earlier as readonly (Buffer | null)[]), value]
+          : [earlier as Buffer | null, value]
   }
   return headers
 }
@@ -119,7 +121,8 @@ export function addedHeaders(headers: Readonly<Record<string, string | Buffer>>)
 }
 
 function headerText(name: string, value: string | Buffer): string {
-  const piece = typeof value !== 'string' ? value.toString('latin1') : isAscii(value) ? value : Buffer.from(value, 'utf8').toString('latin1')
+  const piece =
+    typeof value !== 'string' ? value.toString('latin1') : isAscii(value) ? value : Buffer.from(value, 'utf8').toString('latin1')
   return lengthText(name.length) + name + lengthText(piece.length) + piece
 }
 

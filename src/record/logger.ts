@@ -9,7 +9,9 @@ export interface Logger {
 function line(level: string, fields: object, message: string): void {
   const detail = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => ` ${name}=${value instanceof Error ? value.message : typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .map(
+      ([name, value]) => ` ${name}=${value instanceof Error ? value.message : typeof value === 'string' ? value : JSON.stringify(value)}`,
+    )
     .join('')
   process.stderr.write(`millrace ${level}: ${message}${detail}\n`)
 }

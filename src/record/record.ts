@@ -159,7 +159,18 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
 
   /** As `with({ value })`, which has more to look at. */
   withValue<V2>(value: V2): LogRecord<K, V2> {
-    return new LogRecord<K, V2>(this.source, this.offset, this.timestamp, this.seq, this.start, this.end, this.raw & ~RAW_VALUE, this.k, value, this.h)
+    return new LogRecord<K, V2>(
+      this.source,
+      this.offset,
+      this.timestamp,
+      this.seq,
+      this.start,
+      this.end,
+      this.raw & ~RAW_VALUE,
+      this.k,
+      value,
+      this.h,
+    )
   }
 
   /** Where the value's length stands. */

@@ -27,7 +27,11 @@ const HOP_BYTES = Buffer.from(HOP)
 function springHeaders({ attempt, due, timestamp }: Hop): Record<string, Buffer> {
   const attempts = Buffer.alloc(4)
   attempts.writeInt32BE(attempt)
-  return { 'retry_topic-attempts': attempts, 'retry_topic-backoff-timestamp': bigInteger(due), 'retry_topic-original-timestamp': bigInteger(timestamp) }
+  return {
+    'retry_topic-attempts': attempts,
+    'retry_topic-backoff-timestamp': bigInteger(due),
+    'retry_topic-original-timestamp': bigInteger(timestamp),
+  }
 }
 
 /** Java's BigInteger.toByteArray: two's complement, big-endian, as short as it goes. */
@@ -47,7 +51,11 @@ export function hopHeaders(hop: Hop, failure: Failure | undefined, preset: Failu
   const told =
     `{"attempt":${attempt},"tries":${tries},"due":${due},"behind":${behind},"topic":"${topic}","partition":${partition},"offset":${offset},"timestamp":${timestamp},` +
     `"firstError":${JSON.stringify(firstError)},"firstMessage":${JSON.stringify(firstMessage)}}`
-  return addedHeaders({ [HOP]: told, ...(preset === 'spring' ? springHeaders(hop) : {}), ...(failure === undefined ? {} : failureHeaders(failure, preset)) })
+  return addedHeaders({
+    [HOP]: told,
+    ...(preset === 'spring' ? springHeaders(hop) : {}),
+    ...(failure === undefined ? {} : failureHeaders(failure, preset)),
+  })
 }
 
 /** What a record of a retry topic tells. Undefined where something else wrote it. */
@@ -81,5 +89,16 @@ export function originalOf(record: HopRecord, { hop, place }: ReadHop): HopRecor
   const { topic, partition, offset, timestamp } = hop
   const bytes = cutHeaders(record.source.bytes, record.start, record.headersStart(), place)
   const source: RecordSource = { topic, partition, bytes, marks: record.source.marks, retries: hop }
-  return new LogRecord<Buffer | null, Buffer | null>(source, offset, timestamp, record.seq, 0, bytes.length, RAW_ALL, undefined, undefined, undefined)
+  return new LogRecord<Buffer | null, Buffer | null>(
+    source,
+    offset,
+    timestamp,
+    record.seq,
+    0,
+    bytes.length,
+    RAW_ALL,
+    undefined,
+    undefined,
+    undefined,
+  )
 }

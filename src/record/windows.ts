@@ -63,7 +63,11 @@ export interface HoppingOptions {
 export function hopping({ size, advance }: HoppingOptions): TimeWindows {
   const sizeMs = positive('hopping: size', size)
   const advanceMs = positive('hopping: advance', advance)
-  if (advanceMs > sizeMs) throw new MillraceError('INVALID_OPTIONS', `hopping: advance (${advanceMs} ms) is longer than size (${sizeMs} ms): records between the windows would be in none`)
+  if (advanceMs > sizeMs)
+    throw new MillraceError(
+      'INVALID_OPTIONS',
+      `hopping: advance (${advanceMs} ms) is longer than size (${sizeMs} ms): records between the windows would be in none`,
+    )
   return { kind: 'time', sizeMs, advanceMs, offsetMs: 0 }
 }
 
@@ -115,7 +119,11 @@ export function nameOfWindows(windows: Windows): string {
 
 function milliseconds(what: string, given: Duration): number {
   const ms = parseDuration(given)
-  if (ms === undefined) throw new MillraceError('INVALID_OPTIONS', `${what}: expected milliseconds or a text like '100ms', '10s', '5m', got ${JSON.stringify(given)}`)
+  if (ms === undefined)
+    throw new MillraceError(
+      'INVALID_OPTIONS',
+      `${what}: expected milliseconds or a text like '100ms', '10s', '5m', got ${JSON.stringify(given)}`,
+    )
   return ms
 }
 

@@ -54,6 +54,11 @@ export function newMarks(count: number): Uint8Array {
   return new Uint8Array(count)
 }
 
-export function markedSource(topic: string, partition: number, bytes: Buffer, count: number): RecordSource & { readonly marks: Uint8Array } {
+export function markedSource(
+  topic: string,
+  partition: number,
+  bytes: Buffer,
+  count: number,
+): RecordSource & { readonly marks: Uint8Array } {
   return { topic, partition, bytes, marks: newMarks(count), retries: undefined }
 }

@@ -20,7 +20,12 @@ export type DeadLetterHeaders = FailureHeaders | ((failed: FailedRecord) => Head
  *
  * @throws MillraceError RECORD_TOO_LARGE where it does not fit even so; ENCODE_FAILED if it was never read from a log and is not bytes
  */
-export function writeDeadLetter(output: TopicOutput, failed: FailedRecord, headers: DeadLetterHeaders = 'millrace', maxStackBytes = DEFAULT_STACK_BYTES): void {
+export function writeDeadLetter(
+  output: TopicOutput,
+  failed: FailedRecord,
+  headers: DeadLetterHeaders = 'millrace',
+  maxStackBytes = DEFAULT_STACK_BYTES,
+): void {
   const raw = failed.raw as LogRecord<Buffer | null, Buffer | null>
   const key = bytesOf(raw.key, 'key', raw)
   const value = bytesOf(raw.value, 'value', raw)
@@ -42,7 +47,9 @@ function ownHeaders(raw: LogRecord<unknown, unknown>, headers: HeadersInput): Bu
 }
 
 function withHeaders(raw: LogRecord<unknown, unknown>, names: ReadonlySet<string>, added: HeadersInput): Buffer {
-  return raw.start < 0 ? replaceHeaders(encodeHeaders(raw.headers), 0, names, added) : replaceHeaders(raw.source.bytes, raw.headersStart(), names, added)
+  return raw.start < 0
+    ? replaceHeaders(encodeHeaders(raw.headers), 0, names, added)
+    : replaceHeaders(raw.source.bytes, raw.headersStart(), names, added)
 }
 
 /** What was read is bytes; only records that user code made can be anything else. */

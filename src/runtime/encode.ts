@@ -9,12 +9,22 @@ import type { Serde } from '../record/serde.js'
  *
  * @throws MillraceError ENCODE_FAILED
  */
-export function encodePart(operator: string, serde: Pick<Serde<unknown>, 'name' | 'encode'>, given: unknown, record: LogRecord<unknown, unknown>, part: string): Encoded {
+export function encodePart(
+  operator: string,
+  serde: Pick<Serde<unknown>, 'name' | 'encode'>,
+  given: unknown,
+  record: LogRecord<unknown, unknown>,
+  part: string,
+): Encoded {
   let encoded: Encoded
   try {
     encoded = serde.encode(given)
   } catch (error) {
-    throw new MillraceError('ENCODE_FAILED', `the ${part} made from ${record.id} cannot be written as ${serde.name}: ${errorMessage(error)}`, { origin: record.origin, cause: error })
+    throw new MillraceError(
+      'ENCODE_FAILED',
+      `the ${part} made from ${record.id} cannot be written as ${serde.name}: ${errorMessage(error)}`,
+      { origin: record.origin, cause: error },
+    )
   }
   if (encoded === null || typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
   throw new MillraceError(
@@ -28,6 +38,13 @@ export function encodePart(operator: string, serde: Pick<Serde<unknown>, 'name' 
 export function asWritable(operator: string, item: unknown): LogRecord<unknown, unknown> {
   if (item instanceof LogRecord) return item as LogRecord<unknown, unknown>
   throw item instanceof FailedRecord
-    ? new MillraceError('ENCODE_FAILED', `${operator} was given a FailedRecord (${item.record.id}, step ${item.step}): handle failures before it, e.g. with deadLetter() or dropFailed()`, { origin: item.record.origin, cause: item.error })
-    : new MillraceError('ENCODE_FAILED', `${operator} was given ${item === null ? 'null' : `a ${typeof item}`} that is not a record: derive records with record.with({ ... }), or make one with record({ ... })`)
+    ? new MillraceError(
+        'ENCODE_FAILED',
+        `${operator} was given a FailedRecord (${item.record.id}, step ${item.step}): handle failures before it, e.g. with deadLetter() or dropFailed()`,
+        { origin: item.record.origin, cause: item.error },
+      )
+    : new MillraceError(
+        'ENCODE_FAILED',
+        `${operator} was given ${item === null ? 'null' : `a ${typeof item}`} that is not a record: derive records with record.with({ ... }), or make one with record({ ... })`,
+      )
 }

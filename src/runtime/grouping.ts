@@ -27,7 +27,9 @@ export const groupingFields = {
 }
 
 /** Refinement of a schema with `groupingFields`: `key` and `partitioned` come together. `doing` says what goes wrong without. */
-export function saysPartitioned(doing: string): [(options: { readonly key?: unknown; readonly partitioned?: true | undefined }) => boolean, { path: string[]; message: string }] {
+export function saysPartitioned(
+  doing: string,
+): [(options: { readonly key?: unknown; readonly partitioned?: true | undefined }) => boolean, { path: string[]; message: string }] {
   return [
     (options) => (options.key === undefined) === (options.partitioned === undefined),
     {
@@ -47,7 +49,12 @@ export function grouping<R extends AnyRecord>(operator: string, key: ((record: R
   if (key === undefined) return (record) => ownKey(operator, record as unknown as LogRecord<unknown, unknown>)
   return (record) => {
     const text = key(record)
-    if (typeof text !== 'string') throw new MillraceError('MISSING_KEY', `${operator}: the key function gave ${text === null ? 'null' : `a ${typeof text}`} for ${record.id}, not text`, { origin: record.origin })
+    if (typeof text !== 'string')
+      throw new MillraceError(
+        'MISSING_KEY',
+        `${operator}: the key function gave ${text === null ? 'null' : `a ${typeof text}`} for ${record.id}, not text`,
+        { origin: record.origin },
+      )
     return keyOfText(text)
   }
 }
@@ -57,10 +64,17 @@ function ownKey(operator: string, record: LogRecord<unknown, unknown>): KeyText 
   if (raw !== undefined) return raw
   const { key } = record
   if (key === null || key === undefined) {
-    throw new MillraceError('MISSING_KEY', `${operator} groups by key, and ${record.id} has none: drop such records with filter, or give them a key and repartition`, { origin: record.origin })
+    throw new MillraceError(
+      'MISSING_KEY',
+      `${operator} groups by key, and ${record.id} has none: drop such records with filter, or give them a key and repartition`,
+      { origin: record.origin },
+    )
   }
   const text = typeof key === 'string' ? keyOfText(key) : key instanceof Uint8Array ? keyOfBytes(key) : undefined
-  if (text === undefined) throw new MillraceError('MISSING_KEY', `${operator} groups by key, and that of ${record.id} is a ${typeof key}, not bytes or text`, { origin: record.origin })
+  if (text === undefined)
+    throw new MillraceError('MISSING_KEY', `${operator} groups by key, and that of ${record.id} is a ${typeof key}, not bytes or text`, {
+      origin: record.origin,
+    })
   const kept = keptKeyOf(record)
   if (kept !== undefined && kept !== text) {
     throw new MillraceError(

@@ -40,6 +40,7 @@ class StepSubscriber<T, R> extends Subscriber<T> {
  * before the source is subscribed. `init` runs at subscription, which is where the active slice is known; the name is for messages.
  */
 export function operate<T, R>(name: string, init: (target: Subscriber<R>) => Step<T>): OperatorFunction<T, R> {
-  const operator = (source: Observable<T>): Observable<R> => new Observable<R>((target) => source.subscribe(new StepSubscriber(target, init(target))))
+  const operator = (source: Observable<T>): Observable<R> =>
+    new Observable<R>((target) => source.subscribe(new StepSubscriber(target, init(target))))
   return Object.defineProperty(operator, 'name', { value: name })
 }

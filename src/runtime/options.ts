@@ -31,7 +31,10 @@ export function functionOption<F>(what: string): z.ZodType<F> {
 
 export function objectWith<T>(methods: readonly string[], what: string): z.ZodType<T> {
   return z.custom<T>(
-    (given) => typeof given === 'object' && given !== null && methods.every((name) => typeof (given as Record<string, unknown>)[name] === 'function'),
+    (given) =>
+      typeof given === 'object' &&
+      given !== null &&
+      methods.every((name) => typeof (given as Record<string, unknown>)[name] === 'function'),
     { message: `expected ${what}` },
   )
 }

@@ -71,7 +71,14 @@ export class TopicOutput {
   }
 
   /** A record with a finished header section, checked to the byte. */
-  appendWhole(record: LogRecord<unknown, unknown>, partition: number, key: Uint8Array | null, value: Uint8Array | null, headers: Buffer, timestamp = record.timestamp): void {
+  appendWhole(
+    record: LogRecord<unknown, unknown>,
+    partition: number,
+    key: Uint8Array | null,
+    value: Uint8Array | null,
+    headers: Buffer,
+    timestamp = record.timestamp,
+  ): void {
     const size = singleBatchSize(key, value, headers.length)
     if (size > this.largest) throw this.tooLarge(size, record)
     this.records++
@@ -128,7 +135,10 @@ export class TopicOutput {
     const writer = this.writers[partition]
     if (writer !== undefined) return writer
     if (!Number.isInteger(partition) || partition < 0 || partition >= this.partitions) {
-      throw new MillraceError('ENCODE_FAILED', `toTopic '${this.topic}': partition ${partition} does not exist, the topic has ${this.partitions}`)
+      throw new MillraceError(
+        'ENCODE_FAILED',
+        `toTopic '${this.topic}': partition ${partition} does not exist, the topic has ${this.partitions}`,
+      )
     }
     return (this.writers[partition] = new BatchWriter(this.topic, partition, this.batchBytes))
   }
@@ -150,13 +160,10 @@ export class TopicOutput {
 export class Outputs {
   private readonly topics = new Map<string, TopicOutput>()
 
-  constructor(
-    infos: Iterable<TopicInfo>,
-    checkSize: boolean,
-    changelogs: readonly TopicInfo[] = [],
-  ) {
+  constructor(infos: Iterable<TopicInfo>, checkSize: boolean, changelogs: readonly TopicInfo[] = []) {
     for (const info of infos) this.topics.set(info.topic, new TopicOutput(info.topic, info.partitions, info.maxMessageBytes, checkSize))
-    for (const info of changelogs) this.topics.set(info.topic, new TopicOutput(info.topic, info.partitions, info.maxMessageBytes, checkSize, true))
+    for (const info of changelogs)
+      this.topics.set(info.topic, new TopicOutput(info.topic, info.partitions, info.maxMessageBytes, checkSize, true))
   }
 
   topic(name: string): TopicOutput | undefined {

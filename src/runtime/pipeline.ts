@@ -10,7 +10,7 @@ import { Mark, Tally, mark } from './accounting.js'
 import type { Commit, TaskCommit } from './commit.js'
 import { CommitUnderWay, type CommitFate } from './commit-under-way.js'
 import { writeDeadLetter } from './dead-letter.js'
-import { Membership, type Assignment } from './membership.js'
+import { Membership, type Assignment } from './group/membership.js'
 import { Outputs } from './outputs.js'
 import { checkPlan, planOf, taskCount, type CheckedPlan, type Plan } from './plan.js'
 import { Round, type RoundEnd, type RoundEnvironment } from './round.js'
@@ -48,7 +48,15 @@ interface Trouble {
 }
 
 /** Mistakes in the program: running them again, or without some record, changes nothing. */
-const PROGRAM_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['CLAIM_STORE_FAILED', 'SLICE_COMPLETED_EARLY', 'SLICE_SUBSCRIBED_LATE', 'SLICE_STALLED', 'OUTSIDE_SLICE', 'NOT_PLANNED', 'INVALID_OPTIONS'])
+const PROGRAM_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'CLAIM_STORE_FAILED',
+  'SLICE_COMPLETED_EARLY',
+  'SLICE_SUBSCRIBED_LATE',
+  'SLICE_STALLED',
+  'OUTSIDE_SLICE',
+  'NOT_PLANNED',
+  'INVALID_OPTIONS',
+])
 /** Refusals of the log that no record is to blame for. */
 const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UNAUTHORIZED', 'MISSING_TOPIC', 'UNSUPPORTED_FORMAT'])
 
@@ -147,7 +155,10 @@ export class Pipeline {
       for (const warning of this.plan.warnings) logger.warn({ group: source.group }, warning)
       this.checked = await checkPlan(this.plan, this.log, provision === true ? {} : provision === false ? undefined : provision)
       this.outputs = new Outputs(this.checked.outputInfos, transaction.compression === 'none', this.checked.changelogInfos)
-      this.stores = this.plan.stores.map(({ spec, topic }) => ({ spec, changelog: spec.source === undefined ? this.outputs.topic(topic) : undefined }))
+      this.stores = this.plan.stores.map(({ spec, topic }) => ({
+        spec,
+        changelog: spec.source === undefined ? this.outputs.topic(topic) : undefined,
+      }))
       this.standbys = new Standbys(this.log, this.stores, clock, logger)
       this.reader = this.log.reader({ isolation: 'read_committed', prefetchBytes: source.prefetchBytes, onData: () => this.wakeup.wake() })
       this.producer = this.log.producer({
@@ -156,7 +167,12 @@ export class Pipeline {
         compression: transaction.compression,
         trace: this.host.trace,
       })
-      const group = this.log.group({ group: source.group, instanceId: source.instanceId, sessionTimeoutMs: source.sessionTimeout, rebalanceTimeoutMs: source.rebalanceTimeout })
+      const group = this.log.group({
+        group: source.group,
+        instanceId: source.instanceId,
+        sessionTimeoutMs: source.sessionTimeout,
+        rebalanceTimeoutMs: source.rebalanceTimeout,
+      })
       this.membership = new Membership(group, {
         group: source.group,
         instanceId: source.instanceId,
@@ -369,7 +385,8 @@ export class Pipeline {
     const { every, maxRecords } = this.spec.transaction
     const took = round.endedAt - (round.startedAt ?? round.endedAt)
     if (round.records < this.limit && took <= 2 * every) return
-    if (took <= every) this.limit = Math.min(maxRecords, this.limit * Math.min(MAX_GROWTH, Math.max(MIN_GROWTH, Math.floor(every / Math.max(1, took)))))
+    if (took <= every)
+      this.limit = Math.min(maxRecords, this.limit * Math.min(MAX_GROWTH, Math.max(MIN_GROWTH, Math.floor(every / Math.max(1, took)))))
     else if (took > 2 * every) this.limit = Math.max(1, Math.min(maxRecords, Math.ceil((round.records * Math.max(every, 1)) / took)))
   }
 
@@ -415,7 +432,10 @@ export class Pipeline {
     const { logger } = this.host
     const outcome = reactionTo(error) === 'indeterminate' ? await this.outcomeOf(commit.offsets) : 'aborted'
     if (outcome === 'unknown') {
-      logger.warn({ error: errorMessage(error) }, 'the answer to a commit was lost, and it moved no offset that could tell: the state is read again')
+      logger.warn(
+        { error: errorMessage(error) },
+        'the answer to a commit was lost, and it moved no offset that could tell: the state is read again',
+      )
       await this.giveUp(round, false)
       this.reopen = true
       this.tasks = []
@@ -566,7 +586,10 @@ export class Pipeline {
       // What an alarm set off: no record to blame and nothing to leave out.
       const { retries, retryDelay } = this.spec.transaction
       if (++this.failedAlarms > retries) throw end.error
-      this.host.logger.warn({ partition: end.task.partition, error: errorMessage(end.error) }, 'what was due in a task failed; it is run again')
+      this.host.logger.warn(
+        { partition: end.task.partition, error: errorMessage(end.error) },
+        'what was due in a task failed; it is run again',
+      )
       await sleep(this.host.clock, retryDelay * 2 ** (this.failedAlarms - 1), this.stopping.signal)
       return
     }
@@ -608,7 +631,11 @@ export class Pipeline {
     const trouble = this.troubles.get(task) as Trouble
     const { suspicion } = trouble
     const count = suspicion.next()
-    const round = new Round([task], { everyMs: Number.POSITIVE_INFINITY, maxRecords: count, maxBytes: Number.POSITIVE_INFINITY, live: false }, this.environment())
+    const round = new Round(
+      [task],
+      { everyMs: Number.POSITIVE_INFINITY, maxRecords: count, maxBytes: Number.POSITIVE_INFINITY, live: false },
+      this.environment(),
+    )
     const end = await this.runRound(round)
     if (end.kind === 'failed') {
       await this.giveUp(round)
@@ -644,14 +671,21 @@ export class Pipeline {
     const described = `record ${record.id} fails: ${errorMessage(cause)}`
     if (onError === 'stop') {
       task.rollback()
-      throw new MillraceError('RECORD_FAILED', `${described}. All records before it are committed. To go on without it, set onError to 'skip' or { deadLetter: topic }`, { origin: record.origin, cause })
+      throw new MillraceError(
+        'RECORD_FAILED',
+        `${described}. All records before it are committed. To go on without it, set onError to 'skip' or { deadLetter: topic }`,
+        { origin: record.origin, cause },
+      )
     }
     mark(record, Mark.failed)
     if (typeof onError === 'object') {
       const output = this.outputs.topic(onError.deadLetter)
       if (output !== undefined) writeDeadLetter(output, new FailedRecord(record, cause, 'project', suspicion.runs))
     }
-    this.host.logger.error({ origin: record.origin, error: errorMessage(cause), runs: suspicion.runs, policy: onError }, 'a record failed for good and was taken out')
+    this.host.logger.error(
+      { origin: record.origin, error: errorMessage(cause), runs: suspicion.runs, policy: onError },
+      'a record failed for good and was taken out',
+    )
     const round = new Round([task], { ...this.limits(), live: false, maxRecords: 0 }, this.environment())
     await this.commit(round, [task], member)
   }
@@ -686,7 +720,8 @@ export class Pipeline {
   private async countTasks(): Promise<number> {
     const infos: ReadonlyMap<string, TopicInfo> = await this.log.topics(this.spec.source.topics)
     const missing = this.spec.source.topics.filter((topic) => !infos.has(topic))
-    if (missing.length > 0) throw new MillraceError('MISSING_TOPIC', `input topics were deleted while they were read: ${missing.join(', ')}`)
+    if (missing.length > 0)
+      throw new MillraceError('MISSING_TOPIC', `input topics were deleted while they were read: ${missing.join(', ')}`)
     const tasks = taskCount(this.spec.source.topics, infos)
     this.checked = { ...this.checked, tasks }
     return tasks

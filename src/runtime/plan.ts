@@ -3,7 +3,16 @@ import { systemClock } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { silentLogger } from '../record/logger.js'
 import { changelogTopic, type StoreSpec, type TaskStore } from '../state/store.js'
-import { runInSlice, type Alarm, type Gate, type InletSpec, type Meter, type RetryScope, type SliceContext, type Standing } from './context.js'
+import {
+  runInSlice,
+  type Alarm,
+  type Gate,
+  type InletSpec,
+  type Meter,
+  type RetryScope,
+  type SliceContext,
+  type Standing,
+} from './context.js'
 import { TopicOutput } from './outputs.js'
 import type { Project } from './slice.js'
 import { SliceStream } from './slice-stream.js'
@@ -79,7 +88,10 @@ class PlanContext implements SliceContext {
     const earlier = this.stores.get(spec.name)
     // One spec subscribed twice, as in merge(r.pipe(a), r.pipe(a)), would be fed twice: that is two operators as well.
     if (earlier !== undefined && (earlier.spec !== spec || (spec.source === undefined && spec.shared !== true))) {
-      throw new MillraceError('PLAN_FAILED', `two operators keep their state under the name '${spec.name}' (${earlier.operator} and ${operator}): give each a name of its own, which must stay the same over restarts`)
+      throw new MillraceError(
+        'PLAN_FAILED',
+        `two operators keep their state under the name '${spec.name}' (${earlier.operator} and ${operator}): give each a name of its own, which must stay the same over restarts`,
+      )
     }
     if (spec.source !== undefined) this.checkView(operator, spec.source, spec)
     else this.checkSeenAgain(operator, spec.kind)
@@ -90,18 +102,37 @@ class PlanContext implements SliceContext {
 
   /** A topic is read once: as input, or into one view. */
   private checkView(operator: string, topic: string, spec: StoreSpec): void {
-    if (this.inputs.includes(topic)) throw new MillraceError('PLAN_FAILED', `${operator} shows '${topic}', which is an input of the source as well: read it in one of the two ways, or keep its latest values with aggregate or store`)
+    if (this.inputs.includes(topic))
+      throw new MillraceError(
+        'PLAN_FAILED',
+        `${operator} shows '${topic}', which is an input of the source as well: read it in one of the two ways, or keep its latest values with aggregate or store`,
+      )
     for (const other of this.stores.values()) {
-      if (other.spec.source === topic && other.spec !== spec) throw new MillraceError('PLAN_FAILED', `two tables ('${other.spec.name}' and '${spec.name}') show topic '${topic}': define it once and use that in both places`)
+      if (other.spec.source === topic && other.spec !== spec)
+        throw new MillraceError(
+          'PLAN_FAILED',
+          `two tables ('${other.spec.name}' and '${spec.name}') show topic '${topic}': define it once and use that in both places`,
+        )
     }
   }
 
   inlet(operator: string, spec: InletSpec): void {
     const earlier = this.inlets.get(spec.topic)
-    if (earlier !== undefined) throw new MillraceError('PLAN_FAILED', `two operators (${earlier.operator} and ${operator}) read '${spec.topic}': give each a topic of its own`)
-    if (this.inputs.includes(spec.topic)) throw new MillraceError('PLAN_FAILED', `${operator} writes to and reads '${spec.topic}', which is an input of the source as well: its records would go round for ever. Give it a topic of its own`)
+    if (earlier !== undefined)
+      throw new MillraceError(
+        'PLAN_FAILED',
+        `two operators (${earlier.operator} and ${operator}) read '${spec.topic}': give each a topic of its own`,
+      )
+    if (this.inputs.includes(spec.topic))
+      throw new MillraceError(
+        'PLAN_FAILED',
+        `${operator} writes to and reads '${spec.topic}', which is an input of the source as well: its records would go round for ever. Give it a topic of its own`,
+      )
     for (const retry of this.retries) {
-      if (!operator.startsWith('retryTopic')) this.warn(`${retry.operator} stands behind ${operator}: what comes out of that has another origin, which cannot be gone back to, so its failures pass on without a retry. Put ${retry.operator} before it`)
+      if (!operator.startsWith('retryTopic'))
+        this.warn(
+          `${retry.operator} stands behind ${operator}: what comes out of that has another origin, which cannot be gone back to, so its failures pass on without a retry. Put ${retry.operator} before it`,
+        )
     }
     this.inlets.set(spec.topic, { ...spec, operator })
   }
@@ -111,11 +142,17 @@ class PlanContext implements SliceContext {
   beforeRetry<T>(retry: RetryScope, subscribe: () => T): T {
     for (const { operator, graceMs } of this.windows) {
       if (graceMs < retry.delayMs) {
-        this.warn(`${operator} has a grace of ${graceMs} ms and stands behind ${retry.operator}, whose delays add up to ${retry.delayMs} ms: records that were retried keep their event time and come late. Give it a grace that exceeds the delays`)
+        this.warn(
+          `${operator} has a grace of ${graceMs} ms and stands behind ${retry.operator}, whose delays add up to ${retry.delayMs} ms: records that were retried keep their event time and come late. Give it a grace that exceeds the delays`,
+        )
       }
     }
     if (retry.gate !== undefined) {
-      if (this.gated !== undefined) throw new MillraceError('PLAN_FAILED', `${this.gated} and ${retry.operator} both keep the records of a key in order, which one can only do for all of the slice: leave ordered out of one`)
+      if (this.gated !== undefined)
+        throw new MillraceError(
+          'PLAN_FAILED',
+          `${this.gated} and ${retry.operator} both keep the records of a key in order, which one can only do for all of the slice: leave ordered out of one`,
+        )
       this.gated = retry.operator
     }
     const before = this.gate
@@ -137,7 +174,9 @@ class PlanContext implements SliceContext {
   private checkSeenAgain(operator: string, kind: string): void {
     if (SEES_AGAIN.test(kind)) return
     for (const retry of this.retries) {
-      this.warn(`${operator} stands before ${retry.operator} and keeps state: it sees a record that is retried again, and counts it again. Put ${retry.operator} before it`)
+      this.warn(
+        `${operator} stands before ${retry.operator} and keeps state: it sees a record that is retried again, and counts it again. Put ${retry.operator} before it`,
+      )
     }
   }
 
@@ -245,7 +284,10 @@ export async function checkPlan(plan: Plan, log: LogClient, provision: Provision
   let infos = await log.topics(all)
   const missingInputs = inputs.filter((topic) => !infos.has(topic))
   if (missingInputs.length > 0) {
-    throw new MillraceError('MISSING_TOPIC', `input ${list(missingInputs)} does not exist. Create it first (cluster.createTopics), or check the name and the rights to see it`)
+    throw new MillraceError(
+      'MISSING_TOPIC',
+      `input ${list(missingInputs)} does not exist. Create it first (cluster.createTopics), or check the name and the rights to see it`,
+    )
   }
   const tasks = taskCount(plan.inputs, infos)
   for (const { spec, topic } of plan.stores) if (spec.source !== undefined) checkView(spec.name, infos.get(topic), tasks, plan.inputs)
@@ -288,11 +330,16 @@ function checkOwn(info: TopicInfo | undefined, tasks: number, changelog: boolean
     throw new MillraceError(
       'PARTITION_MISMATCH',
       `topic '${topic}' has ${partitions} partitions and the inputs have ${tasks}; it must have as many, since partition p of it belongs to task p. ` +
-        (changelog ? 'Partitions were added to the inputs: keys are now elsewhere than their state. Move the data to new topics, or start with another name' : 'Create it anew with as many'),
+        (changelog
+          ? 'Partitions were added to the inputs: keys are now elsewhere than their state. Move the data to new topics, or start with another name'
+          : 'Create it anew with as many'),
     )
   }
   if (changelog && cleanupPolicy !== undefined && cleanupPolicy !== 'compact') {
-    throw new MillraceError('STATE_MISMATCH', `changelog '${topic}' has cleanup.policy=${cleanupPolicy}: old state would be deleted from it. Set cleanup.policy=compact`)
+    throw new MillraceError(
+      'STATE_MISMATCH',
+      `changelog '${topic}' has cleanup.policy=${cleanupPolicy}: old state would be deleted from it. Set cleanup.policy=compact`,
+    )
   }
 }
 

@@ -219,7 +219,8 @@ export class Round {
       const wanted = demand()
       if (wanted === 'drop') return { kind: 'dropped' }
       const now = clock.now()
-      if (wanted === 'drain' && (now - (drainSince ??= now) >= drainMs || open.some(([, slice]) => slice.waits.outside > 0))) return { kind: 'dropped' }
+      if (wanted === 'drain' && (now - (drainSince ??= now) >= drainMs || open.some(([, slice]) => slice.waits.outside > 0)))
+        return { kind: 'dropped' }
       const silent = open.find(([, { waits }]) => waits.bounded + waits.outside === 0)
       if (signs !== alive || silent === undefined) {
         alive = signs

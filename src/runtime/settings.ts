@@ -44,9 +44,15 @@ export interface SourceOptions {
 
 export const sourceSchema = z.strictObject({
   group: z.string().min(1),
-  topics: z.array(topicName).min(1, { message: 'name at least one topic' }).refine((topics) => new Set(topics).size === topics.length, { message: 'names a topic twice' }),
+  topics: z
+    .array(topicName)
+    .min(1, { message: 'name at least one topic' })
+    .refine((topics) => new Set(topics).size === topics.length, { message: 'names a topic twice' }),
   startFrom: z
-    .union([z.enum(['earliest', 'latest', 'committed']), z.strictObject({ timestamp: z.union([z.number(), z.date().transform((date) => date.getTime())]) })])
+    .union([
+      z.enum(['earliest', 'latest', 'committed']),
+      z.strictObject({ timestamp: z.union([z.number(), z.date().transform((date) => date.getTime())]) }),
+    ])
     .default('earliest'),
   onOutOfRange: z.enum(['stop', 'earliest', 'latest']).default('stop'),
   instanceId: z.string().min(1).optional(),
@@ -97,7 +103,8 @@ export interface TransactionOptions {
   /** Topics written in branches that an empty slice does not take (inside mergeMap, defer, ...). */
   readonly declare?: { readonly topics: readonly string[] }
   /** Creates missing output topics, by default with the source's partition count. Default false. */
-  readonly provision?: boolean | { readonly partitions?: number; readonly replicationFactor?: number; readonly config?: Readonly<Record<string, string>> }
+  readonly provision?:
+    boolean | { readonly partitions?: number; readonly replicationFactor?: number; readonly config?: Readonly<Record<string, string>> }
 }
 
 export const transactionSchema = z.strictObject({
@@ -117,7 +124,11 @@ export const transactionSchema = z.strictObject({
   provision: z
     .union([
       z.boolean(),
-      z.strictObject({ partitions: positiveInteger.optional(), replicationFactor: positiveInteger.optional(), config: z.record(z.string(), z.string()).optional() }),
+      z.strictObject({
+        partitions: positiveInteger.optional(),
+        replicationFactor: positiveInteger.optional(),
+        config: z.record(z.string(), z.string()).optional(),
+      }),
     ])
     .default(false),
 })

@@ -7,7 +7,10 @@ export type SideOutput<S> = (items: Observable<S>) => Observable<unknown>
  * An operator with a second output. `main` gets a function that puts an item there; what the side makes of it is done before the
  * slice is done, and its errors are the operator's.
  */
-export function withSideOutput<T, R, S>(main: (put: (item: S) => void) => OperatorFunction<T, R>, side: SideOutput<S> | undefined): OperatorFunction<T, R> {
+export function withSideOutput<T, R, S>(
+  main: (put: (item: S) => void) => OperatorFunction<T, R>,
+  side: SideOutput<S> | undefined,
+): OperatorFunction<T, R> {
   if (side === undefined) return main(() => {})
   return (source) => {
     const items = new Subject<S>()

@@ -5,7 +5,17 @@ import type { Logger } from '../record/logger.js'
 import type { RawRecord } from '../record/record.js'
 import type { StoreSpec, TaskStore } from '../state/store.js'
 import type { Alarms } from './alarms.js'
-import { runInSlice, type Alarm, type Gate, type InletSpec, type Meter, type Participant, type RetryScope, type SliceContext, type Standing } from './context.js'
+import {
+  runInSlice,
+  type Alarm,
+  type Gate,
+  type InletSpec,
+  type Meter,
+  type Participant,
+  type RetryScope,
+  type SliceContext,
+  type Standing,
+} from './context.js'
 import type { Outputs, TopicOutput } from './outputs.js'
 import { SliceStream, type RecordStream } from './slice-stream.js'
 import type { TaskState } from './task-state.js'
@@ -136,7 +146,9 @@ export class Slice implements SliceContext {
     return new MillraceError(
       'SLICE_STALLED',
       `the project function did not complete: all ${records} records of the slice of partition ${this.partition} went in ${silentMs} ms ago and nothing has come out since. ` +
-        (blame === undefined ? 'Its outer pipe ended, so an observable merged beside it did not' : `Held by ${blame}: its input ended, it did not`) +
+        (blame === undefined
+          ? 'Its outer pipe ended, so an observable merged beside it did not'
+          : `Held by ${blame}: its input ended, it did not`) +
         '. Likely an inner observable that never completes (interval, a Subject, a promise that never settles): give it a timeout, takeUntil or take(1)',
     )
   }
@@ -259,7 +271,9 @@ export class Slice implements SliceContext {
         new MillraceError(
           'SLICE_COMPLETED_EARLY',
           `the project function completed before its input ended${last === undefined ? ', before its first record' : `, at record ${last.id}`}: the first record not taken is ${
-            last === undefined ? `the next of partition ${this.partition}` : `${last.origin.topic}/${last.origin.partition}/${last.origin.offset + 1}`
+            last === undefined
+              ? `the next of partition ${this.partition}`
+              : `${last.origin.topic}/${last.origin.partition}/${last.origin.offset + 1}`
           }, and it and all after it would be lost. Likely take, first, takeWhile, or catchError(() => EMPTY), which ends the stream after an error half way: handle failures per record instead`,
           { origin: last?.origin },
         ),

@@ -71,7 +71,13 @@ export class Standbys {
     while (!this.closed) {
       for (const [task, { parts }] of this.copies) {
         try {
-          for (const part of parts) for (let fetched = reader.take(part.topic, part.partition); fetched !== undefined; fetched = reader.take(part.topic, part.partition)) loadFetched(part, fetched)
+          for (const part of parts)
+            for (
+              let fetched = reader.take(part.topic, part.partition);
+              fetched !== undefined;
+              fetched = reader.take(part.topic, part.partition)
+            )
+              loadFetched(part, fetched)
         } catch (error) {
           if (reactionTo(error) !== 'fatal') continue
           // A copy is a convenience: whoever gets the task restores it whole, and then learns what is wrong.

@@ -57,7 +57,10 @@ export async function openTasks(environment: StartEnvironment, partitions: reado
   }
   const tasks = partitions.map((partition) => {
     const own = topics.map((topic) => starts.get(nameOf({ topic, partition })) as TaskStart)
-    const kept = earlier.find((task) => task.partition === partition && own.every(({ topic, offset, stored: known }) => known && task.committedOffset(topic) === offset))
+    const kept = earlier.find(
+      (task) =>
+        task.partition === partition && own.every(({ topic, offset, stored: known }) => known && task.committedOffset(topic) === offset),
+    )
     if (kept !== undefined && (stores.length === 0 || (uninterrupted && kept.ready))) return kept
     const state = warmCopy(partition) ?? new TaskState(partition, stores)
     const task = new Task(partition, topics, own, reader, clock, state, inlets, onPositions)

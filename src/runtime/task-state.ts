@@ -26,8 +26,15 @@ export class TaskState {
     private readonly partition: number,
     stores: readonly PlannedStore[],
   ) {
-    this.held = new Map(stores.map(({ spec, changelog }) => [spec.name, { spec, changelog, store: spec.create(), header: stateHeader(spec) }]))
-    this.restoring = [...this.held.values()].map(({ spec, store, changelog }) => ({ spec, store, topic: spec.source ?? (changelog as TopicOutput).topic, partition }))
+    this.held = new Map(
+      stores.map(({ spec, changelog }) => [spec.name, { spec, changelog, store: spec.create(), header: stateHeader(spec) }]),
+    )
+    this.restoring = [...this.held.values()].map(({ spec, store, changelog }) => ({
+      spec,
+      store,
+      topic: spec.source ?? (changelog as TopicOutput).topic,
+      partition,
+    }))
   }
 
   /** @throws MillraceError NOT_PLANNED */
@@ -59,7 +66,8 @@ export class TaskState {
   /** Hands all changes to the changelogs' outputs, each key once. */
   flush(now: number): void {
     for (const { store, changelog, header } of this.held.values()) {
-      if (changelog !== undefined && store.dirty) store.changes((key, value) => changelog.appendChange(this.partition, key, value, header, now))
+      if (changelog !== undefined && store.dirty)
+        store.changes((key, value) => changelog.appendChange(this.partition, key, value, header, now))
     }
   }
 
@@ -70,5 +78,4 @@ export class TaskState {
   rollback(): void {
     for (const { store } of this.held.values()) store.rollback()
   }
-
 }

@@ -120,7 +120,14 @@ export class Task {
     private readonly onPositions: () => void,
   ) {
     const inputs = topics.filter((topic) => !inlets.has(topic))
-    this.order = new InputOrder(inputs, { take: (topic) => this.take(topic), hasMore: (topic) => (reader.end(topic, partition) ?? Number.POSITIVE_INFINITY) > (this.fetchedTo.get(topic) as number) }, clock)
+    this.order = new InputOrder(
+      inputs,
+      {
+        take: (topic) => this.take(topic),
+        hasMore: (topic) => (reader.end(topic, partition) ?? Number.POSITIVE_INFINITY) > (this.fetchedTo.get(topic) as number),
+      },
+      clock,
+    )
     this.turns = [undefined, ...inlets.keys()]
     for (const { topic, offset, stored } of start) {
       this.committed.set(topic, offset)
@@ -177,7 +184,12 @@ export class Task {
 
   /** True if a commit would change something. */
   get dirty(): boolean {
-    return this.state.dirty || this.unstoredTopics.size > 0 || this.used.length > 0 || (this.current !== undefined && this.current.count > this.current.from)
+    return (
+      this.state.dirty ||
+      this.unstoredTopics.size > 0 ||
+      this.used.length > 0 ||
+      (this.current !== undefined && this.current.count > this.current.from)
+    )
   }
 
   /** A store that shows a topic: follows it from where the restore ended. */
@@ -189,7 +201,11 @@ export class Task {
   /** Brings the views up to date. They hold what others committed, so no transaction of ours undoes it. */
   lookAtViews(): void {
     for (const [topic, store] of this.views) {
-      for (let fetched = this.reader.take(topic, this.partition); fetched !== undefined; fetched = this.reader.take(topic, this.partition)) {
+      for (
+        let fetched = this.reader.take(topic, this.partition);
+        fetched !== undefined;
+        fetched = this.reader.take(topic, this.partition)
+      ) {
         if (fetched.batch !== undefined) loadBatch(store, topic, this.partition, fetched.batch, fetched.fromOffset)
         this.fetchedTo.set(topic, fetched.nextOffset)
       }
@@ -199,7 +215,11 @@ export class Task {
   /** Where the reader stands: behind everything it has handed out. */
   fetchPositions(): PartitionOffset[] {
     const topics = this.topics.filter((topic) => !this.paused.has(topic))
-    return [...topics, ...this.views.keys()].map((topic) => ({ topic, partition: this.partition, offset: this.fetchedTo.get(topic) as number }))
+    return [...topics, ...this.views.keys()].map((topic) => ({
+      topic,
+      partition: this.partition,
+      offset: this.fetchedTo.get(topic) as number,
+    }))
   }
 
   /** Goes on elsewhere: what the position pointed to is no longer there. */
@@ -233,7 +253,8 @@ export class Task {
   /** What became of the records of the open transaction. */
   tally(): Tally {
     const tally = new Tally()
-    for (const piece of this.used) if (piece.marks !== undefined) tally.add(piece.marks, piece.from ?? 0, (piece.from ?? 0) + (piece.records ?? 0))
+    for (const piece of this.used)
+      if (piece.marks !== undefined) tally.add(piece.marks, piece.from ?? 0, (piece.from ?? 0) + (piece.records ?? 0))
     return tally
   }
 
@@ -379,7 +400,14 @@ export class Task {
     if (fetched === undefined) return undefined
     const { batch, fromOffset, nextOffset } = fetched
     this.fetchedTo.set(topic, nextOffset)
-    return { topic, inlet: this.inlets.get(topic), batch, fromOffset, nextOffset, ...(batch === undefined ? {} : { time: batch.baseTimestamp }) }
+    return {
+      topic,
+      inlet: this.inlets.get(topic),
+      batch,
+      fromOffset,
+      nextOffset,
+      ...(batch === undefined ? {} : { time: batch.baseTimestamp }),
+    }
   }
 
   private due(): Piece | undefined {
@@ -413,7 +441,7 @@ export class Task {
       kept.length = 0
       this.fetchedTo.set(topic, offset)
     } else if (fetching) {
-      for (let bytes = 0; bytes < KEEP_BYTES; ) {
+      for (let bytes = 0; bytes < KEEP_BYTES;) {
         const piece = this.take(topic)
         if (piece === undefined) break
         kept.push(piece)

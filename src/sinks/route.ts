@@ -18,7 +18,10 @@ export type RouteOptions<R extends AnyRecord> = RouteBase<R> & SerdeOption<KeyOf
 
 const schema = writeSchema.extend({
   to: functionOption<(record: AnyRecord) => string | null | undefined>('a function of the record'),
-  topics: z.union([z.array(topicName).min(1), z.record(z.string(), topicName).refine((names) => Object.keys(names).length > 0, { message: 'name at least one topic' })]),
+  topics: z.union([
+    z.array(topicName).min(1),
+    z.record(z.string(), topicName).refine((names) => Object.keys(names).length > 0, { message: 'name at least one topic' }),
+  ]),
   fallback: topicName,
 })
 
@@ -39,6 +42,13 @@ export function route<R extends AnyRecord>(options: RouteOptions<R>): MonoTypeOp
   const { to, topics, fallback, ...writing } = parseOptions(schema, options, 'route')
   const named: readonly string[] = Array.isArray(topics) ? topics : Object.values(topics as Readonly<Record<string, string>>)
   // A map: records may well name routes like `constructor`.
-  const routes = new Map([...named.map((topic) => [topic, topic] as const), ...(Array.isArray(topics) ? [] : Object.entries(topics as Readonly<Record<string, string>>))])
-  return writeTo('route', { ...writing, topic: (record) => routes.get(to(record) ?? '') ?? fallback, topics: [...new Set([...named, fallback])] })
+  const routes = new Map([
+    ...named.map((topic) => [topic, topic] as const),
+    ...(Array.isArray(topics) ? [] : Object.entries(topics as Readonly<Record<string, string>>)),
+  ])
+  return writeTo('route', {
+    ...writing,
+    topic: (record) => routes.get(to(record) ?? '') ?? fallback,
+    topics: [...new Set([...named, fallback])],
+  })
 }

@@ -24,7 +24,9 @@ interface SerdeOptions<T, Name extends string> {
 }
 
 /** Required unless the type is bytes or text already. */
-export type SerdeOption<T, Name extends string> = [T] extends [Plain] ? SerdeOptions<T, Name>['optional'] : SerdeOptions<T, Name>['required']
+export type SerdeOption<T, Name extends string> = [T] extends [Plain]
+  ? SerdeOptions<T, Name>['optional']
+  : SerdeOptions<T, Name>['required']
 
 export interface ToTopicBase<R extends AnyRecord> {
   /** Name of the topic, or a function that names one of `topics` for each record. */
@@ -45,7 +47,9 @@ export const writeSchema = z.strictObject({
   key: objectWith<Serde<unknown>>(['encode'], 'a serde such as string()').optional(),
   value: objectWith<Serde<unknown>>(['encode'], 'a serde such as json()').optional(),
   headers: functionOption<(record: AnyRecord) => HeadersInput>('a function of the record').optional(),
-  partition: functionOption<(record: AnyRecord, partitions: number) => number>('a function of the record and the number of partitions').optional(),
+  partition: functionOption<(record: AnyRecord, partitions: number) => number>(
+    'a function of the record and the number of partitions',
+  ).optional(),
 })
 
 const schema = writeSchema
@@ -57,7 +61,10 @@ const schema = writeSchema
     path: ['topics'],
     message: 'list the topics that the function `topic` may name',
   })
-  .refine((options) => typeof options.topic !== 'string' || options.topics === undefined, { path: ['topics'], message: 'goes with a function `topic` only' })
+  .refine((options) => typeof options.topic !== 'string' || options.topics === undefined, {
+    path: ['topics'],
+    message: 'goes with a function `topic` only',
+  })
 
 /**
  * Writes each record to a topic, in the transaction of its slice, and passes it on.
@@ -83,7 +90,10 @@ export interface WriteSettings extends z.output<typeof writeSchema> {
 }
 
 /** What `toTopic` and other sinks of its kind do, each under its own name. */
-export function writeTo<R extends AnyRecord>(sink: string, { topic, topics, key: keySerde, value: valueSerde, headers, partition }: WriteSettings): MonoTypeOperatorFunction<R> {
+export function writeTo<R extends AnyRecord>(
+  sink: string,
+  { topic, topics, key: keySerde, value: valueSerde, headers, partition }: WriteSettings,
+): MonoTypeOperatorFunction<R> {
   const plain = bytes() as Serde<unknown>
   // Defaults are set here, not in the schema: zod hands out copies of them, and `plain` is compared below.
   const [key, value] = [keySerde ?? plain, valueSerde ?? plain]
@@ -103,7 +113,12 @@ export function writeTo<R extends AnyRecord>(sink: string, { topic, topics, key:
       } else {
         const rawKey = key === plain && (item.raw & RAW_KEY) !== 0
         const keyBytes = rawKey ? null : encodePart(sink, key, item.key, item, 'key')
-        const to = partition !== undefined ? partition(item, output.partitions) : rawKey ? output.partitionOfRaw(item) : output.partitionOf(item, keyBytes)
+        const to =
+          partition !== undefined
+            ? partition(item, output.partitions)
+            : rawKey
+              ? output.partitionOfRaw(item)
+              : output.partitionOf(item, keyBytes)
         const valueBytes = encodePart(sink, value, item.value, item, 'value')
         if (rawKey && headers === undefined && (item.raw & RAW_HEADERS) !== 0) output.appendValue(item, to, valueBytes)
         else output.append(item, to, rawKey ? (item.key as Encoded) : keyBytes, valueBytes, headers?.(item))
@@ -115,7 +130,11 @@ export function writeTo<R extends AnyRecord>(sink: string, { topic, topics, key:
       const name = (topic as (record: AnyRecord) => string)(item)
       const output = outputs.get(name)
       if (output === undefined) {
-        throw new MillraceError('NOT_PLANNED', `${sink}: the function named topic '${name}' for ${item.id}, which is not in its list: add it to topics: [${names.map((known) => `'${known}'`).join(', ')}]`, { origin: item.origin })
+        throw new MillraceError(
+          'NOT_PLANNED',
+          `${sink}: the function named topic '${name}' for ${item.id}, which is not in its list: add it to topics: [${names.map((known) => `'${known}'`).join(', ')}]`,
+          { origin: item.origin },
+        )
       }
       return output
     }

@@ -5,7 +5,7 @@ import { BatchReader } from '../log/batch/read.js'
 import { sleep } from '../record/clock.js'
 import { MillraceError } from '../record/error.js'
 import type { RawRecord } from '../record/record.js'
-import { Membership } from '../runtime/membership.js'
+import { Membership } from '../runtime/group/membership.js'
 import { taskCount } from '../runtime/plan.js'
 import type { PipelineHost } from '../runtime/pipeline.js'
 import type { SourceSettings } from '../runtime/settings.js'
@@ -61,7 +61,13 @@ export function streamPartitions(settings: SourceSettings, host: PipelineHost, s
   }
 }
 
-async function run(settings: SourceSettings, host: PipelineHost, subscriber: Subscriber<PartitionStream>, signal: AbortSignal, wakeup: Wakeup): Promise<void> {
+async function run(
+  settings: SourceSettings,
+  host: PipelineHost,
+  subscriber: Subscriber<PartitionStream>,
+  signal: AbortSignal,
+  wakeup: Wakeup,
+): Promise<void> {
   const { group, instanceId, topics, sessionTimeout, rebalanceTimeout, prefetchBytes } = settings
   const { clock, logger } = host
   const log = await host.openLog()
@@ -70,27 +76,48 @@ async function run(settings: SourceSettings, host: PipelineHost, subscriber: Sub
     const countTasks = async (): Promise<number> => {
       const infos = await log.topics(topics)
       const missing = topics.filter((topic) => !infos.has(topic))
-      if (missing.length > 0) throw new MillraceError('MISSING_TOPIC', `input topics do not exist: ${missing.join(', ')}. Create them first (cluster.createTopics)`)
+      if (missing.length > 0)
+        throw new MillraceError(
+          'MISSING_TOPIC',
+          `input topics do not exist: ${missing.join(', ')}. Create them first (cluster.createTopics)`,
+        )
       return taskCount(topics, infos)
     }
     const reader = log.reader({ isolation: 'read_committed', prefetchBytes, onData: () => wakeup.wake() })
-    const membership = new Membership(log.group({ group, instanceId, sessionTimeoutMs: sessionTimeout, rebalanceTimeoutMs: rebalanceTimeout }), {
-      group,
-      instanceId,
-      topics,
-      sessionTimeoutMs: sessionTimeout,
-      standbys: 0,
-      warm: () => [],
-      address: undefined,
-      clock,
-      logger,
-      onChange: () => wakeup.wake(),
-    })
+    const membership = new Membership(
+      log.group({ group, instanceId, sessionTimeoutMs: sessionTimeout, rebalanceTimeoutMs: rebalanceTimeout }),
+      {
+        group,
+        instanceId,
+        topics,
+        sessionTimeoutMs: sessionTimeout,
+        standbys: 0,
+        warm: () => [],
+        address: undefined,
+        clock,
+        logger,
+        onChange: () => wakeup.wake(),
+      },
+    )
     try {
       while (!signal.aborted) {
         const assignment = await membership.join(countTasks, signal)
         if (assignment === undefined) return
-        const tasks = await openTasks({ log, reader, settings, clock, earlier: [], uninterrupted: false, stores: [], warmCopy: () => undefined, inlets: [], onPositions: () => {} }, assignment.tasks)
+        const tasks = await openTasks(
+          {
+            log,
+            reader,
+            settings,
+            clock,
+            earlier: [],
+            uninterrupted: false,
+            stores: [],
+            warmCopy: () => undefined,
+            inlets: [],
+            onPositions: () => {},
+          },
+          assignment.tasks,
+        )
         const streams = tasks.map((task) => new PlainStream(topics, task.partition))
         for (const stream of streams) subscriber.next(stream)
         while (membership.state === 'stable' && !signal.aborted) {
@@ -116,7 +143,11 @@ async function run(settings: SourceSettings, host: PipelineHost, subscriber: Sub
       const fetched = reader.take(topic, stream.partition)
       if (fetched === undefined) return 0
       if (fetched.batch !== undefined) {
-        const records = new BatchReader(fetched.batch, { topic, partition: stream.partition, bytes: fetched.batch.bytes, marks: undefined }, fetched.fromOffset)
+        const records = new BatchReader(
+          fetched.batch,
+          { topic, partition: stream.partition, bytes: fetched.batch.bytes, marks: undefined },
+          fetched.fromOffset,
+        )
         for (let record = records.next(0); record !== undefined; record = records.next(0)) stream.push(record)
       }
       return 1

@@ -10,7 +10,11 @@ import { ViewStore } from '../state/view-store.js'
 type ValueForm = Serde<unknown> | StandardSchemaV1
 
 /** The type of a table's values. A tombstone is no value but the end of one. */
-export type TableValue<F extends ValueForm> = F extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<F> : F extends Serde<infer V> ? Exclude<V, null> : never
+export type TableValue<F extends ValueForm> = F extends StandardSchemaV1
+  ? StandardSchemaV1.InferOutput<F>
+  : F extends Serde<infer V>
+    ? Exclude<V, null>
+    : never
 
 export interface TableOptions<F extends ValueForm> {
   /** The compacted topic: key by key, its last value counts and a null value deletes. It has as many partitions as the inputs, and is partitioned by the same key in the same way. */
@@ -23,7 +27,9 @@ export interface TableOptions<F extends ValueForm> {
 
 const schema = z.strictObject({
   topic: topicName,
-  value: z.custom<ValueForm>((given) => isStandardSchema(given) || objectWith<Serde<unknown>>(['decode'], '').safeParse(given).success, { message: 'expected a serde such as json(), or a Standard Schema such as z.object({ ... })' }),
+  value: z.custom<ValueForm>((given) => isStandardSchema(given) || objectWith<Serde<unknown>>(['decode'], '').safeParse(given).success, {
+    message: 'expected a serde such as json(), or a Standard Schema such as z.object({ ... })',
+  }),
   name: storeName.optional(),
 })
 
@@ -63,8 +69,10 @@ function decoderOf<V>(value: ValueForm): (bytes: Buffer) => V {
   const from = json()
   return (bytes) => {
     const result = wrap(from.name, () => standard.validate(from.decode(bytes)))
-    if (result instanceof Promise) throw new MillraceError('DECODE_FAILED', 'its schema answers with a promise: a table needs one that answers at once')
-    if (result.issues !== undefined) throw new MillraceError('DECODE_FAILED', `it does not fit its schema: ${issuesText(result.issues)}`, { cause: result.issues })
+    if (result instanceof Promise)
+      throw new MillraceError('DECODE_FAILED', 'its schema answers with a promise: a table needs one that answers at once')
+    if (result.issues !== undefined)
+      throw new MillraceError('DECODE_FAILED', `it does not fit its schema: ${issuesText(result.issues)}`, { cause: result.issues })
     return result.value as V
   }
 }

@@ -50,13 +50,27 @@ export interface AggregatorOptions<R, A, Out> {
  * })
  */
 export function aggregator<R, A, Out = A>(options: AggregatorOptions<R, A, Out>): Aggregator<R, A, Out> {
-  const { init, add, merge, result = (state: A) => state as unknown as Out, serde = json<A>(), version = 1, migrate, name = 'custom' } = options
-  if (typeof init !== 'function' || typeof add !== 'function') throw new MillraceError('INVALID_OPTIONS', 'aggregator: init and add must be functions')
-  if (!Number.isInteger(version) || version < 1) throw new MillraceError('INVALID_OPTIONS', `aggregator: version must be a whole number from 1 on, got ${String(version)}`)
+  const {
+    init,
+    add,
+    merge,
+    result = (state: A) => state as unknown as Out,
+    serde = json<A>(),
+    version = 1,
+    migrate,
+    name = 'custom',
+  } = options
+  if (typeof init !== 'function' || typeof add !== 'function')
+    throw new MillraceError('INVALID_OPTIONS', 'aggregator: init and add must be functions')
+  if (!Number.isInteger(version) || version < 1)
+    throw new MillraceError('INVALID_OPTIONS', `aggregator: version must be a whole number from 1 on, got ${String(version)}`)
   return { name, version, serde, add: (state, record) => add(state === undefined ? init() : state, record), merge, result, migrate }
 }
 
-function builtIn<R, A, Out = A>(name: string, parts: Pick<Aggregator<R, A, Out>, 'add' | 'result'> & { merge: (a: A, b: A) => A }): Aggregator<R, A, Out> {
+function builtIn<R, A, Out = A>(
+  name: string,
+  parts: Pick<Aggregator<R, A, Out>, 'add' | 'result'> & { merge: (a: A, b: A) => A },
+): Aggregator<R, A, Out> {
   return { name, version: 1, serde: json<A>(), migrate: undefined, ...parts }
 }
 

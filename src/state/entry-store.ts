@@ -235,15 +235,26 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
 }
 
 function migrated<V>(value: unknown, from: number, to: number, migrate: ((value: unknown, version: number) => V) | undefined): V {
-  if (from > to) throw new MillraceError('STATE_MISMATCH', `the changelog holds state of version ${from}, this program knows versions up to ${to}: run the newer program, or start with another name`)
+  if (from > to)
+    throw new MillraceError(
+      'STATE_MISMATCH',
+      `the changelog holds state of version ${from}, this program knows versions up to ${to}: run the newer program, or start with another name`,
+    )
   if (migrate === undefined) {
-    throw new MillraceError('STATE_MISMATCH', `the changelog holds state of version ${from}, this program's is ${to}: give a migrate function that makes one of the other, or start with another name`)
+    throw new MillraceError(
+      'STATE_MISMATCH',
+      `the changelog holds state of version ${from}, this program's is ${to}: give a migrate function that makes one of the other, or start with another name`,
+    )
   }
   return migrate(value, from)
 }
 
 function encodeValue<V>(serde: Serde<V>, { key, value }: Entry<V>): Uint8Array | string {
   const encoded = serde.encode(value as V)
-  if (encoded === null) throw new MillraceError('ENCODE_FAILED', `the state of key '${key}' was encoded by ${serde.name} as null, which means deleted: delete it instead`)
+  if (encoded === null)
+    throw new MillraceError(
+      'ENCODE_FAILED',
+      `the state of key '${key}' was encoded by ${serde.name} as null, which means deleted: delete it instead`,
+    )
   return encoded
 }

@@ -16,6 +16,13 @@ export function keyOfText(text: string): KeyText {
   return Buffer.byteLength(text, 'utf8') === text.length ? text : Buffer.from(text, 'utf8').toString('latin1')
 }
 
+/** A key of a store: text is its UTF-8 bytes. */
+export type StoreKey = string | Uint8Array
+
+export function keyTextOf(key: StoreKey): KeyText {
+  return typeof key === 'string' ? keyOfText(key) : keyOfBytes(key)
+}
+
 export function bytesOfKey(key: KeyText): Buffer {
   return Buffer.from(key, 'latin1')
 }

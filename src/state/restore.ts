@@ -75,7 +75,11 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
   const total = partitions.reduce((sum, { start, end }) => sum + end - start, 0)
   const began = clock.now()
   let records = 0
-  const report = (): RestoreProgress => ({ records, offsets: partitions.reduce((sum, { start, target }) => sum + (target.reached as number) - start, 0), total })
+  const report = (): RestoreProgress => ({
+    records,
+    offsets: partitions.reduce((sum, { start, target }) => sum + (target.reached as number) - start, 0),
+    total,
+  })
 
   let wake: () => void = () => {}
   const reader = log.reader({ isolation: 'read_committed', prefetchBytes: PREFETCH_BYTES, onData: () => wake() })
@@ -128,7 +132,11 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
   }
 }
 
-function* recordsOf({ topic, partition }: { readonly topic: string; readonly partition: number }, batch: BatchView, fromOffset: number): Generator<RawLogRecord> {
+function* recordsOf(
+  { topic, partition }: { readonly topic: string; readonly partition: number },
+  batch: BatchView,
+  fromOffset: number,
+): Generator<RawLogRecord> {
   const reader = new BatchReader(batch, { topic, partition, bytes: batch.bytes, marks: undefined }, fromOffset)
   for (let record = reader.next(-1); record !== undefined; record = reader.next(-1)) yield record
 }
@@ -161,12 +169,21 @@ export function loadBatch(store: TaskStore, topic: string, partition: number, ba
 
 function loadRecord({ spec, store, topic, partition }: Restoring, header: Buffer, record: RawLogRecord): void {
   const { key, value } = record
-  if (key === null) throw new MillraceError('CORRUPT_STATE', `${record.id} has no key: something else than '${spec.name}' writes to its changelog '${topic}'`, { origin: record.origin })
+  if (key === null)
+    throw new MillraceError(
+      'CORRUPT_STATE',
+      `${record.id} has no key: something else than '${spec.name}' writes to its changelog '${topic}'`,
+      { origin: record.origin },
+    )
   try {
     store.load(key, value, versionOf(record))
   } catch (error) {
     if (error instanceof MillraceError && error.code === 'STATE_MISMATCH') throw error
-    throw new MillraceError('CORRUPT_STATE', `${record.id} cannot be read as state of '${spec.name}' (${spec.kind}, version ${spec.version}): ${errorMessage(error)}`, { origin: record.origin, cause: error })
+    throw new MillraceError(
+      'CORRUPT_STATE',
+      `${record.id} cannot be read as state of '${spec.name}' (${spec.kind}, version ${spec.version}): ${errorMessage(error)}`,
+      { origin: record.origin, cause: error },
+    )
   }
 
   function versionOf({ source, end }: RawLogRecord): number {

@@ -259,7 +259,9 @@ export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
 }
 
 /** Values by key and time, looked up by stretches of time. */
-export function timelineStore<V>(spec: { readonly name: string; readonly kind: string } & TimelineStoreOptions<V>): StoreSpec<TimelineStore<V>> {
+export function timelineStore<V>(
+  spec: { readonly name: string; readonly kind: string } & TimelineStoreOptions<V>,
+): StoreSpec<TimelineStore<V>> {
   const { name, kind, version } = spec
   return { name, kind, version, create: () => new TimelineStore<V>(spec) }
 }

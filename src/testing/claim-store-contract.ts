@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Origin } from '../record/record.js'
-import type { ClaimStore, ClaimTerms, HeldClaim, OwnedId, OwnedIds } from '../state/claim-store.js'
+import type { ClaimStore, ClaimTerms, HeldClaim, OwnedId, OwnedIds } from '../operators/dedupe/claims/claim-store.js'
 
 /** One thing a claim store must do; `run` rejects where it does not. */
 export interface ClaimStoreCase {
@@ -18,10 +18,22 @@ const GIVE_UP_MS = 3_000
 
 const origin = (offset: number, partition = 0, topic = 'orders'): Origin => ({ topic, partition, offset })
 const unique = (): string => randomUUID().slice(0, 13)
-const terms = (given: Partial<ClaimTerms> = {}): ClaimTerms => ({ group: 'billing', transaction: unique(), generation: 3, withinMs: MINUTE, ...given })
+const terms = (given: Partial<ClaimTerms> = {}): ClaimTerms => ({
+  group: 'billing',
+  transaction: unique(),
+  generation: 3,
+  withinMs: MINUTE,
+  ...given,
+})
 /** What a claim is, but for its age. */
-const facts = (held: HeldClaim | undefined): unknown => held && { group: held.group, origin: held.origin, transaction: held.transaction, generation: held.generation }
-const expected = ({ group, transaction, generation }: ClaimTerms, from: Origin): unknown => ({ group, origin: from, transaction, generation })
+const facts = (held: HeldClaim | undefined): unknown =>
+  held && { group: held.group, origin: held.origin, transaction: held.transaction, generation: held.generation }
+const expected = ({ group, transaction, generation }: ClaimTerms, from: Origin): unknown => ({
+  group,
+  origin: from,
+  transaction,
+  generation,
+})
 
 async function eventually(what: string, condition: () => Promise<boolean>): Promise<void> {
   const until = performance.now() + GIVE_UP_MS
@@ -80,7 +92,13 @@ export const claimStoreContract: readonly ClaimStoreCase[] = [
       const store = open()
       const id = unique()
       const first = terms()
-      const [won, told] = await store.claim([{ id, origin: origin(1) }, { id, origin: origin(2) }], first)
+      const [won, told] = await store.claim(
+        [
+          { id, origin: origin(1) },
+          { id, origin: origin(2) },
+        ],
+        first,
+      )
       assert.equal(won, undefined)
       assert.deepEqual(facts(told), expected(first, origin(1)))
     },
@@ -91,8 +109,14 @@ export const claimStoreContract: readonly ClaimStoreCase[] = [
       const store = open()
       const ids = Array.from({ length: 700 }, (_, i) => `${unique()}-${i}`)
       const first = terms()
-      await store.claim(ids.filter((_, i) => i % 3 === 0).map((id, i) => ({ id, origin: origin(i * 3) })), first)
-      const answers = await store.claim(ids.map((id, i) => ({ id, origin: origin(i, 1) })), terms())
+      await store.claim(
+        ids.filter((_, i) => i % 3 === 0).map((id, i) => ({ id, origin: origin(i * 3) })),
+        first,
+      )
+      const answers = await store.claim(
+        ids.map((id, i) => ({ id, origin: origin(i, 1) })),
+        terms(),
+      )
       assert.deepEqual(
         answers.map(facts),
         ids.map((_, i) => (i % 3 === 0 ? expected(first, origin(i)) : undefined)),
@@ -104,7 +128,14 @@ export const claimStoreContract: readonly ClaimStoreCase[] = [
     async run(open) {
       const stores = Array.from({ length: 4 }, open)
       const ids = Array.from({ length: 200 }, unique)
-      const answers = await Promise.all(stores.map((store, partition) => store.claim(ids.map((id, offset) => ({ id, origin: origin(offset, partition) })), terms())))
+      const answers = await Promise.all(
+        stores.map((store, partition) =>
+          store.claim(
+            ids.map((id, offset) => ({ id, origin: origin(offset, partition) })),
+            terms(),
+          ),
+        ),
+      )
       ids.forEach((_, i) => assert.equal(answers.filter((answer) => answer[i] === undefined).length, 1))
     },
   },
@@ -142,11 +173,20 @@ export const claimStoreContract: readonly ClaimStoreCase[] = [
     async run(open) {
       const store = open()
       const [short, long] = [unique(), unique()]
-      await store.claim([{ id: short, origin: origin(1) }, { id: long, origin: origin(1) }], terms({ withinMs: MOMENT }))
+      await store.claim(
+        [
+          { id: short, origin: origin(1) },
+          { id: long, origin: origin(1) },
+        ],
+        terms({ withinMs: MOMENT }),
+      )
       const [over] = await store.claim([{ id: long, origin: origin(2) }], terms())
       const later = terms()
       assert.deepEqual(await store.claim([{ id: long, origin: origin(2), over }], later), [undefined])
-      await eventually('the claim to be over', async () => (await store.claim([{ id: short, origin: origin(3) }], terms()))[0] === undefined)
+      await eventually(
+        'the claim to be over',
+        async () => (await store.claim([{ id: short, origin: origin(3) }], terms()))[0] === undefined,
+      )
       const [held] = await store.claim([{ id: long, origin: origin(4) }], terms())
       assert.deepEqual(facts(held), expected(later, origin(2)))
     },
@@ -182,7 +222,10 @@ export const claimStoreContract: readonly ClaimStoreCase[] = [
       assert.equal(await one.find(id), undefined)
       await one.claim([{ id, origin: origin(5, 2) }], first)
       const pending = await other.find(id)
-      assert.deepEqual({ ...pending, at: 0, until: 0 }, { id, state: 'pending', origin: origin(5, 2), at: 0, until: 0, duplicates: 0, result: undefined })
+      assert.deepEqual(
+        { ...pending, at: 0, until: 0 },
+        { id, state: 'pending', origin: origin(5, 2), at: 0, until: 0, duplicates: 0, result: undefined },
+      )
       assert.ok(Math.abs((pending?.until ?? 0) - (pending?.at ?? 0) - MINUTE) < 1_000)
       await one.end(first.transaction, 'committed', MINUTE)
       assert.equal((await other.find(id))?.state, 'passed')
@@ -199,7 +242,10 @@ export const claimStoreContract: readonly ClaimStoreCase[] = [
       const store = open()
       const [id, nobody] = [unique(), unique()]
       await store.claim([{ id, origin: origin(1) }], terms({ withinMs: MOMENT * 50 }))
-      await store.note([{ id, duplicates: 2 }, { id: nobody, duplicates: 1, result: 'x' }])
+      await store.note([
+        { id, duplicates: 2 },
+        { id: nobody, duplicates: 1, result: 'x' },
+      ])
       await store.note([{ id, duplicates: 1, result: 'paid' }])
       await store.note([{ id, duplicates: 0 }])
       const found = await store.find(id)
@@ -216,11 +262,25 @@ export const claimStoreContract: readonly ClaimStoreCase[] = [
     async run(open) {
       const store = open()
       const tail = unique()
-      const ids = [' ', 'a b', 'line\nbreak', '{tag}', 'a:b|c', '"quoted"', 'ünï', '\u{1f600}', 'x'.repeat(2_000), '__proto__', '0'].map((id) => `${id}${tail}`)
+      const ids = [' ', 'a b', 'line\nbreak', '{tag}', 'a:b|c', '"quoted"', 'ünï', '\u{1f600}', 'x'.repeat(2_000), '__proto__', '0'].map(
+        (id) => `${id}${tail}`,
+      )
       const first = terms({ group: 'a group with : | " and \n in it' })
-      assert.deepEqual(await store.claim(ids.map((id, i) => ({ id, origin: origin(i, 0, 'a-topic_1.x') })), first), ids.map(() => undefined))
-      const answers = await store.claim(ids.map((id) => ({ id, origin: origin(99) })), terms())
-      assert.deepEqual(answers.map(facts), ids.map((_, i) => expected(first, origin(i, 0, 'a-topic_1.x'))))
+      assert.deepEqual(
+        await store.claim(
+          ids.map((id, i) => ({ id, origin: origin(i, 0, 'a-topic_1.x') })),
+          first,
+        ),
+        ids.map(() => undefined),
+      )
+      const answers = await store.claim(
+        ids.map((id) => ({ id, origin: origin(99) })),
+        terms(),
+      )
+      assert.deepEqual(
+        answers.map(facts),
+        ids.map((_, i) => expected(first, origin(i, 0, 'a-topic_1.x'))),
+      )
       for (const id of ids) assert.equal((await store.find(id))?.id, id)
     },
   },
@@ -244,7 +304,16 @@ function owned(store: ClaimStore): OwnedIds {
   return store.owned
 }
 
-const ownedId = (id: string, offset: number, more: Partial<OwnedId> = {}): OwnedId => ({ id, origin: origin(offset), at: Date.now(), section: present(), writer: unique(), duplicates: 0, result: undefined, ...more })
+const ownedId = (id: string, offset: number, more: Partial<OwnedId> = {}): OwnedId => ({
+  id,
+  origin: origin(offset),
+  at: Date.now(),
+  section: present(),
+  writer: unique(),
+  duplicates: 0,
+  result: undefined,
+  ...more,
+})
 const put = (ids: OwnedIds, ...given: OwnedId[]): Promise<void> => ids.put(given, 3 * HOUR, HOUR)
 
 /** What the `owned` part of a store promises, which `bloom` needs. */
@@ -253,7 +322,9 @@ export const ownedIdsContract: readonly ClaimStoreCase[] = [
     name: 'what was put is found, in the order asked, by every client',
     async run(open) {
       const [one, other] = [open(), open()]
-      const given = Array.from({ length: 500 }, (_, i) => ownedId(`${unique()} ${i} {ü}\n`, i, i % 2 === 0 ? { duplicates: i, result: `a result\nof ${i}` } : {}))
+      const given = Array.from({ length: 500 }, (_, i) =>
+        ownedId(`${unique()} ${i} {ü}\n`, i, i % 2 === 0 ? { duplicates: i, result: `a result\nof ${i}` } : {}),
+      )
       await put(owned(one), ...given)
       const asked = given.flatMap((each, i) => (i % 5 === 0 ? [each.id, unique()] : [each.id]))
       assert.deepEqual(
@@ -278,7 +349,11 @@ export const ownedIdsContract: readonly ClaimStoreCase[] = [
     async run(open) {
       const ids = owned(open())
       const [both, old] = [unique(), unique()]
-      const [before, after, only] = [ownedId(both, 1, { section: present() - 1 }), ownedId(both, 2), ownedId(old, 3, { section: present() - 1 })]
+      const [before, after, only] = [
+        ownedId(both, 1, { section: present() - 1 }),
+        ownedId(both, 2),
+        ownedId(old, 3, { section: present() - 1 }),
+      ]
       await put(ids, before, after, only)
       assert.deepEqual(await ids.get([both, old], [present(), present() - 1]), [after, only])
       assert.deepEqual(await ids.get([both, old], [present() - 1, present()]), [before, only])

@@ -75,7 +75,9 @@ export function useClockInPipelines(): () => void {
   if (users++ === 0) {
     asyncScheduler.schedule = function schedule<T>(work: Work<T>, delay?: number, state?: T): Subscription {
       const clock = memberContext.getStore()?.clock
-      return clock === undefined ? real.schedule.call(asyncScheduler, work as never, delay, state) : clockScheduler(clock).schedule(work, delay, state)
+      return clock === undefined
+        ? real.schedule.call(asyncScheduler, work as never, delay, state)
+        : clockScheduler(clock).schedule(work, delay, state)
     }
     asyncScheduler.now = () => memberContext.getStore()?.clock.now() ?? real.now()
   }

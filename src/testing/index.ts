@@ -6,7 +6,14 @@ export { VirtualClock } from './virtual-clock.js'
 export { clockScheduler } from './clock-scheduler.js'
 export { claimStoreContract, ownedIdsContract, type ClaimStoreCase } from './claim-store-contract.js'
 
-export { createEmbeddedBroker, type EmbeddedBroker, type EmbeddedBrokerOptions, type GroupSnapshot, type OpenTransaction, type StoredRecord } from '../embedded/broker.js'
+export {
+  createEmbeddedBroker,
+  type EmbeddedBroker,
+  type EmbeddedBrokerOptions,
+  type GroupSnapshot,
+  type OpenTransaction,
+  type StoredRecord,
+} from '../embedded/broker.js'
 export type { FailingCall, Fault, FaultPoint, InjectedFault, SlowCall } from '../embedded/faults.js'
 export type { Clock } from '../record/clock.js'
 export { record, type NewRecord } from '../record/record.js'

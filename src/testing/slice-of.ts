@@ -128,7 +128,10 @@ class SliceUnderTest<T> {
       // Empty at first, and gone with the slice: what stores write to their changelogs is their own affair.
       state: new TaskState(
         partition,
-        this.plan.stores.map(({ spec, topic: changelog }) => ({ spec, changelog: new TopicOutput(changelog, partition + 1, undefined, false) })),
+        this.plan.stores.map(({ spec, topic: changelog }) => ({
+          spec,
+          changelog: new TopicOutput(changelog, partition + 1, undefined, false),
+        })),
       ),
       alarms: new Alarms(),
       outputs: this.outputs,
@@ -179,7 +182,10 @@ class SliceUnderTest<T> {
   written(topic: string, serdes: TopicSerdes = {}): WrittenRecord<unknown, unknown>[] {
     const given = parseOptions(serdesSchema, serdes, `written '${topic}'`)
     if (!this.writtenTopics.includes(topic)) {
-      throw new MillraceError('MISSING_TOPIC', `the project function does not write to '${topic}'; it writes to ${this.writtenTopics.map((name) => `'${name}'`).join(', ') || 'no topic'}`)
+      throw new MillraceError(
+        'MISSING_TOPIC',
+        `the project function does not write to '${topic}'; it writes to ${this.writtenTopics.map((name) => `'${name}'`).join(', ') || 'no topic'}`,
+      )
     }
     if (this.slice.failure !== undefined) throw this.slice.failure.error
     this.batches.push(...this.outputs.take(true))
@@ -190,7 +196,14 @@ class SliceUnderTest<T> {
         const { partition } = batch
         const from = next.get(partition) ?? 0
         next.set(partition, from + batch.count)
-        return [...readAll(batch, from)].map(({ offset, timestamp, key, value, headers }) => ({ partition, offset, timestamp, key, value, headers }))
+        return [...readAll(batch, from)].map(({ offset, timestamp, key, value, headers }) => ({
+          partition,
+          offset,
+          timestamp,
+          key,
+          value,
+          headers,
+        }))
       })
     const by = { ...this.settings.topics[topic], ...given }
     return records.sort((a, b) => a.partition - b.partition || a.offset - b.offset).map((record) => decoded(topic, by, record))
@@ -213,9 +226,25 @@ class SliceUnderTest<T> {
       const source = markedSource(known ? given.source.topic : topic, known ? given.source.partition : partition, given.source.bytes, 1)
       this.marks.push(source.marks)
       const offset = known ? given.offset : this.offset++
-      return new LogRecord(source, offset, given.timestamp, 0, given.start, given.end, given.raw, given.key, given.value, given.headers) as RawRecord
+      return new LogRecord(
+        source,
+        offset,
+        given.timestamp,
+        0,
+        given.start,
+        given.end,
+        given.raw,
+        given.key,
+        given.value,
+        given.headers,
+      ) as RawRecord
     }
-    const { key = null, value, headers = NO_HEADERS, timestamp = 0 } = encoded(topic, { key: string(), value: string() }, parseOptions(feedRecord, given, 'sliceOf: records') as FeedRecord)
+    const {
+      key = null,
+      value,
+      headers = NO_HEADERS,
+      timestamp = 0,
+    } = encoded(topic, { key: string(), value: string() }, parseOptions(feedRecord, given, 'sliceOf: records') as FeedRecord)
     const writer = new BatchWriter(topic, partition, Number.POSITIVE_INFINITY)
     writer.append(key, value, headers, timestamp)
     const view = viewed(writer.take(true)[0] as OutputBatch, this.offset++)
@@ -275,7 +304,11 @@ export function sliceOf<T, const Topics extends TestTopics = Record<never, never
   project: (records: RecordStream) => Observable<T>,
   options?: SliceOptions<Topics>,
 ): SliceRun<T, Topics>
-export function sliceOf(records: SliceRecords<FeedRecord | RawRecord>, project: (records: RecordStream) => Observable<unknown>, options: SliceOptions = {}): SliceRun<unknown> {
+export function sliceOf(
+  records: SliceRecords<FeedRecord | RawRecord>,
+  project: (records: RecordStream) => Observable<unknown>,
+  options: SliceOptions = {},
+): SliceRun<unknown> {
   const run = new SliceUnderTest(project, parseOptions(schema, options, 'sliceOf'))
   if (isObservable(records)) run.follow(records)
   else run.feed(records)

@@ -114,7 +114,11 @@ class Kit<Topics extends TestTopics> {
   }
 
   async createTopics(): Promise<void> {
-    const topics = Object.entries(this.topics).map(([topic, { partitions, config }]) => ({ topic, partitions, ...(config === undefined ? {} : { config }) }))
+    const topics = Object.entries(this.topics).map(([topic, { partitions, config }]) => ({
+      topic,
+      partitions,
+      ...(config === undefined ? {} : { config }),
+    }))
     try {
       await this.cluster.createTopics(topics)
     } catch (error) {
@@ -123,10 +127,17 @@ class Kit<Topics extends TestTopics> {
     }
   }
 
-  feed(topic: string, records: FeedRecord<unknown, unknown> | Iterable<FeedRecord<unknown, unknown>>, serdes: TopicSerdes = {}): Promise<number> {
+  feed(
+    topic: string,
+    records: FeedRecord<unknown, unknown> | Iterable<FeedRecord<unknown, unknown>>,
+    serdes: TopicSerdes = {},
+  ): Promise<number> {
     return this.inTurn(async () => {
       const by = { ...this.topics[topic], ...parseOptions(serdesSchema, serdes, `feed '${topic}'`) }
-      const given = parseOptions(feedSchema, Symbol.iterator in records ? [...records] : [records], `feed '${topic}'`) as FeedRecord<unknown, unknown>[]
+      const given = parseOptions(feedSchema, Symbol.iterator in records ? [...records] : [records], `feed '${topic}'`) as FeedRecord<
+        unknown,
+        unknown
+      >[]
       const count = await this.cluster.produce({ topic, records: given.map((record) => encoded(topic, by, record)) })
       await this.clock.advance(0)
       return count
@@ -275,7 +286,9 @@ function watched(broker: EmbeddedBroker): EmbeddedBroker {
  * expect(await kit.read('invoices')).toMatchObject([{ key: 'a', value: { total: 3 } }])
  * await kit.stop()
  */
-export async function createTestKit<const Topics extends TestTopics = Record<never, never>>(options: TestKitOptions<Topics> = {}): Promise<TestKit<Topics>> {
+export async function createTestKit<const Topics extends TestTopics = Record<never, never>>(
+  options: TestKitOptions<Topics> = {},
+): Promise<TestKit<Topics>> {
   const kit = new Kit(options)
   await kit.createTopics()
   // The class knows topics by name only; their types are the interface's.

@@ -95,10 +95,14 @@ export function decoded<K, V>(topic: string, { key = string(), value = string() 
     try {
       return by.decode(bytes)
     } catch (error) {
-      throw new MillraceError('DECODE_FAILED', `the ${name} of ${topic}/${partition}/${offset} is not ${by.name}: ${errorMessage(error)}. Read it with another serde, e.g. { ${name}: bytes() }`, {
-        origin: { topic, partition, offset },
-        cause: error,
-      })
+      throw new MillraceError(
+        'DECODE_FAILED',
+        `the ${name} of ${topic}/${partition}/${offset} is not ${by.name}: ${errorMessage(error)}. Read it with another serde, e.g. { ${name}: bytes() }`,
+        {
+          origin: { topic, partition, offset },
+          cause: error,
+        },
+      )
     }
   }
   return { partition, offset, timestamp, key: part('key', key) as K | null, value: part('value', value) as V | null, headers }
@@ -112,9 +116,16 @@ export function encoded(topic: string, { key = string(), value = string() }: Giv
       const out = what === null ? null : by.encode(what)
       if (out === null || typeof out === 'string' || out instanceof Uint8Array) return out
     } catch (error) {
-      throw new MillraceError('ENCODE_FAILED', `the ${name} of a record for '${topic}' cannot be written as ${by.name}: ${errorMessage(error)}`, { cause: error })
+      throw new MillraceError(
+        'ENCODE_FAILED',
+        `the ${name} of a record for '${topic}' cannot be written as ${by.name}: ${errorMessage(error)}`,
+        { cause: error },
+      )
     }
-    throw new MillraceError('ENCODE_FAILED', `the ${name} of a record for '${topic}' is of type ${typeof what}, not text or bytes: give a serde for it, e.g. ${name}: json()`)
+    throw new MillraceError(
+      'ENCODE_FAILED',
+      `the ${name} of a record for '${topic}' is of type ${typeof what}, not text or bytes: give a serde for it, e.g. ${name}: json()`,
+    )
   }
   return { ...given, key: part('key', key), value: part('value', value) }
 }

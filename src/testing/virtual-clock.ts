@@ -79,7 +79,10 @@ export class VirtualClock implements Clock {
   async settle(): Promise<void> {
     let quiet = 0
     for (let turns = 0; quiet < QUIET_TURNS; turns++) {
-      if (turns === MAX_TURNS) throw new Error(`something goes on for ever without waiting for the clock: after ${MAX_TURNS} turns of the event loop there was still work`)
+      if (turns === MAX_TURNS)
+        throw new Error(
+          `something goes on for ever without waiting for the clock: after ${MAX_TURNS} turns of the event loop there was still work`,
+        )
       const before = this.order
       await turn()
       quiet = before === this.order && !hasImmediates() ? quiet + 1 : 0

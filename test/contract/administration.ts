@@ -33,9 +33,16 @@ export const administration: readonly ContractCase[] = [
       const plain = await producer(client, undefined)
       const base = 1_700_000_000_000
       // Not in the order of time, within a batch and between batches.
-      for (const times of [[10, 30, 20], [5, 40], [35]]) await plain.send([timed(topic, times.map((time) => base + time))])
+      for (const times of [[10, 30, 20], [5, 40], [35]])
+        await plain.send([
+          timed(
+            topic,
+            times.map((time) => base + time),
+          ),
+        ])
       const found: number[] = []
-      for (const time of [0, 10, 11, 30, 31, 40]) found.push(...(await client.offsets([{ topic, partition: 0 }], { timestamp: base + time })))
+      for (const time of [0, 10, 11, 30, 31, 40])
+        found.push(...(await client.offsets([{ topic, partition: 0 }], { timestamp: base + time })))
       expect(found).toEqual([0, 0, 1, 1, 4, 4])
       expect(await client.offsets([{ topic, partition: 0 }], { timestamp: base + 41 })).toEqual([6])
 
@@ -55,7 +62,10 @@ export const administration: readonly ContractCase[] = [
       const topic = await newTopic(client)
       await (await producer(client, undefined)).send([batchOf(topic, 0, ['a'])])
       const origin = { topic, partition: 0, offset: 99 }
-      expect(await firstError(client, origin)).toMatchObject({ code: 'OFFSET_OUT_OF_RANGE', message: expect.stringContaining(`${topic}/0 at offset 99`) as string })
+      expect(await firstError(client, origin)).toMatchObject({
+        code: 'OFFSET_OUT_OF_RANGE',
+        message: expect.stringContaining(`${topic}/0 at offset 99`) as string,
+      })
       expect(await readAll(client, topic, 0)).toEqual(['a'])
     },
   },

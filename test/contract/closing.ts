@@ -19,10 +19,20 @@ export const closing: readonly ContractCase[] = [
       const group = client.group({ group: member.group, instanceId: undefined, sessionTimeoutMs: 10_000, rebalanceTimeoutMs: 10_000 })
       const waiting = Promise.allSettled([group.join('', 'test', SUBSCRIPTION), client.committedOffsets(member.group, at)])
       const watching = other.group({ group: member.group, instanceId: undefined, sessionTimeoutMs: 10_000, rebalanceTimeoutMs: 10_000 })
-      await until(() => watching.heartbeat(member).then(() => false, () => true), { what: 'the join to reach the coordinator' })
+      await until(
+        () =>
+          watching.heartbeat(member).then(
+            () => false,
+            () => true,
+          ),
+        { what: 'the join to reach the coordinator' },
+      )
       await client.close()
       const closed = { code: 'CLOSED', reaction: 'fatal' }
-      expect(await waiting).toMatchObject([{ status: 'rejected', reason: closed }, { status: 'rejected', reason: closed }])
+      expect(await waiting).toMatchObject([
+        { status: 'rejected', reason: closed },
+        { status: 'rejected', reason: closed },
+      ])
       await expect(sender.send([batchOf(topic, 0, ['late'])])).rejects.toMatchObject(closed)
       await expect(sender.commit([], undefined)).rejects.toMatchObject(closed)
       await expect(client.topics([topic])).rejects.toMatchObject(closed)

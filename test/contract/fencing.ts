@@ -19,7 +19,10 @@ export const fencing: readonly ContractCase[] = [
       const sender = await producer(client, uniqueName('tx'))
       for (const refused of [zombie, { ...member, memberId: 'nobody' }]) {
         await sender.send([batchOf(topic, 0, ['zombie'])])
-        await expect(sender.commit([{ topic, partition: 0, offset: 5 }], refused)).rejects.toMatchObject({ code: 'MEMBER_LOST', reaction: 'lost' })
+        await expect(sender.commit([{ topic, partition: 0, offset: 5 }], refused)).rejects.toMatchObject({
+          code: 'MEMBER_LOST',
+          reaction: 'lost',
+        })
         await expect(sender.commit([], undefined)).rejects.toMatchObject({ reaction: 'lost' })
         await sender.abort()
         expect(await readAll(client, topic, 0)).toEqual([])
@@ -43,7 +46,10 @@ export const fencing: readonly ContractCase[] = [
       const old = await producer(client, id)
       await old.send([batchOf(topic, 0, ['old'])])
       const next = await producer(newClient(), id)
-      await expect(old.commit([{ topic, partition: 0, offset: 1 }], member)).rejects.toMatchObject({ code: 'PRODUCER_FENCED', reaction: 'reinit' })
+      await expect(old.commit([{ topic, partition: 0, offset: 1 }], member)).rejects.toMatchObject({
+        code: 'PRODUCER_FENCED',
+        reaction: 'reinit',
+      })
       await expect(old.send([batchOf(topic, 0, ['old'])])).rejects.toMatchObject({ reaction: 'reinit' })
       await expect(old.abort()).rejects.toMatchObject({ reaction: 'reinit' })
       expect(await readAll(client, topic, 0)).toEqual([])
@@ -76,7 +82,10 @@ export const fencing: readonly ContractCase[] = [
       await sender.abort()
       await sender.send([batchOf(topic, 1, ['fits'])])
       await sender.commit([], undefined)
-      await expect(sender.send([batchOf(uniqueName('missing'), 0, ['lost'])])).rejects.toMatchObject({ code: 'MISSING_TOPIC', reaction: 'abort' })
+      await expect(sender.send([batchOf(uniqueName('missing'), 0, ['lost'])])).rejects.toMatchObject({
+        code: 'MISSING_TOPIC',
+        reaction: 'abort',
+      })
       await sender.abort()
       await sender.send([batchOf(topic, 1, ['and again'])])
       await sender.commit([], undefined)

@@ -34,7 +34,11 @@ export const groups: readonly ContractCase[] = [
     name: "a member that leaves or falls silent is 'lost', and the others divide its work",
     async run({ client, newClient }) {
       const name = uniqueName('group')
-      const [a, b, silent] = [new Participant(client, name), new Participant(newClient(), name), new Participant(newClient(), name, undefined, 1_000)]
+      const [a, b, silent] = [
+        new Participant(client, name),
+        new Participant(newClient(), name),
+        new Participant(newClient(), name, undefined, 1_000),
+      ]
       await a.enter()
       await rebalanced([a], b)
       await b.group.leave(b.member)
@@ -84,7 +88,10 @@ export const groups: readonly ContractCase[] = [
     async run({ client, newClient }) {
       const name = uniqueName('group')
       await new Participant(client, name).enter()
-      await expect(new Participant(newClient(), name).group.join('', 'other', SUBSCRIPTION)).rejects.toMatchObject({ code: 'BROKER_REFUSED', reaction: 'fatal' })
+      await expect(new Participant(newClient(), name).group.join('', 'other', SUBSCRIPTION)).rejects.toMatchObject({
+        code: 'BROKER_REFUSED',
+        reaction: 'fatal',
+      })
     },
   },
 ]

@@ -12,7 +12,10 @@ export const offsetCommits: readonly ContractCase[] = [
       const id = uniqueName('tx')
       const sender = await producer(client, id)
       const at = [0, 1].map((partition) => ({ topic, partition }))
-      const state = async (): Promise<unknown> => ({ outputs: await readAll(client, topic, 0), offsets: await newClient().committedOffsets(member.group, at) })
+      const state = async (): Promise<unknown> => ({
+        outputs: await readAll(client, topic, 0),
+        offsets: await newClient().committedOffsets(member.group, at),
+      })
       expect(await state()).toEqual({ outputs: [], offsets: [undefined, undefined] })
 
       const sent = sender.send([batchOf(topic, 0, ['a'])])
@@ -36,7 +39,15 @@ export const offsetCommits: readonly ContractCase[] = [
         trace: ({ step }) => step === 'offsets-acknowledged' && void dying.close(),
       })
       await dying.send([batchOf(topic, 0, ['dying'])])
-      await expect(dying.commit([{ topic, partition: 0, offset: 5 }, { topic, partition: 1, offset: 5 }], member)).rejects.toMatchObject({ code: 'CLOSED' })
+      await expect(
+        dying.commit(
+          [
+            { topic, partition: 0, offset: 5 },
+            { topic, partition: 1, offset: 5 },
+          ],
+          member,
+        ),
+      ).rejects.toMatchObject({ code: 'CLOSED' })
       await sender.init()
       expect(await state()).toEqual(committed)
 
@@ -88,11 +99,20 @@ export const offsetCommits: readonly ContractCase[] = [
       const sent = sender.send([batchOf(topic, 0, ['b'])])
       await sender.commit([{ topic, partition: 0, offset: 2 }], member)
       await sent
-      expect(steps).toEqual(['produce-sent', 'produce-acknowledged', 'produce-sent', 'produce-acknowledged', 'offsets-sent', 'offsets-acknowledged'])
+      expect(steps).toEqual([
+        'produce-sent',
+        'produce-acknowledged',
+        'produce-sent',
+        'produce-acknowledged',
+        'offsets-sent',
+        'offsets-acknowledged',
+      ])
       expect(await readAll(client, topic, 0)).toEqual(['a', 'b'])
       expect(await client.committedOffsets(member.group, at)).toEqual([2])
 
-      await expect(sender.commit([{ topic, partition: 0, offset: 9 }], { ...member, generation: member.generation - 1 })).rejects.toMatchObject({ reaction: 'lost' })
+      await expect(
+        sender.commit([{ topic, partition: 0, offset: 9 }], { ...member, generation: member.generation - 1 }),
+      ).rejects.toMatchObject({ reaction: 'lost' })
       expect(await client.committedOffsets(member.group, at)).toEqual([2])
       await sender.abort()
       await sender.send([batchOf(topic, 0, ['c'])])

@@ -25,7 +25,11 @@ export function batchOf(topic: string, partition: number, values: readonly strin
   return writer.take(true)[0] as OutputBatch
 }
 
-export async function producer(log: LogClient, transactionalId: string | undefined, options: Partial<ProducerOptions> = {}): Promise<LogProducer> {
+export async function producer(
+  log: LogClient,
+  transactionalId: string | undefined,
+  options: Partial<ProducerOptions> = {},
+): Promise<LogProducer> {
   const made = log.producer({ transactionalId, transactionTimeoutMs: 10_000, compression: 'none', ...options })
   await made.init()
   return made

@@ -35,7 +35,9 @@ export const visibility: readonly ContractCase[] = [
         const { records, nextOffset } = await readPartition(newClient(), topic, partition)
         expect(nextOffset).toBe(sent.length)
         expect(records.map(({ origin }) => origin)).toEqual(sent.map((_, offset) => ({ topic, partition, offset })))
-        expect(records.map(({ key, value, timestamp }) => ({ key, value, timestamp }))).toEqual(sent.map(({ key, value, timestamp }) => ({ key, value, timestamp })))
+        expect(records.map(({ key, value, timestamp }) => ({ key, value, timestamp }))).toEqual(
+          sent.map(({ key, value, timestamp }) => ({ key, value, timestamp })),
+        )
         const stored = { trace: Buffer.from([0, 255]), none: null, empty: Buffer.alloc(0), twice: [Buffer.from('1'), null] }
         expect(records.map((record) => ({ ...record.headers }))).toEqual(sent.map((_, i) => (i % 2 === 0 ? stored : {})))
         const [tail] = (await readPartition(newClient(), topic, partition, { from: 41 })).records
@@ -69,7 +71,11 @@ export const visibility: readonly ContractCase[] = [
       expect(read()).toEqual([[], [], []])
       await sender.commit([], undefined)
       await until(() => read().flat().length === 7, { what: 'the committed records' })
-      expect(values).toEqual([['0a', '0b', 'behind'], ['1a', '1b'], ['2a', '2b']])
+      expect(values).toEqual([
+        ['0a', '0b', 'behind'],
+        ['1a', '1b'],
+        ['2a', '2b'],
+      ])
       reader.close()
     },
   },
@@ -88,7 +94,11 @@ export const visibility: readonly ContractCase[] = [
     name: 'aborted records are never visible where a transaction spans several fetches',
     async run({ client }) {
       const topic = await newTopic(client)
-      const [aborting, committing, plain] = await Promise.all([producer(client, uniqueName('tx')), producer(client, uniqueName('tx')), producer(client, undefined)])
+      const [aborting, committing, plain] = await Promise.all([
+        producer(client, uniqueName('tx')),
+        producer(client, uniqueName('tx')),
+        producer(client, undefined),
+      ])
       const visible: string[] = []
       for (let i = 0; i < 20; i++) {
         await aborting.send([batchOf(topic, 0, [`aborted ${i} ${'x'.repeat(300)}`])])

@@ -57,7 +57,8 @@ describe('attempt', () => {
 
   const feed = (...records: readonly string[]): Promise<number> =>
     cluster.produce({ topic: 'in', records: records.map((value) => ({ key: /^[a-z]/.test(value) ? value.slice(0, 1) : null, value })) })
-  const run = (project: (records: RecordStream) => Observable<unknown>, records: number) => runUntil(cluster, { group: 'g', topics: ['in'], records }, project)
+  const run = (project: (records: RecordStream) => Observable<unknown>, records: number) =>
+    runUntil(cluster, { group: 'g', topics: ['in'], records }, project)
   const written = async (): Promise<(string | null)[]> => (await contents(cluster, 'out')).map(({ value }) => value)
 
   it('takes what the function returns: a value, a record, a promise of either, or nothing', async () => {
@@ -104,19 +105,42 @@ describe('attempt', () => {
   it('a function that returns no promise stays synchronous: each record is out before the next goes in', async () => {
     await feed('1', '2', '3')
     const log: string[] = []
-    await run((records) => records.pipe(tap((r) => log.push(`in ${text(r)}`)), attempt(() => undefined), tap(() => log.push('out')), dropFailed(), out), 3)
+    await run(
+      (records) =>
+        records.pipe(
+          tap((r) => log.push(`in ${text(r)}`)),
+          attempt(() => undefined),
+          tap(() => log.push('out')),
+          dropFailed(),
+          out,
+        ),
+      3,
+    )
     expect(log).toEqual(['in 1', 'out', 'in 2', 'out', 'in 3', 'out'])
   })
 
   describe('order and concurrency', () => {
-    const start = async (options: AttemptOptions, ...records: string[]): Promise<{ gate: Gate; out: string[]; finished: Promise<unknown> }> => {
+    const start = async (
+      options: AttemptOptions,
+      ...records: string[]
+    ): Promise<{ gate: Gate; out: string[]; finished: Promise<unknown> }> => {
       await feed(...records)
       const gate = new Gate()
       const seen: string[] = []
-      const finished = run((stream) => stream.pipe(attempt(gate.call, options), dropFailed(), tap((r) => seen.push(text(r))), out), records.length)
+      const finished = run(
+        (stream) =>
+          stream.pipe(
+            attempt(gate.call, options),
+            dropFailed(),
+            tap((r) => seen.push(text(r))),
+            out,
+          ),
+        records.length,
+      )
       return { gate, out: seen, finished }
     }
-    const settled = (list: readonly string[], records: readonly string[]) => until(() => list.join(' ') === records.join(' '), { what: `[${records.join(' ')}]` })
+    const settled = (list: readonly string[], records: readonly string[]) =>
+      until(() => list.join(' ') === records.join(' '), { what: `[${records.join(' ')}]` })
     const started = (gate: Gate, ...records: string[]) => settled(gate.started, records)
     const came = (seen: string[], ...records: string[]) => settled(seen, records)
 
@@ -202,7 +226,16 @@ describe('attempt', () => {
         const fail = (): never => {
           throw new Error('before')
         }
-        await run((records) => records.pipe(attempt(fail), attempt(() => Promise.resolve(), { order }), dropFailed({ tap: (one) => seen.push(text(one.raw)) }), out), 2)
+        await run(
+          (records) =>
+            records.pipe(
+              attempt(fail),
+              attempt(() => Promise.resolve(), { order }),
+              dropFailed({ tap: (one) => seen.push(text(one.raw)) }),
+              out,
+            ),
+          2,
+        )
         expect(seen).toEqual(['a1', 'a2'])
       })
     }
@@ -232,13 +265,23 @@ describe('attempt', () => {
       await cluster.createTopics([{ topic: 'in' }, { topic: 'out' }])
     })
 
-    const begin = (fn: (record: RawRecord, context: { readonly signal: AbortSignal }) => unknown, options: AttemptOptions, stallAfter = 60_000) => {
+    const begin = (
+      fn: (record: RawRecord, context: { readonly signal: AbortSignal }) => unknown,
+      options: AttemptOptions,
+      stallAfter = 60_000,
+    ) => {
       const failed: FailedRecord[] = []
       const stop = new AbortController()
       const finished = lastValueFrom(
-        cluster.source({ group: 'g', topics: ['in'], signal: stop.signal }).pipe(
-          withTransaction((records) => records.pipe(attempt(fn as (record: RawRecord) => void, options), dropFailed({ tap: (one) => failed.push(one) }), out), { every: 10, stallAfter }),
-        ),
+        cluster
+          .source({ group: 'g', topics: ['in'], signal: stop.signal })
+          .pipe(
+            withTransaction(
+              (records) =>
+                records.pipe(attempt(fn as (record: RawRecord) => void, options), dropFailed({ tap: (one) => failed.push(one) }), out),
+              { every: 10, stallAfter },
+            ),
+          ),
         { defaultValue: undefined },
       )
       const end = async (): Promise<void> => {
@@ -325,7 +368,11 @@ describe('attempt', () => {
 
     it('a slice whose first record is slow is not stalled while others make progress behind it', async () => {
       await feed(...Array.from({ length: 40 }, (_, i) => String(i)))
-      const { failed, end } = begin((record) => new Promise<void>((resolve) => clock.after(text(record) === '0' ? 9_000 : 500, resolve)), { order: 'partition', concurrency: 2 }, 1_000)
+      const { failed, end } = begin(
+        (record) => new Promise<void>((resolve) => clock.after(text(record) === '0' ? 9_000 : 500, resolve)),
+        { order: 'partition', concurrency: 2 },
+        1_000,
+      )
       await clock.advance(40_000)
       expect(failed).toEqual([])
       expect((await written()).length).toBe(40)
@@ -346,7 +393,15 @@ describe('attempt', () => {
       const stop = new AbortController()
       const finished = lastValueFrom(
         cluster.source({ group: 'g', topics: ['in'], signal: stop.signal }).pipe(
-          withTransaction((records) => records.pipe(attempt((_, { signal }) => new Promise<void>(() => signals.push(signal))), dropFailed(), out), { every: 10, drainWithin: '1s' }),
+          withTransaction(
+            (records) =>
+              records.pipe(
+                attempt((_, { signal }) => new Promise<void>(() => signals.push(signal))),
+                dropFailed(),
+                out,
+              ),
+            { every: 10, drainWithin: '1s' },
+          ),
         ),
         { defaultValue: undefined },
       )
@@ -367,7 +422,8 @@ describe('attempt', () => {
     await runUntil(cluster, { group: 'g', topics: ['in'], records: 2, options: { retryDelay: 1 } }, (records) =>
       records.pipe(
         attempt(async (record, { signal }) => {
-          if (text(record) === 'a' && faults > 0) await new Promise((resolve) => signals.push(signal) && signal.addEventListener('abort', resolve))
+          if (text(record) === 'a' && faults > 0)
+            await new Promise((resolve) => signals.push(signal) && signal.addEventListener('abort', resolve))
         }),
         dropFailed(),
         tap((record) => {
@@ -383,13 +439,23 @@ describe('attempt', () => {
   it('planning calls nothing', async () => {
     let calls = 0
     await feed('1')
-    await run((records) => records.pipe(attempt(() => void calls++), dropFailed(), out), 1)
+    await run(
+      (records) =>
+        records.pipe(
+          attempt(() => void calls++),
+          dropFailed(),
+          out,
+        ),
+      1,
+    )
     expect(calls).toBe(1)
   })
 
   it('refuses wrong options by name', () => {
     expect(() => attempt(() => {}, { concurency: 3 } as AttemptOptions)).toThrow(/unknown option 'concurency'/)
-    expect(() => attempt(() => {}, { concurrency: 0, retry: { times: -1 }, timeout: 'soon' as '1s', order: 'any' as 'key' })).toThrow(/concurrency:[^]*order:[^]*timeout:[^]*retry\.times:/)
+    expect(() => attempt(() => {}, { concurrency: 0, retry: { times: -1 }, timeout: 'soon' as '1s', order: 'any' as 'key' })).toThrow(
+      /concurrency:[^]*order:[^]*timeout:[^]*retry\.times:/,
+    )
     expect(() => attempt('fn' as never)).toThrow(MillraceError)
     expect(() => attempt(() => {}, { breaker: {} as never })).toThrow(/breaker: expected circuitBreaker/)
   })

@@ -72,15 +72,23 @@ describe('attempt with a circuit breaker', () => {
     await cluster.close()
   })
 
-  const feed = (records: readonly string[], key: string | null = null): Promise<number> => cluster.produce({ topic: 'in', records: records.map((value) => ({ key, value })) })
+  const feed = (records: readonly string[], key: string | null = null): Promise<number> =>
+    cluster.produce({ topic: 'in', records: records.map((value) => ({ key, value })) })
   const written = async (): Promise<(string | null)[]> => (await contents(cluster, 'out')).map(({ value }) => value)
 
-  const project = (options: () => AttemptOptions) => (records: RecordStream): Observable<unknown> =>
-    records.pipe(attempt(service.call, options()), dropFailed({ tap: (one) => failed.push(one) }), toTopic({ topic: 'out' }))
+  const project =
+    (options: () => AttemptOptions) =>
+    (records: RecordStream): Observable<unknown> =>
+      records.pipe(attempt(service.call, options()), dropFailed({ tap: (one) => failed.push(one) }), toTopic({ topic: 'out' }))
 
   const start = (of: (records: RecordStream) => Observable<unknown>, options: TransactionOptions = {}, on = cluster): Promise<unknown> => {
     const commitsOf = on.source({ group: 'g', topics: ['in'], signal: stop.signal }).pipe(withTransaction(of, { every: 10, ...options }))
-    return (running = lastValueFrom(commitsOf.pipe(tap((commit) => commits.push(commit)), toArray())))
+    return (running = lastValueFrom(
+      commitsOf.pipe(
+        tap((commit) => commits.push(commit)),
+        toArray(),
+      ),
+    ))
   }
   const meter = (name: string): number => commits.reduce((sum, commit) => sum + (commit.meters[name] ?? 0), 0)
 
@@ -127,7 +135,10 @@ describe('attempt with a circuit breaker', () => {
   it('is neither a stall nor the end of the membership, however long it takes', async () => {
     service.down = true
     await feed(range(5))
-    start(project(() => ({ breaker: circuitBreaker({ failures: 1, maxHolds: 1_000 }) })), { stallAfter: '30s' })
+    start(
+      project(() => ({ breaker: circuitBreaker({ failures: 1, maxHolds: 1_000 }) })),
+      { stallAfter: '30s' },
+    )
     await clock.advance(15 * 60_000)
     expect([commits, failed]).toEqual([[], []])
     service.down = false
@@ -152,7 +163,10 @@ describe('attempt with a circuit breaker', () => {
   it('a stop does not wait for it; the records come again', async () => {
     service.down = true
     await feed(range(5))
-    start(project(() => ({ breaker: circuitBreaker({ failures: 1, resetAfter: '1h' }) })), { drainWithin: '30m' })
+    start(
+      project(() => ({ breaker: circuitBreaker({ failures: 1, resetAfter: '1h' }) })),
+      { drainWithin: '30m' },
+    )
     await clock.advance(5_000)
     stop.abort()
     await clock.advance(100)
@@ -169,7 +183,8 @@ describe('attempt with a circuit breaker', () => {
     const breaker = circuitBreaker({ failures: 1, resetAfter: '10s' })
     let hangs = false
     const call = (record: RawRecord): Promise<void> => (hangs ? new Promise(() => {}) : service.call(record))
-    const through = (records: RecordStream): Observable<unknown> => records.pipe(attempt(call, { breaker }), dropFailed(), toTopic({ topic: 'out' }))
+    const through = (records: RecordStream): Observable<unknown> =>
+      records.pipe(attempt(call, { breaker }), dropFailed(), toTopic({ topic: 'out' }))
     service.down = true
     await feed(range(5))
     start(through, { drainWithin: '1s' })
@@ -192,14 +207,24 @@ describe('attempt with a circuit breaker', () => {
     await cluster.produce({ topic: 'two', records: range(10).map((value, i) => ({ value, partition: i % 2 })) })
     service.down = true
     const source = (of: Cluster) => of.source({ group: 'g2', topics: ['two'], signal: stop.signal })
-    const through = withTransaction(project(() => ({ breaker: circuitBreaker({ failures: 1, resetAfter: '1h' }) })), { every: 10, drainWithin: '30m' })
+    const through = withTransaction(
+      project(() => ({ breaker: circuitBreaker({ failures: 1, resetAfter: '1h' }) })),
+      { every: 10, drainWithin: '30m' },
+    )
     const first = lastValueFrom(source(cluster).pipe(through), { defaultValue: undefined })
     await clock.advance(5_000)
     const other = embedded({ broker, clock, logger: silentLogger })
     const generations = new Set<number>()
     service.down = false
-    const healthy = (records: RecordStream): Observable<unknown> => records.pipe(attempt(service.call), dropFailed(), toTopic({ topic: 'out' }))
-    const second = lastValueFrom(source(other).pipe(withTransaction(healthy, { every: 10 }), tap((commit) => generations.add(commit.generation))), { defaultValue: undefined })
+    const healthy = (records: RecordStream): Observable<unknown> =>
+      records.pipe(attempt(service.call), dropFailed(), toTopic({ topic: 'out' }))
+    const second = lastValueFrom(
+      source(other).pipe(
+        withTransaction(healthy, { every: 10 }),
+        tap((commit) => generations.add(commit.generation)),
+      ),
+      { defaultValue: undefined },
+    )
     await clock.advance(30_000)
     expect([...generations]).toEqual([2])
     stop.abort()
@@ -210,7 +235,10 @@ describe('attempt with a circuit breaker', () => {
 
   it('made inside the project function it remembers over slices, which call that anew each time', async () => {
     service.down = true
-    start(project(() => ({ breaker: circuitBreaker({ failures: 3, resetAfter: '10s' }) })), { every: 10 })
+    start(
+      project(() => ({ breaker: circuitBreaker({ failures: 3, resetAfter: '10s' }) })),
+      { every: 10 },
+    )
     for (const value of range(6)) {
       await feed([value])
       await clock.advance(1_000)
@@ -274,7 +302,9 @@ describe('attempt with a circuit breaker', () => {
     }
     await feed(range(20), 'a')
     service.down = true
-    start((records) => records.pipe(attempt(call, { breaker: circuitBreaker({ failures: 1, maxHolds: 1_000 }) }), dropFailed(), toTopic({ topic: 'out' })))
+    start((records) =>
+      records.pipe(attempt(call, { breaker: circuitBreaker({ failures: 1, maxHolds: 1_000 }) }), dropFailed(), toTopic({ topic: 'out' })),
+    )
     await clock.advance(120_000)
     service.down = false
     await clock.advance(20_000)
@@ -308,7 +338,11 @@ describe('attempt with a circuit breaker', () => {
     const breaker = circuitBreaker({ failures: 1, when: (error) => (error as Error).message !== 'declined' })
     await feed(range(10))
     start((records) =>
-      records.pipe(attempt(() => Promise.reject(new Error('declined')), { breaker }), dropFailed({ tap: (one) => failed.push(one) }), toTopic({ topic: 'out' })),
+      records.pipe(
+        attempt(() => Promise.reject(new Error('declined')), { breaker }),
+        dropFailed({ tap: (one) => failed.push(one) }),
+        toTopic({ topic: 'out' }),
+      ),
     )
     await clock.advance(5_000)
     expect([breaker.state, failed.length]).toEqual(['closed', 10])
@@ -360,12 +394,19 @@ describe('attempt with a circuit breaker', () => {
 
   it('two steps of one name with a breaker each are refused before anything is read', async () => {
     const twice = (records: RecordStream): Observable<unknown> =>
-      records.pipe(attempt(service.call, { breaker: circuitBreaker() }), attempt(service.call, { breaker: circuitBreaker() }), dropFailed(), toTopic({ topic: 'out' }))
+      records.pipe(
+        attempt(service.call, { breaker: circuitBreaker() }),
+        attempt(service.call, { breaker: circuitBreaker() }),
+        dropFailed(),
+        toTopic({ topic: 'out' }),
+      )
     await expect(start(twice)).rejects.toThrow(/two steps with circuit breakers are called 'attempt'/)
     running = Promise.resolve()
   })
 
   it('refuses wrong options by name', () => {
-    expect(() => circuitBreaker({ failures: 0, resetAfter: 'soon' as '1s', reset: 1 } as never)).toThrow(/failures:[^]*resetAfter:[^]*unknown option 'reset'/)
+    expect(() => circuitBreaker({ failures: 0, resetAfter: 'soon' as '1s', reset: 1 } as never)).toThrow(
+      /failures:[^]*resetAfter:[^]*unknown option 'reset'/,
+    )
   })
 })

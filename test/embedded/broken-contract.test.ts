@@ -81,7 +81,9 @@ const BROKEN: readonly Broken[] = [
   {
     name: 'fences nobody with init()',
     noticed: ['a second init of a transactional id fences the first producer and aborts what it left open'],
-    breaks: (log) => ({ producer: (options) => log.producer({ ...options, transactionalId: options.transactionalId && uniqueName(options.transactionalId) }) }),
+    breaks: (log) => ({
+      producer: (options) => log.producer({ ...options, transactionalId: options.transactionalId && uniqueName(options.transactionalId) }),
+    }),
   },
   {
     name: 'sends batches in another order than that of the calls',
@@ -110,7 +112,10 @@ const BROKEN: readonly Broken[] = [
   },
   {
     name: 'lets lost members go on',
-    noticed: ["a second member's join shows as 'rejoin' at the first one's heartbeat; the leader gives both their parts", "a member that leaves or falls silent is 'lost', and the others divide its work"],
+    noticed: [
+      "a second member's join shows as 'rejoin' at the first one's heartbeat; the leader gives both their parts",
+      "a member that leaves or falls silent is 'lost', and the others divide its work",
+    ],
     breaks: (log) => heartbeating(log, 'lost'),
   },
   {
@@ -120,13 +125,21 @@ const BROKEN: readonly Broken[] = [
   },
   {
     name: 'takes the high watermark for the last stable offset, and any time for the earliest',
-    noticed: ['offsets: earliest, latest, stable, in the order asked', 'offsets by time: the first record at or after it, the high watermark after the last'],
-    breaks: (log) => ({ offsets: (partitions, at) => log.offsets(partitions, at === 'stable' ? 'latest' : typeof at === 'object' ? 'earliest' : at) }),
+    noticed: [
+      'offsets: earliest, latest, stable, in the order asked',
+      'offsets by time: the first record at or after it, the high watermark after the last',
+    ],
+    breaks: (log) => ({
+      offsets: (partitions, at) => log.offsets(partitions, at === 'stable' ? 'latest' : typeof at === 'object' ? 'earliest' : at),
+    }),
   },
   {
     name: 'starts over where an offset is out of range',
     noticed: ['reading where the log is not: OFFSET_OUT_OF_RANGE once, with the place; reading goes on elsewhere'],
-    breaks: (log) => reading(log, (inner) => ({ assign: (positions) => inner.assign(positions.map((at) => (at.offset > 50 ? { ...at, offset: 0 } : at))) })),
+    breaks: (log) =>
+      reading(log, (inner) => ({
+        assign: (positions) => inner.assign(positions.map((at) => (at.offset > 50 ? { ...at, offset: 0 } : at))),
+      })),
   },
   {
     name: 'takes a topic that exists for one it made',
@@ -141,14 +154,17 @@ const BROKEN: readonly Broken[] = [
 ]
 
 describe('the contract notices a log that', () => {
-  it.each(BROKEN.flatMap((broken) => broken.noticed.map((noticed) => ({ ...broken, noticed }))))('$name: $noticed', async ({ noticed, breaks }) => {
-    const broker = createEmbeddedBroker()
-    const open = (): LogClient => {
-      const client = broker.client()
-      return overriding(client, breaks(client, broker))
-    }
-    await expect(runCase(caseNamed(noticed), open)).rejects.toSatisfy((error) => error instanceof Error && !(error instanceof TypeError))
-  })
+  it.each(BROKEN.flatMap((broken) => broken.noticed.map((noticed) => ({ ...broken, noticed }))))(
+    '$name: $noticed',
+    async ({ noticed, breaks }) => {
+      const broker = createEmbeddedBroker()
+      const open = (): LogClient => {
+        const client = broker.client()
+        return overriding(client, breaks(client, broker))
+      }
+      await expect(runCase(caseNamed(noticed), open)).rejects.toSatisfy((error) => error instanceof Error && !(error instanceof TypeError))
+    },
+  )
 })
 
 function caseNamed(name: string): ContractCase {

@@ -1,6 +1,19 @@
 import { delay, map, mergeMap, of, type Observable } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { count, hopping, json, session, sliding, toTopic, tumbling, window, withTransaction, type Commit, type RecordStream, type Windows } from '../../src/index.js'
+import {
+  count,
+  hopping,
+  json,
+  session,
+  sliding,
+  toTopic,
+  tumbling,
+  window,
+  withTransaction,
+  type Commit,
+  type RecordStream,
+  type Windows,
+} from '../../src/index.js'
 import { createTestKit, type TestKit } from '../../src/testing/index.js'
 
 interface Result {
@@ -43,7 +56,10 @@ describe('closeWhenIdle', () => {
   })
   afterEach(() => kit.stop())
 
-  const pipeline = (windows: Windows, before: (records: RecordStream) => Observable<RecordStream extends Observable<infer R> ? R : never> = (records) => records): Observable<Commit> =>
+  const pipeline = (
+    windows: Windows,
+    before: (records: RecordStream) => Observable<RecordStream extends Observable<infer R> ? R : never> = (records) => records,
+  ): Observable<Commit> =>
     kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(
       withTransaction(
         (records) =>
@@ -52,7 +68,11 @@ describe('closeWhenIdle', () => {
               aggregate: count(),
               grace: '3s',
               closeWhenIdle: IDLE,
-              late: (late) => late.pipe(map(({ record }) => record), toTopic({ topic: 'late' })),
+              late: (late) =>
+                late.pipe(
+                  map(({ record }) => record),
+                  toTopic({ topic: 'late' }),
+                ),
             }),
             toTopic({ topic: 'out', value: json() }),
           ),
@@ -64,7 +84,8 @@ describe('closeWhenIdle', () => {
       'in',
       timestamps.map((timestamp) => ({ key: 'k', value: String(timestamp), timestamp, partition: 0 })),
     )
-  const read = async (): Promise<Result[]> => (await kit.read('out', { from: 'earliest', value: json<Result>() })).map(({ value }) => value as Result)
+  const read = async (): Promise<Result[]> =>
+    (await kit.read('out', { from: 'earliest', value: json<Result>() })).map(({ value }) => value as Result)
   const late = async (): Promise<(string | null)[]> => (await kit.read('late', { from: 'earliest' })).map(({ value }) => value)
 
   for (const { name, windows, results } of cases) {
@@ -159,7 +180,12 @@ describe('closeWhenIdle', () => {
 
   it('does not take for silence that the pipeline itself was held up', async () => {
     // A record of the other partition takes longer than the time.
-    kit.run(pipeline(tumbling('10s'), mergeMap((record) => (String(record.value) === 'slow' ? of(record).pipe(delay(2 * IDLE)) : of(record)))))
+    kit.run(
+      pipeline(
+        tumbling('10s'),
+        mergeMap((record) => (String(record.value) === 'slow' ? of(record).pipe(delay(2 * IDLE)) : of(record))),
+      ),
+    )
     await feed(1_000)
     await kit.advance(1_000)
     await kit.feed('in', { key: 'other', value: 'slow', timestamp: 1_000, partition: 1 })
@@ -168,6 +194,9 @@ describe('closeWhenIdle', () => {
     await kit.advance(2 * IDLE)
     expect(await late()).toEqual([])
     await kit.advance(IDLE)
-    expect(await read()).toEqual([{ start: 0, end: 10_000, result: 2 }, { start: 0, end: 10_000, result: 1 }])
+    expect(await read()).toEqual([
+      { start: 0, end: 10_000, result: 2 },
+      { start: 0, end: 10_000, result: 1 },
+    ])
   })
 })

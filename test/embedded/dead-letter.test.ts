@@ -49,21 +49,31 @@ describe('deadLetter', () => {
 
   afterEach(() => cluster.close())
 
-  const orders = (options: Partial<DeadLetterOptions> = {}) => (records: RecordStream): Observable<unknown> =>
-    records.pipe(decode(Order), deadLetter({ topic: 'dead', ...options }), toTopic({ topic: 'out', value: json() }))
+  const orders =
+    (options: Partial<DeadLetterOptions> = {}) =>
+    (records: RecordStream): Observable<unknown> =>
+      records.pipe(decode(Order), deadLetter({ topic: 'dead', ...options }), toTopic({ topic: 'out', value: json() }))
   /** All records fail, so. */
-  const failing = (error: unknown, options: Partial<DeadLetterOptions> = {}, step = 'check') => (records: RecordStream): Observable<unknown> =>
-    records.pipe(
-      attempt(() => Promise.reject(error as Error), { step }),
-      deadLetter({ topic: 'dead', ...options }),
-      toTopic({ topic: 'out' }),
-    )
-  const run = (project: (records: RecordStream) => Observable<unknown>, records = 1, topic = 'in') => runUntil(cluster, { group: `g-${topic}`, topics: [topic], records, options: { retryDelay: 1 } }, project)
+  const failing =
+    (error: unknown, options: Partial<DeadLetterOptions> = {}, step = 'check') =>
+    (records: RecordStream): Observable<unknown> =>
+      records.pipe(
+        attempt(() => Promise.reject(error as Error), { step }),
+        deadLetter({ topic: 'dead', ...options }),
+        toTopic({ topic: 'out' }),
+      )
+  const run = (project: (records: RecordStream) => Observable<unknown>, records = 1, topic = 'in') =>
+    runUntil(cluster, { group: `g-${topic}`, topics: [topic], records, options: { retryDelay: 1 } }, project)
   const text = (value: HeaderValue | undefined): string | undefined => (value instanceof Buffer ? String(value) : undefined)
   const dead = (): Promise<RawRecord[]> => readAll(cluster, 'dead')
   const committed = async (): Promise<(number | undefined)[]> => {
     const client = broker.client()
-    return [...(await client.committedOffsets('g-in', [0, 1, 2, 3].map((partition) => ({ topic: 'in', partition }))))]
+    return [
+      ...(await client.committedOffsets(
+        'g-in',
+        [0, 1, 2, 3].map((partition) => ({ topic: 'in', partition })),
+      )),
+    ]
   }
 
   for (const preset of PRESETS) {
@@ -75,7 +85,8 @@ describe('deadLetter', () => {
       expectLetters(letters, poison, preset, 3)
       expect(await values(cluster, 'out')).toEqual(good)
       expect([sumOf(commits, 'failed'), sumOf(commits, 'processed')]).toEqual([poison.length, good.length])
-      for (const letter of letters) expect(readFailure(letter.headers)).toMatchObject({ step: 'decode', code: 'DECODE_FAILED', error: 'MillraceError' })
+      for (const letter of letters)
+        expect(readFailure(letter.headers)).toMatchObject({ step: 'decode', code: 'DECODE_FAILED', error: 'MillraceError' })
     })
   }
 
@@ -84,18 +95,42 @@ describe('deadLetter', () => {
     await cluster.produce({ topic: 'in', records })
     await run(orders(), records.length)
     const letters = await dead()
-    const broken = (change: (letter: RawRecord) => RawRecord): (() => void) => () => expectLetters(letters.map(change), poison, 'millrace', 3)
+    const broken =
+      (change: (letter: RawRecord) => RawRecord): (() => void) =>
+      () =>
+        expectLetters(letters.map(change), poison, 'millrace', 3)
     expect(broken((letter) => letter)).not.toThrow()
-    expect(broken((letter) => letter.with({ value: letter.value === null ? null : Buffer.from(String(letter.value)) }) as RawRecord)).toThrow()
-    expect(broken((letter) => letter.with({ headers: Object.fromEntries(Object.entries(letter.headers).filter(([name]) => name !== 'empty')) }) as RawRecord)).toThrow()
+    expect(
+      broken((letter) => letter.with({ value: letter.value === null ? null : Buffer.from(String(letter.value)) }) as RawRecord),
+    ).toThrow()
+    expect(
+      broken(
+        (letter) =>
+          letter.with({ headers: Object.fromEntries(Object.entries(letter.headers).filter(([name]) => name !== 'empty')) }) as RawRecord,
+      ),
+    ).toThrow()
     expect(broken((letter) => letter.with({ value: letter.value ?? Buffer.alloc(0) }) as RawRecord)).toThrow()
     expect(() => expectLetters([...letters, letters[0] as RawRecord], poison, 'millrace', 3)).toThrow()
   })
 
   it("tells where the record came from, which step failed and why, after how many tries, under millrace's own names", async () => {
-    await cluster.produce({ topic: 'in', records: [{ value: 'first', partition: 2 }, { value: 'x', partition: 2, timestamp: 1_234, headers: { trace: 't' } }] })
+    await cluster.produce({
+      topic: 'in',
+      records: [
+        { value: 'first', partition: 2 },
+        { value: 'x', partition: 2, timestamp: 1_234, headers: { trace: 't' } },
+      ],
+    })
     const error = new Refused('card declined', { cause: new TypeError('no card') })
-    await run((records) => records.pipe(attempt((r) => (String(r.value) === 'x' ? Promise.reject(error) : undefined), { step: 'charge', retry: { times: 2, delay: 1 } }), deadLetter({ topic: 'dead' }), toTopic({ topic: 'out' })), 2)
+    await run(
+      (records) =>
+        records.pipe(
+          attempt((r) => (String(r.value) === 'x' ? Promise.reject(error) : undefined), { step: 'charge', retry: { times: 2, delay: 1 } }),
+          deadLetter({ topic: 'dead' }),
+          toTopic({ topic: 'out' }),
+        ),
+      2,
+    )
     const [letter] = await dead()
     expect(Object.keys(letter?.headers ?? {})).toEqual([
       'trace',
@@ -110,7 +145,15 @@ describe('deadLetter', () => {
     ])
     expect(text(letter?.headers['millrace.origin'])).toBe('in/2/1')
     const failure = readFailure(letter?.headers ?? {})
-    expect(failure).toMatchObject({ origin: { topic: 'in', partition: 2, offset: 1 }, timestamp: 1_234, step: 'charge', error: 'Refused', code: 'E_REFUSED', message: 'card declined', attempts: 3 })
+    expect(failure).toMatchObject({
+      origin: { topic: 'in', partition: 2, offset: 1 },
+      timestamp: 1_234,
+      step: 'charge',
+      error: 'Refused',
+      code: 'E_REFUSED',
+      message: 'card declined',
+      attempts: 3,
+    })
     expect(failure?.stack).toMatch(/card declined[^]*dead-letter\.test\.ts[^]*Caused by: TypeError: no card/)
   })
 
@@ -120,14 +163,25 @@ describe('deadLetter', () => {
     const [letter] = await dead()
     const headers = letter?.headers ?? {}
     const time = Date.UTC(3000, 0).toString(16).padStart(16, '0')
-    const numbers = { 'kafka_dlt-original-partition': '00000001', 'kafka_dlt-original-offset': '0000000000000000', 'kafka_dlt-original-timestamp': time, kafka_deliveryAttempt: '00000001' }
+    const numbers = {
+      'kafka_dlt-original-partition': '00000001',
+      'kafka_dlt-original-offset': '0000000000000000',
+      'kafka_dlt-original-timestamp': time,
+      kafka_deliveryAttempt: '00000001',
+    }
     for (const [name, bytes] of Object.entries(numbers)) expect([name, (headers[name] as Buffer).toString('hex')]).toEqual([name, bytes])
     expect(text(headers['kafka_dlt-original-topic'])).toBe('in')
     expect(text(headers['kafka_dlt-original-timestamp-type'])).toBe('CreateTime')
     expect(text(headers['kafka_dlt-exception-fqcn'])).toBe('Refused')
     expect(text(headers['kafka_dlt-exception-message'])).toBe('no')
     expect(text(headers['kafka_dlt-exception-stacktrace'])).toMatch(/^Error: no\n/)
-    expect(readFailure(headers)).toMatchObject({ origin: { topic: 'in', partition: 1, offset: 0 }, timestamp: Date.UTC(3000, 0), step: 'check', error: 'Refused', code: 'E_REFUSED' })
+    expect(readFailure(headers)).toMatchObject({
+      origin: { topic: 'in', partition: 1, offset: 0 },
+      timestamp: Date.UTC(3000, 0),
+      step: 'check',
+      error: 'Refused',
+      code: 'E_REFUSED',
+    })
   })
 
   it('as Kafka Streams writes it: all text', async () => {
@@ -145,11 +199,24 @@ describe('deadLetter', () => {
     await cluster.produce({ topic: 'in', records: [{ value: 'x', headers: { why: 'stale', keep: 'k' } }] })
     await run(failing(new Error('no'), { headers: (failed) => ({ why: String(failed.error), step: failed.step }) }))
     const [letter] = await dead()
-    expect(Object.entries(letter?.headers ?? {}).map(([name, value]) => `${name}=${text(value)}`)).toEqual(['keep=k', 'why=Error: no', 'step=check'])
+    expect(Object.entries(letter?.headers ?? {}).map(([name, value]) => `${name}=${text(value)}`)).toEqual([
+      'keep=k',
+      'why=Error: no',
+      'step=check',
+    ])
   })
 
   it('anything can be thrown', async () => {
-    const thrown: unknown[] = ['a text', 42, null, undefined, { code: 'X' }, Object.create(null), Symbol('s'), new Error('lone \ud800 surrogate')]
+    const thrown: unknown[] = [
+      'a text',
+      42,
+      null,
+      undefined,
+      { code: 'X' },
+      Object.create(null),
+      Symbol('s'),
+      new Error('lone \ud800 surrogate'),
+    ]
     await cluster.produce({ topic: 'in', records: thrown.map((_, i) => ({ value: String(i), partition: 0 })) })
     const project = (records: RecordStream): Observable<unknown> =>
       records.pipe(
@@ -159,7 +226,9 @@ describe('deadLetter', () => {
         deadLetter({ topic: 'dead' }),
       )
     await run(project, thrown.length)
-    expect((await dead()).map(({ headers }) => readFailure(headers)).map((failure) => [failure?.error, failure?.message, failure?.code])).toEqual([
+    expect(
+      (await dead()).map(({ headers }) => readFailure(headers)).map((failure) => [failure?.error, failure?.message, failure?.code]),
+    ).toEqual([
       ['string', 'a text', undefined],
       ['number', '42', undefined],
       ['null', 'null', undefined],
@@ -176,15 +245,29 @@ describe('deadLetter', () => {
       await cluster.createTopics([{ topic: 'dead2' }, { topic: 'dead3' }])
       await cluster.produce({ topic: 'in', records: [{ value: 'x', key: 'k', headers: { trace: ['1', '2'], own: '' } }] })
       const error = new Refused('no')
-      const hop = (from: string, to: string) => run((records) => records.pipe(attempt(() => Promise.reject(error)), deadLetter({ topic: to, headers: preset })), 1, from)
+      const hop = (from: string, to: string) =>
+        run(
+          (records) =>
+            records.pipe(
+              attempt(() => Promise.reject(error)),
+              deadLetter({ topic: to, headers: preset }),
+            ),
+          1,
+          from,
+        )
       await hop('in', 'dead')
       await hop('dead', 'dead2')
       await hop('dead2', 'dead3')
       const [[first], [second], [third]] = [await dead(), await readAll(cluster, 'dead2'), await readAll(cluster, 'dead3')]
-      const shape = (letter: RawRecord | undefined): unknown => Object.entries(letter?.headers ?? {}).map(([name, value]) => [name, Array.isArray(value) ? value.length : 1])
+      const shape = (letter: RawRecord | undefined): unknown =>
+        Object.entries(letter?.headers ?? {}).map(([name, value]) => [name, Array.isArray(value) ? value.length : 1])
       expect(shape(second)).toEqual(shape(first))
       expect(shape(third)).toEqual(shape(first))
-      expect(third).toMatchObject({ key: Buffer.from('k'), value: Buffer.from('x'), headers: { trace: [Buffer.from('1'), Buffer.from('2')], own: Buffer.alloc(0) } })
+      expect(third).toMatchObject({
+        key: Buffer.from('k'),
+        value: Buffer.from('x'),
+        headers: { trace: [Buffer.from('1'), Buffer.from('2')], own: Buffer.alloc(0) },
+      })
       expect(readFailure(third?.headers ?? {})?.origin).toMatchObject({ topic: 'dead2' })
     })
   }
@@ -221,8 +304,19 @@ describe('deadLetter', () => {
     })
 
     it('what does not fit with the shortest headers fails, named, and no offset passes it', async () => {
-      await cluster.produce({ topic: 'in', records: [{ value: 'fits', partition: 0 }, { value: Buffer.alloc(LIMIT - 100), partition: 0 }, { value: 'behind', partition: 0 }] })
-      await expect(run(failing(long), 3)).rejects.toMatchObject({ code: 'RECORD_FAILED', origin: { topic: 'in', partition: 0, offset: 1 }, cause: { code: 'RECORD_TOO_LARGE', message: /in\/0\/1/ } })
+      await cluster.produce({
+        topic: 'in',
+        records: [
+          { value: 'fits', partition: 0 },
+          { value: Buffer.alloc(LIMIT - 100), partition: 0 },
+          { value: 'behind', partition: 0 },
+        ],
+      })
+      await expect(run(failing(long), 3)).rejects.toMatchObject({
+        code: 'RECORD_FAILED',
+        origin: { topic: 'in', partition: 0, offset: 1 },
+        cause: { code: 'RECORD_TOO_LARGE', message: /in\/0\/1/ },
+      })
       expect((await dead()).map(({ value }) => String(value))).toEqual(['fits'])
       expect((await committed())[0]).toBe(1)
     })
@@ -297,14 +391,24 @@ describe('deadLetter', () => {
         dropFailed(),
       ),
     )
-    expect((await dead())[0]).toMatchObject({ key: Buffer.from('k'), value: Buffer.from('{"id":"a","amount":1}'), headers: { h: Buffer.from('1') }, timestamp: 5 })
+    expect((await dead())[0]).toMatchObject({
+      key: Buffer.from('k'),
+      value: Buffer.from('{"id":"a","amount":1}'),
+      headers: { h: Buffer.from('1') },
+      timestamp: 5,
+    })
     expect(Object.keys((await dead())[0]?.headers ?? {})).not.toContain('gone')
   })
 
   it('takes failures that user code makes, and counts them', async () => {
     await cluster.produce({ topic: 'in', records: [{ value: 'x' }, { value: 'y' }] })
     const commits = await run(
-      (records) => records.pipe(map((r) => (String(r.value) === 'x' ? new FailedRecord(r as LogRecord<unknown, unknown>, new Error('no'), 'own') : r)), deadLetter({ topic: 'dead' }), toTopic({ topic: 'out' })),
+      (records) =>
+        records.pipe(
+          map((r) => (String(r.value) === 'x' ? new FailedRecord(r as LogRecord<unknown, unknown>, new Error('no'), 'own') : r)),
+          deadLetter({ topic: 'dead' }),
+          toTopic({ topic: 'out' }),
+        ),
       2,
     )
     expect([sumOf(commits, 'failed'), sumOf(commits, 'processed'), sumOf(commits, 'filtered')]).toEqual([1, 1, 0])
@@ -313,18 +417,22 @@ describe('deadLetter', () => {
 
   it('a record that user code made is stored if it is text or bytes, and refused otherwise', async () => {
     await cluster.produce({ topic: 'in', records: [{ value: 'x' }] })
-    const made = (value: unknown) => (records: RecordStream): Observable<unknown> =>
-      records.pipe(
-        map(() => record({ key: null, value, headers: { h: '1' }, timestamp: 5 })),
-        attempt(() => Promise.reject(new Error('no'))),
-        deadLetter({ topic: 'dead' }),
-      )
+    const made =
+      (value: unknown) =>
+      (records: RecordStream): Observable<unknown> =>
+        records.pipe(
+          map(() => record({ key: null, value, headers: { h: '1' }, timestamp: 5 })),
+          attempt(() => Promise.reject(new Error('no'))),
+          deadLetter({ topic: 'dead' }),
+        )
     await expect(run(made({ an: 'object' }))).rejects.toMatchObject({ code: 'RECORD_FAILED', cause: { code: 'ENCODE_FAILED' } })
     await run(made('text'))
     expect((await dead())[0]).toMatchObject({ value: Buffer.from('text'), headers: { h: Buffer.from('1') } })
   })
 
   it('refuses wrong options by name', () => {
-    expect(() => deadLetter({ topic: 'not a topic', headers: 'sprng', maxStackBytes: -1, to: 'x' } as never)).toThrow(/topic: topic names[^]*headers: expected 'millrace'[^]*maxStackBytes:[^]*unknown option 'to'/)
+    expect(() => deadLetter({ topic: 'not a topic', headers: 'sprng', maxStackBytes: -1, to: 'x' } as never)).toThrow(
+      /topic: topic names[^]*headers: expected 'millrace'[^]*maxStackBytes:[^]*unknown option 'to'/,
+    )
   })
 })

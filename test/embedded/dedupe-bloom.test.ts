@@ -1,6 +1,20 @@
 import { map, mergeMap, of, throwError, type Observable } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { dedupe, keepResult, memoryClaims, recordKey, silentLogger, taskClaims, toTopic, withTransaction, type BloomOptions, type ClaimStore, type Logger, type RecordStream, type TransactionOptions } from '../../src/index.js'
+import {
+  dedupe,
+  keepResult,
+  memoryClaims,
+  recordKey,
+  silentLogger,
+  taskClaims,
+  toTopic,
+  withTransaction,
+  type BloomOptions,
+  type ClaimStore,
+  type Logger,
+  type RecordStream,
+  type TransactionOptions,
+} from '../../src/index.js'
 import { createTestKit, type TestKit } from '../../src/testing/index.js'
 import { viewOf } from '../support/shared-claims.js'
 
@@ -35,10 +49,22 @@ describe('dedupe with a Bloom filter', () => {
   afterEach(() => kit.stop())
 
   const filtered = (bloom: Partial<BloomOptions> = {}) =>
-    dedupe<RecordStream extends Observable<infer R> ? R : never>({ by: recordKey(), within: '1h', store, bloom: { expected: 10_000, errorRate: 0.01, exclusive: true, ...bloom } })
-  const run = (project: (records: RecordStream) => Observable<unknown> = (records) => records.pipe(filtered(), toTopic({ topic: 'out' })), options: TransactionOptions = {}) =>
+    dedupe<RecordStream extends Observable<infer R> ? R : never>({
+      by: recordKey(),
+      within: '1h',
+      store,
+      bloom: { expected: 10_000, errorRate: 0.01, exclusive: true, ...bloom },
+    })
+  const run = (
+    project: (records: RecordStream) => Observable<unknown> = (records) => records.pipe(filtered(), toTopic({ topic: 'out' })),
+    options: TransactionOptions = {},
+  ) =>
     kit.run(kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(project, { every: 50, provision: true, ...options })))
-  const feed = (ids: readonly (number | string)[]): Promise<number> => kit.feed('in', ids.map((id) => ({ key: `id-${id}`, value: String(id) })))
+  const feed = (ids: readonly (number | string)[]): Promise<number> =>
+    kit.feed(
+      'in',
+      ids.map((id) => ({ key: `id-${id}`, value: String(id) })),
+    )
   const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i)
   const out = async (): Promise<(string | null)[]> => (await kit.read('out', { from: 'earliest' })).map(({ value }) => value)
 
@@ -63,7 +89,13 @@ describe('dedupe with a Bloom filter', () => {
 
   it('keeps the order, whoever has to be looked for', async () => {
     const seen: Record<number, number[]> = { 0: [], 1: [] }
-    run((records) => records.pipe(filtered({ expected: 100, errorRate: 0.5 }), map((record) => (seen[record.origin.partition]?.push(record.origin.offset), record)), toTopic({ topic: 'out' })))
+    run((records) =>
+      records.pipe(
+        filtered({ expected: 100, errorRate: 0.5 }),
+        map((record) => (seen[record.origin.partition]?.push(record.origin.offset), record)),
+        toTopic({ topic: 'out' }),
+      ),
+    )
     await feed([...range(0, 500), ...range(250, 750)])
     await kit.advance('1s')
     for (const offsets of Object.values(seen)) expect(offsets).toEqual([...offsets].sort((a, b) => a - b))
@@ -97,15 +129,27 @@ describe('dedupe with a Bloom filter', () => {
     expect(asked).toBeLessThan(12 * (12 + 40))
     expect(warned).toEqual([])
     const live = new Map<string, boolean>()
-    for (const { partition, key, value } of await kit.broker.records('g-dedupe-changelog')) live.set(`${partition} ${key?.toString('hex')}`, value !== null)
+    for (const { partition, key, value } of await kit.broker.records('g-dedupe-changelog'))
+      live.set(`${partition} ${key?.toString('hex')}`, value !== null)
     expect([...live.values()].filter(Boolean).length).toBeLessThan(30)
   })
 
   it('frees the id of a record that fails for good', async () => {
-    run((records) => records.pipe(filtered(), mergeMap((record) => (String(record.value) === 'poison' ? throwError(() => new Error('poison')) : of(record))), toTopic({ topic: 'out' })), { onError: 'skip' })
+    run(
+      (records) =>
+        records.pipe(
+          filtered(),
+          mergeMap((record) => (String(record.value) === 'poison' ? throwError(() => new Error('poison')) : of(record))),
+          toTopic({ topic: 'out' }),
+        ),
+      { onError: 'skip' },
+    )
     await kit.feed('in', [{ key: 'x', value: 'poison' }])
     await kit.advance('2s')
-    await kit.feed('in', [{ key: 'x', value: 'good' }, { key: 'x', value: 'again' }])
+    await kit.feed('in', [
+      { key: 'x', value: 'good' },
+      { key: 'x', value: 'again' },
+    ])
     await kit.advance('2s')
     expect(await out()).toEqual(['good'])
   })
@@ -123,7 +167,13 @@ describe('dedupe with a Bloom filter', () => {
   })
 
   it('answers what happened to an id', async () => {
-    run((records) => records.pipe(filtered(), keepResult({ by: recordKey(), result: (record) => `made of ${String(record.value)}` }), toTopic({ topic: 'out' })))
+    run((records) =>
+      records.pipe(
+        filtered(),
+        keepResult({ by: recordKey(), result: (record) => `made of ${String(record.value)}` }),
+        toTopic({ topic: 'out' }),
+      ),
+    )
     await feed([1, 2, 1])
     await kit.advance('1s')
     await feed([1])
@@ -136,7 +186,10 @@ describe('dedupe with a Bloom filter', () => {
   })
 
   it('is refused by name where it cannot be right', () => {
-    const made = (options: object): (() => unknown) => () => dedupe({ by: recordKey(), within: '1h', store, ...options } as never)
+    const made =
+      (options: object): (() => unknown) =>
+      () =>
+        dedupe({ by: recordKey(), within: '1h', store, ...options } as never)
     expect(made({ bloom: { expected: 10 } })).toThrow(/bloom.exclusive: a filter knows only what its own task has seen/)
     expect(made({ bloom: { expected: 10, exclusive: false } })).toThrow(/bloom.exclusive/)
     expect(made({ bloom: { expected: 10, exclusive: true }, store: 'task' })).toThrow(/bloom: is for a shared store/)

@@ -1,6 +1,18 @@
 import type { Observable } from 'rxjs'
 import { describe, expect, it } from 'vitest'
-import { attempt, dedupe, dropFailed, memoryClaims, recordKey, retryTopic, silentLogger, toTopic, withTransaction, type RawRecord, type RecordStream } from '../../src/index.js'
+import {
+  attempt,
+  dedupe,
+  dropFailed,
+  memoryClaims,
+  recordKey,
+  retryTopic,
+  silentLogger,
+  toTopic,
+  withTransaction,
+  type RawRecord,
+  type RecordStream,
+} from '../../src/index.js'
 import { createTestKit, type Clock } from '../../src/testing/index.js'
 
 type Dedupe = (records: RecordStream) => Observable<RawRecord>
@@ -34,9 +46,14 @@ describe('dedupe before a retry topic', () => {
           dropFailed(),
           toTopic({ topic: 'out' }),
         )
-      const run = (): ReturnType<typeof kit.run> => kit.run(kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(project, { every: 50, provision: true })))
+      const run = (): ReturnType<typeof kit.run> =>
+        kit.run(kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(project, { every: 50, provision: true })))
       const first = run()
-      const feed = (value: string): Promise<number> => kit.feed('in', Array.from({ length: 20 }, (_, i) => ({ key: `id-${i}`, value })))
+      const feed = (value: string): Promise<number> =>
+        kit.feed(
+          'in',
+          Array.from({ length: 20 }, (_, i) => ({ key: `id-${i}`, value })),
+        )
       await feed('first')
       await kit.advance('5s')
       await feed('while it waits')
@@ -46,7 +63,9 @@ describe('dedupe before a retry topic', () => {
       await kit.advance('3m')
       await feed('when it is done')
       await kit.advance('5m')
-      expect((await kit.read('out')).map(({ key, value }) => `${key} ${value}`).sort()).toEqual(Array.from({ length: 20 }, (_, i) => `id-${i} first`).sort())
+      expect((await kit.read('out')).map(({ key, value }) => `${key} ${value}`).sort()).toEqual(
+        Array.from({ length: 20 }, (_, i) => `id-${i} first`).sort(),
+      )
       expect([...tries.values()].every((count) => count >= 3)).toBe(true)
       expect(tries.size).toBe(20)
       await kit.stop()

@@ -1,7 +1,17 @@
 import fc from 'fast-check'
 import { mergeMap, of, throwError } from 'rxjs'
 import { describe, expect, it } from 'vitest'
-import { dedupe, header, memoryClaims, recordKey, silentLogger, toTopic, withTransaction, type ClaimStore, type RecordStream } from '../../src/index.js'
+import {
+  dedupe,
+  header,
+  memoryClaims,
+  recordKey,
+  silentLogger,
+  toTopic,
+  withTransaction,
+  type ClaimStore,
+  type RecordStream,
+} from '../../src/index.js'
 import { createTestKit, type Clock, type Fault, type TestKit } from '../../src/testing/index.js'
 import { takeStep, type CourseStep, type Member } from '../support/course.js'
 import { marksAfter, marksBefore, viewOf } from '../support/shared-claims.js'
@@ -11,18 +21,41 @@ const PARTITIONS = 2
 type Group = (typeof GROUPS)[number]
 
 type Step =
-  | { readonly do: 'feed'; readonly group: Group; readonly records: readonly { readonly id: number; readonly partition: number; readonly poison: boolean }[] }
+  | {
+      readonly do: 'feed'
+      readonly group: Group
+      readonly records: readonly { readonly id: number; readonly partition: number; readonly poison: boolean }[]
+    }
   | (CourseStep & { readonly group?: Group })
 
 const group = fc.constantFrom(...GROUPS)
 // Only of what the pipelines write: the records fed to them come whole.
 const fault: fc.Arbitrary<Fault> = fc.oneof(
-  fc.record({ at: fc.constant('produce'), of: fc.constant('out'), reaction: fc.constantFrom('abort', 'reinit'), after: fc.nat(3) }) as fc.Arbitrary<Fault>,
+  fc.record({
+    at: fc.constant('produce'),
+    of: fc.constant('out'),
+    reaction: fc.constantFrom('abort', 'reinit'),
+    after: fc.nat(3),
+  }) as fc.Arbitrary<Fault>,
   fc.record({ at: fc.constant('offsets'), reaction: fc.constantFrom('abort', 'reinit'), after: fc.nat(3) }) as fc.Arbitrary<Fault>,
   fc.record({ at: fc.constant('offsets'), reaction: fc.constant('lost'), after: fc.nat(3) }) as fc.Arbitrary<Fault>,
-  fc.record({ at: fc.constant('end'), reaction: fc.constant('indeterminate'), tookEffect: fc.boolean(), after: fc.nat(3) }) as fc.Arbitrary<Fault>,
-  fc.record({ at: fc.constant('committedOffsets'), reaction: fc.constant('retry'), after: fc.nat(3), times: fc.integer({ min: 1, max: 3 }) }) as fc.Arbitrary<Fault>,
-  fc.record({ at: fc.constantFrom('end', 'offsets'), delayMs: fc.integer({ min: 10, max: 4_000 }), after: fc.nat(3) }) as fc.Arbitrary<Fault>,
+  fc.record({
+    at: fc.constant('end'),
+    reaction: fc.constant('indeterminate'),
+    tookEffect: fc.boolean(),
+    after: fc.nat(3),
+  }) as fc.Arbitrary<Fault>,
+  fc.record({
+    at: fc.constant('committedOffsets'),
+    reaction: fc.constant('retry'),
+    after: fc.nat(3),
+    times: fc.integer({ min: 1, max: 3 }),
+  }) as fc.Arbitrary<Fault>,
+  fc.record({
+    at: fc.constantFrom('end', 'offsets'),
+    delayMs: fc.integer({ min: 10, max: 4_000 }),
+    after: fc.nat(3),
+  }) as fc.Arbitrary<Fault>,
 )
 
 const steps: fc.Arbitrary<readonly Step[]> = fc.array(
@@ -32,7 +65,10 @@ const steps: fc.Arbitrary<readonly Step[]> = fc.array(
       arbitrary: fc.record({
         do: fc.constant('feed' as const),
         group,
-        records: fc.array(fc.record({ id: fc.nat(12), partition: fc.nat(PARTITIONS - 1), poison: fc.nat(9).map((n) => n === 0) }), { minLength: 1, maxLength: 8 }),
+        records: fc.array(fc.record({ id: fc.nat(12), partition: fc.nat(PARTITIONS - 1), poison: fc.nat(9).map((n) => n === 0) }), {
+          minLength: 1,
+          maxLength: 8,
+        }),
       }),
     },
     { weight: 5, arbitrary: fc.record({ do: fc.constant('advance' as const), ms: fc.constantFrom(10, 60, 100, 400, 3_000) }) },
@@ -68,20 +104,26 @@ interface Kind {
 
 /** Runs the steps, then everything to its end. */
 async function run(given: readonly Step[], { store: made, shared, bloom: filtered = !shared }: Kind): Promise<Outcome> {
-  const kit: TestKit = await createTestKit({ topics: { a: { partitions: PARTITIONS }, b: { partitions: PARTITIONS }, out: { partitions: 1 } }, start: 1_000_000, logger: silentLogger })
+  const kit: TestKit = await createTestKit({
+    topics: { a: { partitions: PARTITIONS }, b: { partitions: PARTITIONS }, out: { partitions: 1 } },
+    start: 1_000_000,
+    logger: silentLogger,
+  })
   const store = made?.(kit.clock)
   const members = new Map<Group, Member[]>(GROUPS.map((name) => [name, []]))
   const wanted = new Set<string>()
   const start = (name: Group): Member => {
     const view = store === undefined ? undefined : viewOf(store)
     const claims = view === undefined ? {} : { store: view }
-    const waiting = shared && !filtered ? { takeOverAfter: '40s', waitAtMost: '2s' } as const : {}
+    const waiting = shared && !filtered ? ({ takeOverAfter: '40s', waitAtMost: '2s' } as const) : {}
     // So few that the filter is full at once, and wrong often.
-    const bloom = view === undefined || !filtered ? {} : { bloom: { expected: 6, errorRate: 0.3, exclusive: true } } as const
+    const bloom = view === undefined || !filtered ? {} : ({ bloom: { expected: 6, errorRate: 0.3, exclusive: true } } as const)
     const member = kit.run(
       kit.cluster.source({ group: name, topics: [name], sessionTimeout: '10s', rebalanceTimeout: '20s' }).pipe(
         withTransaction(
-          project((records) => records.pipe(dedupe({ by: shared ? header('id') : recordKey(), within: '1h', ...claims, ...waiting, ...bloom }))),
+          project((records) =>
+            records.pipe(dedupe({ by: shared ? header('id') : recordKey(), within: '1h', ...claims, ...waiting, ...bloom })),
+          ),
           { provision: true, onError: 'skip', retries: 1, maxRecords: 5, every: 50 },
         ),
       ),
@@ -114,7 +156,11 @@ async function run(given: readonly Step[], { store: made, shared, bloom: filtere
   }
   kit.broker.faults.clear()
   for (const name of GROUPS) start(name)
-  const read = (name: Group): number => kit.broker.offsets(name).filter(({ topic }) => topic === name).reduce((sum, { offset }) => sum + offset, 0)
+  const read = (name: Group): number =>
+    kit.broker
+      .offsets(name)
+      .filter(({ topic }) => topic === name)
+      .reduce((sum, { offset }) => sum + offset, 0)
   for (let i = 0; i < 200; i++) {
     await kit.advance('5s')
     let left = 0
@@ -138,7 +184,8 @@ const check = (kind: Kind, numRuns: number, seed?: number): Promise<fc.RunDetail
     ),
   )
 
-const report = (details: fc.RunDetails<[readonly Step[]]>): string => (details.failed ? `seed ${details.seed}\n${JSON.stringify(details.counterexample)}\n${String(details.errorInstance)}` : '')
+const report = (details: fc.RunDetails<[readonly Step[]]>): string =>
+  details.failed ? `seed ${details.seed}\n${JSON.stringify(details.counterexample)}\n${String(details.errorInstance)}` : ''
 
 describe('exactly one of each id, whatever happens', () => {
   it('with the ids of each task', async () => {
@@ -163,7 +210,14 @@ describe('exactly one of each id, whatever happens', () => {
       { do: 'fault', fault: { at: 'offsets', reaction: 'abort', after: 0 } },
       { do: 'advance', ms: 100 },
       { do: 'expire', group: 'b' },
-      { do: 'feed', group: 'b', records: [{ id: 1, partition: 1, poison: true }, { id: 0, partition: 0, poison: false }] },
+      {
+        do: 'feed',
+        group: 'b',
+        records: [
+          { id: 1, partition: 1, poison: true },
+          { id: 0, partition: 0, poison: false },
+        ],
+      },
       { do: 'feed', group: 'b', records: [{ id: 1, partition: 1, poison: false }] },
       { do: 'advance', ms: 20 },
     ]

@@ -1,13 +1,39 @@
 import { map, type Observable } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { contentHash, dedupe, describe as describePipeline, embedded, header, mapValue, recordKey, silentLogger, string, taskClaims, toTopic, withTransaction, type Cluster, type Commit, type IdRule, type Logger, type RecordStream, type TransactionOptions } from '../../src/index.js'
+import {
+  contentHash,
+  dedupe,
+  describe as describePipeline,
+  embedded,
+  header,
+  mapValue,
+  recordKey,
+  silentLogger,
+  string,
+  taskClaims,
+  toTopic,
+  withTransaction,
+  type Cluster,
+  type Commit,
+  type IdRule,
+  type Logger,
+  type RecordStream,
+  type TransactionOptions,
+} from '../../src/index.js'
 import { createEmbeddedBroker, createTestKit, sliceOf, type EmbeddedBroker, type Fault } from '../../src/testing/index.js'
 import { contents, runUntil, values } from '../support/pipelines.js'
 
 const COUNT = 600
 /** Every third record has an id that came before, in the same partition as its key. */
-const input = Array.from({ length: COUNT }, (_, i) => ({ key: `id-${i % 3 === 2 ? i - 2 : i}`, value: String(i), timestamp: 1_000 + i * 10 }))
-const firsts = input.filter((_, i) => i % 3 !== 2).map(({ value }) => value).sort()
+const input = Array.from({ length: COUNT }, (_, i) => ({
+  key: `id-${i % 3 === 2 ? i - 2 : i}`,
+  value: String(i),
+  timestamp: 1_000 + i * 10,
+}))
+const firsts = input
+  .filter((_, i) => i % 3 !== 2)
+  .map(({ value }) => value)
+  .sort()
 const byKey = { by: recordKey(), within: '10m' } as const
 
 describe('dedupe', () => {
@@ -22,7 +48,11 @@ describe('dedupe', () => {
 
   afterEach(() => cluster.close())
 
-  const run = (records: number, project: (records: RecordStream) => Observable<unknown>, options: TransactionOptions = {}): Promise<Commit[]> =>
+  const run = (
+    records: number,
+    project: (records: RecordStream) => Observable<unknown>,
+    options: TransactionOptions = {},
+  ): Promise<Commit[]> =>
     runUntil(cluster, { group: 'g', topics: ['in'], records, options: { maxRecords: 50, provision: true, ...options } }, project)
   const once = (records: RecordStream): Observable<unknown> => records.pipe(dedupe(byKey), toTopic({ topic: 'out' }))
 
@@ -30,15 +60,34 @@ describe('dedupe', () => {
     await cluster.produce({ topic: 'in', records: input })
     const commits = await run(COUNT, (records) =>
       records.pipe(
-        dedupe({ ...byKey, onDuplicate: (all) => all.pipe(map(({ record, id, first }) => record.with({ key: id, value: JSON.stringify(first) })), toTopic({ topic: 'again' })) }),
+        dedupe({
+          ...byKey,
+          onDuplicate: (all) =>
+            all.pipe(
+              map(({ record, id, first }) => record.with({ key: id, value: JSON.stringify(first) })),
+              toTopic({ topic: 'again' }),
+            ),
+        }),
         toTopic({ topic: 'out' }),
       ),
     )
     expect(await values(cluster, 'out')).toEqual(firsts)
     const sum = (field: 'records' | 'processed' | 'duplicate'): number => commits.reduce((total, commit) => total + commit[field], 0)
-    expect({ records: sum('records'), processed: sum('processed'), duplicate: sum('duplicate') }).toEqual({ records: COUNT, processed: firsts.length, duplicate: COUNT - firsts.length })
-    const origins = new Map((await contents(cluster, 'in')).map(({ key, partition, offset, value }) => [value, { key, origin: { topic: 'in', partition, offset } }]))
-    const named = (await contents(cluster, 'again')).map(({ key, value }) => ({ key, origin: (JSON.parse(value as string) as { origin: unknown }).origin }))
+    expect({ records: sum('records'), processed: sum('processed'), duplicate: sum('duplicate') }).toEqual({
+      records: COUNT,
+      processed: firsts.length,
+      duplicate: COUNT - firsts.length,
+    })
+    const origins = new Map(
+      (await contents(cluster, 'in')).map(({ key, partition, offset, value }) => [
+        value,
+        { key, origin: { topic: 'in', partition, offset } },
+      ]),
+    )
+    const named = (await contents(cluster, 'again')).map(({ key, value }) => ({
+      key,
+      origin: (JSON.parse(value as string) as { origin: unknown }).origin,
+    }))
     const expected = input.filter((_, i) => i % 3 === 2).map(({ value }) => origins.get(String(Number(value) - 2)))
     const sorted = (list: unknown[]): string[] => list.map((one) => JSON.stringify(one)).sort()
     expect(sorted(named)).toEqual(sorted(expected))
@@ -84,39 +133,86 @@ describe('dedupe', () => {
   describe('ids', () => {
     const headers = { id: 'h' }
     const kept = (by: IdRule | ((record: { value: Buffer | null }) => string), records: object[]): (string | null)[] => {
-      const slice = sliceOf(records as { value: string }[], (stream) => stream.pipe(dedupe({ by, within: '1m', partitioned: true }), toTopic({ topic: 'out' })))
+      const slice = sliceOf(records as { value: string }[], (stream) =>
+        stream.pipe(dedupe({ by, within: '1m', partitioned: true }), toTopic({ topic: 'out' })),
+      )
       return slice.written('out').map(({ value }) => value)
     }
 
     it('from a function, a header, the key', () => {
       expect(kept(({ value }) => String(value).slice(0, 1), [{ value: 'a1' }, { value: 'b1' }, { value: 'a2' }])).toEqual(['a1', 'b1'])
-      expect(kept(header('id'), [{ value: '1', headers }, { value: '2', headers: { other: 'h', id: 'i' } }, { value: '3', headers: { x: 'y', ...headers } }])).toEqual(['1', '2'])
-      expect(kept(header('id'), [{ value: '1', headers }, { value: '2', headers: { id: ['x', 'h'] } }])).toEqual(['1'])
-      expect(kept(recordKey(), [{ key: 'k', value: '1' }, { key: 'l', value: '2' }, { key: 'k', value: '3' }])).toEqual(['1', '2'])
+      expect(
+        kept(header('id'), [
+          { value: '1', headers },
+          { value: '2', headers: { other: 'h', id: 'i' } },
+          { value: '3', headers: { x: 'y', ...headers } },
+        ]),
+      ).toEqual(['1', '2'])
+      expect(
+        kept(header('id'), [
+          { value: '1', headers },
+          { value: '2', headers: { id: ['x', 'h'] } },
+        ]),
+      ).toEqual(['1'])
+      expect(
+        kept(recordKey(), [
+          { key: 'k', value: '1' },
+          { key: 'l', value: '2' },
+          { key: 'k', value: '3' },
+        ]),
+      ).toEqual(['1', '2'])
     })
 
     it('from the content: key and value and where one ends and the other begins', () => {
       const same = { key: 'ab', value: 'c' }
-      expect(kept(contentHash(), [same, { key: 'a', value: 'bc' }, same, { value: 'abc' }, { key: '', value: 'abc' }])).toEqual(['c', 'bc', 'abc', 'abc'])
+      expect(kept(contentHash(), [same, { key: 'a', value: 'bc' }, same, { value: 'abc' }, { key: '', value: 'abc' }])).toEqual([
+        'c',
+        'bc',
+        'abc',
+        'abc',
+      ])
     })
 
     it('from the content as it was read, whatever has become of it', () => {
-      const slice = sliceOf([{ value: '1' }, { value: '2' }, { value: '1' }], (stream) => stream.pipe(mapValue(() => 'same'), dedupe({ by: contentHash(), within: '1m' }), toTopic({ topic: 'out', value: string() })))
+      const slice = sliceOf([{ value: '1' }, { value: '2' }, { value: '1' }], (stream) =>
+        stream.pipe(
+          mapValue(() => 'same'),
+          dedupe({ by: contentHash(), within: '1m' }),
+          toTopic({ topic: 'out', value: string() }),
+        ),
+      )
       expect(slice.written('out')).toHaveLength(2)
     })
 
     it('that are missing, empty or not text fail their record by name, and follow the error policy', async () => {
-      await cluster.produce({ topic: 'in', records: [{ value: '0', partition: 0, headers }, { value: '1', partition: 0 }, { value: '2', partition: 0, headers: { id: '' } }, { value: '3', partition: 0, headers: { id: 'x' } }] })
-      const by = (records: RecordStream): Observable<unknown> => records.pipe(dedupe({ by: header('id'), within: '1m', partitioned: true }), toTopic({ topic: 'out' }))
-      await expect(run(4, by)).rejects.toMatchObject({ code: 'RECORD_FAILED', origin: { topic: 'in', partition: 0, offset: 1 }, cause: { code: 'MISSING_ID' } })
+      await cluster.produce({
+        topic: 'in',
+        records: [
+          { value: '0', partition: 0, headers },
+          { value: '1', partition: 0 },
+          { value: '2', partition: 0, headers: { id: '' } },
+          { value: '3', partition: 0, headers: { id: 'x' } },
+        ],
+      })
+      const by = (records: RecordStream): Observable<unknown> =>
+        records.pipe(dedupe({ by: header('id'), within: '1m', partitioned: true }), toTopic({ topic: 'out' }))
+      await expect(run(4, by)).rejects.toMatchObject({
+        code: 'RECORD_FAILED',
+        origin: { topic: 'in', partition: 0, offset: 1 },
+        cause: { code: 'MISSING_ID' },
+      })
       const commits = await run(3, by, { onError: 'skip', retries: 0 })
       expect(commits.reduce((sum, { failed }) => sum + failed, 0)).toBe(2)
       expect(await values(cluster, 'out')).toEqual(['0', '3'])
-      expect(() => kept((() => 7) as unknown as () => string, [{ value: '1' }])).toThrow(expect.objectContaining({ code: 'MISSING_ID', message: expect.stringContaining('is a number, not text') as string }))
+      expect(() => kept((() => 7) as unknown as () => string, [{ value: '1' }])).toThrow(
+        expect.objectContaining({ code: 'MISSING_ID', message: expect.stringContaining('is a number, not text') as string }),
+      )
     })
 
     it('that are missing pass where that is asked for', () => {
-      const slice = sliceOf([{ value: '1' }, { value: '2' }], (stream) => stream.pipe(dedupe({ by: header('id'), within: '1m', onMissing: 'pass' }), toTopic({ topic: 'out' })))
+      const slice = sliceOf([{ value: '1' }, { value: '2' }], (stream) =>
+        stream.pipe(dedupe({ by: header('id'), within: '1m', onMissing: 'pass' }), toTopic({ topic: 'out' })),
+      )
       expect(slice.written('out')).toHaveLength(2)
     })
   })
@@ -125,7 +221,17 @@ describe('dedupe', () => {
     const kit = await createTestKit({ topics: { in: {}, out: {} }, start: Date.UTC(2024, 0, 1) })
     kit.run(kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(once, { provision: true })))
     const at = (minutes: number): number => kit.clock.now() - (60 - minutes) * 60_000
-    await kit.feed('in', [[0, 'a'], [9, 'b'], [11, 'c'], [5, 'late, and not new'], [20, 'd'], [22, 'e']].map(([minutes, value]) => ({ key: 'k', value: value as string, timestamp: at(minutes as number) })))
+    await kit.feed(
+      'in',
+      [
+        [0, 'a'],
+        [9, 'b'],
+        [11, 'c'],
+        [5, 'late, and not new'],
+        [20, 'd'],
+        [22, 'e'],
+      ].map(([minutes, value]) => ({ key: 'k', value: value as string, timestamp: at(minutes as number) })),
+    )
     await kit.advance('1s')
     expect((await kit.read('out')).map(({ value }) => value)).toEqual(['a', 'c', 'e'])
     await kit.stop()
@@ -136,7 +242,15 @@ describe('dedupe', () => {
     const logger: Logger = { ...silentLogger, warn: (_, message) => warned.push(message) }
     const loud = embedded({ broker, logger })
     const pipeline = (partitioned?: true) =>
-      loud.source({ group: 'w', topics: ['in'] }).pipe(withTransaction((records) => records.pipe(dedupe({ by: header('id'), within: '1m', ...(partitioned && { partitioned }) }), toTopic({ topic: 'out' })), { provision: true }))
+      loud
+        .source({ group: 'w', topics: ['in'] })
+        .pipe(
+          withTransaction(
+            (records) =>
+              records.pipe(dedupe({ by: header('id'), within: '1m', ...(partitioned && { partitioned }) }), toTopic({ topic: 'out' })),
+            { provision: true },
+          ),
+        )
     expect(describePipeline(pipeline()).warnings).toEqual([expect.stringMatching(/header 'id'.*repartition/)])
     expect(String(describePipeline(pipeline()))).toContain("warning: dedupe 'dedupe'")
     expect(describePipeline(pipeline(true)).warnings).toEqual([])
@@ -148,7 +262,10 @@ describe('dedupe', () => {
   })
 
   it('refuses wrong options by name', () => {
-    const wrong = (options: object): (() => unknown) => () => dedupe({ ...byKey, ...options } as never)
+    const wrong =
+      (options: object): (() => unknown) =>
+      () =>
+        dedupe({ ...byKey, ...options } as never)
     expect(wrong({ withn: 1 })).toThrow(/'withn'/)
     expect(wrong({ within: 0 })).toThrow(/within: must be more than zero/)
     expect(wrong({ by: 'id' })).toThrow(/by: expected a function/)

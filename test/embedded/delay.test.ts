@@ -1,20 +1,47 @@
 import { map, mergeMap, tap, type Observable } from 'rxjs'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { attempt, deadLetter, decode, delayUntil, deliveryAttempt, dropFailed, json, mapValue, readFailure, retryTopic, schedule, toTopic, withTransaction, type Commit, type RawRecord, type RecordStream, type TransactionOptions } from '../../src/index.js'
+import {
+  attempt,
+  deadLetter,
+  decode,
+  delayUntil,
+  deliveryAttempt,
+  dropFailed,
+  json,
+  mapValue,
+  readFailure,
+  retryTopic,
+  schedule,
+  toTopic,
+  withTransaction,
+  type Commit,
+  type RawRecord,
+  type RecordStream,
+  type TransactionOptions,
+} from '../../src/index.js'
 import type { Fault, TestKit } from '../../src/testing/index.js'
 import { START, inOutDeadKit } from '../support/in-out-dead-kit.js'
 
 const DAY = 86_400_000
 
-const pipeline = (kit: TestKit, project: (records: RecordStream) => Observable<unknown>, options: TransactionOptions = {}): Observable<Commit> =>
+const pipeline = (
+  kit: TestKit,
+  project: (records: RecordStream) => Observable<unknown>,
+  options: TransactionOptions = {},
+): Observable<Commit> =>
   kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(project, { provision: true, retryDelay: 1, ...options }))
 
 /** Values are '<name>@<ms after the start>'. */
 const timeOf = ({ value }: RawRecord): number => START + Number(String(value).split('@')[1])
 const delaying = (records: RecordStream): Observable<unknown> => records.pipe(delayUntil(timeOf), toTopic({ topic: 'out' }))
-const outputs = async (kit: TestKit, topic = 'out'): Promise<(string | null)[]> => (await kit.read(topic, { from: 'earliest' })).map(({ value }) => value)
-const feed = (kit: TestKit, ...values: string[]): Promise<number> => kit.feed('in', values.map((value) => ({ key: value.split('@')[0] as string, value, partition: 0 })))
+const outputs = async (kit: TestKit, topic = 'out'): Promise<(string | null)[]> =>
+  (await kit.read(topic, { from: 'earliest' })).map(({ value }) => value)
+const feed = (kit: TestKit, ...values: string[]): Promise<number> =>
+  kit.feed(
+    'in',
+    values.map((value) => ({ key: value.split('@')[0] as string, value, partition: 0 })),
+  )
 const sum = (commits: readonly Commit[], name: string): number => commits.reduce((total, { meters }) => total + (meters[name] ?? 0), 0)
 
 describe('delayUntil', () => {
@@ -36,7 +63,13 @@ describe('delayUntil', () => {
 
   it('any time ahead, by Date or number', async () => {
     const kit = await inOutDeadKit()
-    const far = (): Observable<Commit> => pipeline(kit, (records) => records.pipe(delayUntil(() => new Date(START + 400 * DAY)), toTopic({ topic: 'out' })))
+    const far = (): Observable<Commit> =>
+      pipeline(kit, (records) =>
+        records.pipe(
+          delayUntil(() => new Date(START + 400 * DAY)),
+          toTopic({ topic: 'out' }),
+        ),
+      )
     const first = kit.run(far())
     await feed(kit, 'far')
     await kit.advance('1s')
@@ -74,11 +107,16 @@ describe('delayUntil', () => {
       )
     kit.run(pipeline(kit, project))
     const headers = { a: ['1', '2'], none: null, empty: '' }
-    await kit.feed('in', [{ key: 'k', value: 'good@1000', headers, timestamp: 5 }, { key: null, value: 'bad@1000', timestamp: 6 }])
+    await kit.feed('in', [
+      { key: 'k', value: 'good@1000', headers, timestamp: 5 },
+      { key: null, value: 'bad@1000', timestamp: 6 },
+    ])
     await kit.advance('5s')
     const [written] = await kit.read('out')
     expect(written).toMatchObject({ key: 'k', value: 'good@1000', timestamp: 5 })
-    expect(written?.headers).toEqual(Object.assign(Object.create(null), { a: [Buffer.from('1'), Buffer.from('2')], none: null, empty: Buffer.from('') }))
+    expect(written?.headers).toEqual(
+      Object.assign(Object.create(null), { a: [Buffer.from('1'), Buffer.from('2')], none: null, empty: Buffer.from('') }),
+    )
     expect(seen.map(({ id }) => id)).toEqual(['in/0/0', 'in/0/1'])
     const [letter] = await kit.read('dead')
     expect(letter).toMatchObject({ key: null, value: 'bad@1000', timestamp: 6 })
@@ -105,16 +143,29 @@ describe('delayUntil', () => {
         toTopic({ topic: 'out', value: json() }),
       )
     kit.run(pipeline(kit, project))
-    await kit.feed('in', [{ key: 'k', value: '{"id":"a","at":5000,"amount":3}' }, { key: 'k', value: '{ "id":"b", "at":6000,"amount":null}' }])
+    await kit.feed('in', [
+      { key: 'k', value: '{"id":"a","at":5000,"amount":3}' },
+      { key: 'k', value: '{ "id":"b", "at":6000,"amount":null}' },
+    ])
     await kit.advance('1m')
     expect(await outputs(kit)).toEqual(['{"id":"a","at":5000,"amount":6}', '{"id":"b","at":6000,"amount":null}'])
-    expect(attempts).toEqual([1, 1, 2, 2].map((n, i) => [n, i % 2 === 0 ? { id: 'a', at: 5_000, amount: 6 } : { id: 'b', at: 6_000, amount: null }, 'yes']))
+    expect(attempts).toEqual(
+      [1, 1, 2, 2].map((n, i) => [n, i % 2 === 0 ? { id: 'a', at: 5_000, amount: 6 } : { id: 'b', at: 6_000, amount: null }, 'yes']),
+    )
     expect(await outputs(kit, 'in.g.retry.1s')).toEqual(['{"id":"a","at":5000,"amount":3}', '{ "id":"b", "at":6000,"amount":null}'])
   })
 
   it('several records of one origin wait side by side', async () => {
     const kit = await inOutDeadKit()
-    kit.run(pipeline(kit, (records) => records.pipe(mergeMap((record) => [1, 2, 3].map((n) => record.with({ value: Buffer.from(`${n}@1000`) }))), delayUntil(timeOf), toTopic({ topic: 'out' }))))
+    kit.run(
+      pipeline(kit, (records) =>
+        records.pipe(
+          mergeMap((record) => [1, 2, 3].map((n) => record.with({ value: Buffer.from(`${n}@1000`) }))),
+          delayUntil(timeOf),
+          toTopic({ topic: 'out' }),
+        ),
+      ),
+    )
     await feed(kit, 'x')
     await kit.advance('5s')
     expect(await outputs(kit)).toEqual(['1@1000', '2@1000', '3@1000'])
@@ -124,7 +175,10 @@ describe('delayUntil', () => {
     const kit = await inOutDeadKit(4)
     const values = Array.from({ length: 40 }, (_, i) => `v${i}@${5_000 + i * 500}`)
     let running = kit.run(pipeline(kit, delaying))
-    await kit.feed('in', values.map((value, i) => ({ value, partition: i % 4 })))
+    await kit.feed(
+      'in',
+      values.map((value, i) => ({ value, partition: i % 4 })),
+    )
     await kit.advance('7s')
     await running.stop()
     running = kit.run(pipeline(kit, delaying))
@@ -150,7 +204,10 @@ describe('delayUntil', () => {
       const kit = await inOutDeadKit(2)
       kit.run(pipeline(kit, delaying, { maxRecords: 20 }))
       const values = Array.from({ length: 100 }, (_, i) => `v${i}@${500 + i * 30}`)
-      await kit.feed('in', values.map((value, i) => ({ value, partition: i % 2 })))
+      await kit.feed(
+        'in',
+        values.map((value, i) => ({ value, partition: i % 2 })),
+      )
       for (let i = 0; i < 5; i++) {
         kit.broker.faults.inject(fault)
         await kit.advance('700ms')
@@ -198,7 +255,17 @@ describe('delayUntil', () => {
 
   it('refuses what is no time, and options it does not know', async () => {
     const kit = await inOutDeadKit()
-    kit.run(pipeline(kit, (records) => records.pipe(delayUntil(() => Number.NaN), toTopic({ topic: 'out' })), { onError: { deadLetter: 'dead' } }))
+    kit.run(
+      pipeline(
+        kit,
+        (records) =>
+          records.pipe(
+            delayUntil(() => Number.NaN),
+            toTopic({ topic: 'out' }),
+          ),
+        { onError: { deadLetter: 'dead' } },
+      ),
+    )
     await feed(kit, 'x')
     await kit.advance('1s')
     expect(await outputs(kit, 'dead')).toEqual(['x'])
@@ -264,7 +331,10 @@ describe('schedule', () => {
     await send(kit, 'b', 'cancelled@5000')
     await kit.advance('1s')
     kit.broker.faults.inject({ at: 'offsets', reaction: 'abort', times: 3 })
-    await kit.feed('in', [{ key: 'a', value: 'second@8000' }, { key: 'b', value: 'cancel' }])
+    await kit.feed('in', [
+      { key: 'a', value: 'second@8000' },
+      { key: 'b', value: 'cancel' },
+    ])
     await kit.advance('3s')
     await running.crash()
     running = kit.run(pipeline(kit, scheduling))

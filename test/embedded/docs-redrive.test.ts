@@ -11,7 +11,8 @@ import { letter } from '../support/letters.js'
 import { values } from '../support/pipelines.js'
 
 const page = readFileSync(fileURLToPath(new URL('../../docs/redrive.md', import.meta.url)), 'utf8')
-const blocks = (language: string): string[] => [...page.matchAll(new RegExp(`\`\`\`${language}\n([^]*?)\`\`\``, 'g'))].map(([, block]) => block as string)
+const blocks = (language: string): string[] =>
+  [...page.matchAll(new RegExp(`\`\`\`${language}\n([^]*?)\`\`\``, 'g'))].map(([, block]) => block as string)
 
 describe('docs/redrive.md', () => {
   let broker: EmbeddedBroker
@@ -20,11 +21,19 @@ describe('docs/redrive.md', () => {
   beforeEach(async () => {
     broker = createEmbeddedBroker()
     cluster = embedded({ broker, logger: silentLogger })
-    await cluster.createTopics(['orders', 'orders.repaired', 'orders.dead', 'orders.dead.parked'].map((topic) => ({ topic, partitions: 2 })))
+    await cluster.createTopics(
+      ['orders', 'orders.repaired', 'orders.dead', 'orders.dead.parked'].map((topic) => ({ topic, partitions: 2 })),
+    )
     const timeout = { topic: 'orders', error: 'PaymentTimeout', headers: { region: 'eu' } }
     await cluster.produce({
       topic: 'orders.dead',
-      records: [letter('1', timeout), letter('2', { ...timeout, into: 1 }), letter('3', timeout), letter('4', { topic: 'orders', step: 'decode' }), letter('5', { ...timeout, headers: { 'millrace.redriven': '3' } })],
+      records: [
+        letter('1', timeout),
+        letter('2', { ...timeout, into: 1 }),
+        letter('3', timeout),
+        letter('4', { topic: 'orders', step: 'decode' }),
+        letter('5', { ...timeout, headers: { 'millrace.redriven': '3' } }),
+      ],
     })
   })
   afterEach(() => cluster.close())
@@ -55,7 +64,11 @@ describe('docs/redrive.md', () => {
       expect([npx, millrace]).toEqual(['npx', 'millrace'])
       expect(await command(args)).toMatchObject({ code: 0, out: outputs[i] })
     }
-    expect(await Promise.all(['orders', 'orders.repaired', 'orders.dead.parked'].map((topic) => values(cluster, topic)))).toEqual([['1', '2', '3'], ['4'], ['5']])
+    expect(await Promise.all(['orders', 'orders.repaired', 'orders.dead.parked'].map((topic) => values(cluster, topic)))).toEqual([
+      ['1', '2', '3'],
+      ['4'],
+      ['5'],
+    ])
   })
 
   it('shows code that runs', async () => {
@@ -81,7 +94,13 @@ describe('docs/redrive.md', () => {
       await writeFile(join(folder, 'ca.pem'), 'ca')
       await writeFile(join(folder, 'kafka.json'), blocks('json')[0] as string)
       const { connected } = await command(['redrive', '--from', 'orders.dead', '--dry-run', '--config', join(folder, 'kafka.json')])
-      expect(connected).toEqual([{ brokers: ['kafka-1:9093', 'kafka-2:9093'], ssl: { ca: 'ca' }, sasl: { mechanism: 'scram-sha-512', username: 'ops', password: '...' } }])
+      expect(connected).toEqual([
+        {
+          brokers: ['kafka-1:9093', 'kafka-2:9093'],
+          ssl: { ca: 'ca' },
+          sasl: { mechanism: 'scram-sha-512', username: 'ops', password: '...' },
+        },
+      ])
     } finally {
       await rm(folder, { recursive: true })
     }

@@ -39,7 +39,10 @@ beforeEach(async () => {
 })
 afterEach(() => kit.stop())
 
-const why = async () => (await kit.read('orders.dead')).map(({ headers }) => readFailure(headers)).map((failure) => [failure?.step, failure?.error, failure?.attempts])
+const why = async () =>
+  (await kit.read('orders.dead'))
+    .map(({ headers }) => readFailure(headers))
+    .map((failure) => [failure?.step, failure?.error, failure?.attempts])
 
 it('what is no order goes to the dead letters at once: time does not change it', async () => {
   kit.run(billing(kit.cluster))
@@ -64,7 +67,9 @@ it('while the service is down orders wait in the retry topics, and are charged w
   expect(await kit.read('orders.billing.retry.10s')).toMatchObject([{ key: 'ada', value: '{"id":"a","card":"visa"}' }])
   serviceUp = true
   await kit.advance('15s')
-  expect(await kit.read('receipts')).toMatchObject([{ key: 'ada', value: { receipt: expect.stringMatching(/^orders\/[01]\/0$/) as string } }])
+  expect(await kit.read('receipts')).toMatchObject([
+    { key: 'ada', value: { receipt: expect.stringMatching(/^orders\/[01]\/0$/) as string } },
+  ])
   expect(await why()).toEqual([])
 })
 

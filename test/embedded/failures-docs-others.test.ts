@@ -1,6 +1,17 @@
 import { map } from 'rxjs'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { attempt, deadLetter, delayUntil, retryTopic, route, schedule, toTopic, withTransaction, type ErrorPolicy, type RawRecord } from '../../src/index.js'
+import {
+  attempt,
+  deadLetter,
+  delayUntil,
+  retryTopic,
+  route,
+  schedule,
+  toTopic,
+  withTransaction,
+  type ErrorPolicy,
+  type RawRecord,
+} from '../../src/index.js'
 import { createTestKit, type TestKit } from '../../src/testing/index.js'
 
 const topics = { in: { partitions: 1 }, out: { partitions: 1 }, dead: { partitions: 1 } }
@@ -57,7 +68,10 @@ it('an error in a plain RxJS operator: the record is found, and onError says wha
         { onError },
       ),
     )
-  await kit.feed('in', ['a', 'poison', 'b'].map((value) => ({ value })))
+  await kit.feed(
+    'in',
+    ['a', 'poison', 'b'].map((value) => ({ value })),
+  )
   kit.run(careless({ deadLetter: 'dead' }))
   await kit.advance('5s')
   expect([await written('out'), await written('dead')]).toEqual([['a', 'b'], ['poison']])
@@ -72,14 +86,24 @@ it('an error in a plain RxJS operator: the record is found, and onError says wha
 })
 
 it('a kind of record that nobody foresaw goes to the fallback, never away', async () => {
-  await kit.cluster.createTopics([{ topic: 'paid', partitions: 1 }, { topic: 'unknown', partitions: 1 }])
+  await kit.cluster.createTopics([
+    { topic: 'paid', partitions: 1 },
+    { topic: 'unknown', partitions: 1 },
+  ])
   const known: Record<string, string> = { payment: 'paid' }
   kit.run(
     kit.cluster
       .source({ group: 'g', topics: ['in'] })
-      .pipe(withTransaction((records) => records.pipe(route({ to: (record) => known[String(record.key)], topics: ['paid'], fallback: 'unknown' })))),
+      .pipe(
+        withTransaction((records) =>
+          records.pipe(route({ to: (record) => known[String(record.key)], topics: ['paid'], fallback: 'unknown' })),
+        ),
+      ),
   )
-  await kit.feed('in', [{ key: 'payment', value: '5' }, { key: 'dividend', value: '7' }])
+  await kit.feed('in', [
+    { key: 'payment', value: '5' },
+    { key: 'dividend', value: '7' },
+  ])
   await kit.advance('1s')
   expect([await written('paid'), await written('unknown')]).toEqual([['5'], ['7']])
 })
@@ -89,11 +113,27 @@ it('not a failure, only too early: a record waits for a time of its own, and can
   kit.run(
     kit.cluster
       .source({ group: 'g', topics: ['in'] })
-      .pipe(withTransaction((records) => records.pipe(schedule({ at, cancel: ({ value }) => String(value) === 'never mind' }), delayUntil(at), toTopic({ topic: 'out' })), { provision: true })),
+      .pipe(
+        withTransaction(
+          (records) =>
+            records.pipe(
+              schedule({ at, cancel: ({ value }) => String(value) === 'never mind' }),
+              delayUntil(at),
+              toTopic({ topic: 'out' }),
+            ),
+          { provision: true },
+        ),
+      ),
   )
-  await kit.feed('in', [{ key: 'ada', value: 'call ada at 60000' }, { key: 'bob', value: 'call bob at 60000' }])
+  await kit.feed('in', [
+    { key: 'ada', value: 'call ada at 60000' },
+    { key: 'bob', value: 'call bob at 60000' },
+  ])
   await kit.advance('30s')
-  await kit.feed('in', [{ key: 'ada', value: 'call ada at 90000' }, { key: 'bob', value: 'never mind' }])
+  await kit.feed('in', [
+    { key: 'ada', value: 'call ada at 90000' },
+    { key: 'bob', value: 'never mind' },
+  ])
   await kit.advance('50s')
   expect(await written('out')).toEqual([])
   await kit.advance('50s')

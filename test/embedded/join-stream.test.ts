@@ -1,6 +1,19 @@
 import { filter, map, type Observable } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { embedded, joinStream, json, silentLogger, string, toTopic, type Cluster, type Commit, type JoinStreamOptions, type RawRecord, type RecordStream, type TransactionOptions } from '../../src/index.js'
+import {
+  embedded,
+  joinStream,
+  json,
+  silentLogger,
+  string,
+  toTopic,
+  type Cluster,
+  type Commit,
+  type JoinStreamOptions,
+  type RawRecord,
+  type RecordStream,
+  type TransactionOptions,
+} from '../../src/index.js'
 import { createEmbeddedBroker } from '../../src/testing/index.js'
 import { contents, runUntil, sumOf, values } from '../support/pipelines.js'
 
@@ -16,10 +29,15 @@ describe('joinStream', () => {
 
   afterEach(() => cluster.close())
 
-  const run = (records: number, project: (records: RecordStream) => Observable<unknown>, options: TransactionOptions = {}): Promise<Commit[]> =>
+  const run = (
+    records: number,
+    project: (records: RecordStream) => Observable<unknown>,
+    options: TransactionOptions = {},
+  ): Promise<Commit[]> =>
     runUntil(cluster, { group: 'g', topics: ['left', 'right'], records, options: { provision: true, retries: 0, ...options } }, project)
 
-  const of = (records: RecordStream, topic: string): Observable<RawRecord> => records.pipe(filter((record) => record.origin.topic === topic))
+  const of = (records: RecordStream, topic: string): Observable<RawRecord> =>
+    records.pipe(filter((record) => record.origin.topic === topic))
   const outer =
     (options: Options = {}) =>
     (records: RecordStream): Observable<unknown> =>
@@ -34,7 +52,10 @@ describe('joinStream', () => {
       )
 
   /** In this order, each in a run of its own: the two topics are otherwise read as they come. */
-  async function feed(project: (records: RecordStream) => Observable<unknown>, ...events: readonly (readonly [topic: string, value: string, timestamp: number, key?: string])[]): Promise<Commit[]> {
+  async function feed(
+    project: (records: RecordStream) => Observable<unknown>,
+    ...events: readonly (readonly [topic: string, value: string, timestamp: number, key?: string])[]
+  ): Promise<Commit[]> {
     const commits: Commit[] = []
     for (const [topic, value, timestamp, key = 'k'] of events) {
       await cluster.produce({ topic, records: [{ key, value, timestamp }] })
@@ -63,7 +84,14 @@ describe('joinStream', () => {
 
   it('takes the bounds apart, both inclusive', async () => {
     const within = { before: 2, after: 7 }
-    await feed(outer({ within }), ['left', 'l', 100], ['right', 'r97', 97], ['right', 'r98', 98], ['right', 'r107', 107], ['right', 'r108', 108])
+    await feed(
+      outer({ within }),
+      ['left', 'l', 100],
+      ['right', 'r97', 97],
+      ['right', 'r98', 98],
+      ['right', 'r107', 107],
+      ['right', 'r108', 108],
+    )
     expect((await out()).filter((pair) => pair?.startsWith('l+'))).toEqual(['l+r98', 'l+r107'])
   })
 
@@ -108,14 +136,28 @@ describe('joinStream', () => {
       )
     await cluster.produce({ topic: 'left', records: [{ key: odd, value: odd, timestamp: 1 }] })
     await run(1, project)
-    await cluster.produce({ topic: 'right', records: [{ key: odd, value: odd, timestamp: 2 }, { key: odd, value: null, timestamp: 3 }] })
+    await cluster.produce({
+      topic: 'right',
+      records: [
+        { key: odd, value: odd, timestamp: 2 },
+        { key: odd, value: null, timestamp: 3 },
+      ],
+    })
     await run(2, project)
     await cluster.produce({ topic: 'left', records: [{ key: odd, value: null, timestamp: 4 }] })
     await run(1, project)
     const first = { key: odd, value: { bytes: '00ff800a', text: 'ä€' }, timestamp: 1 }
     const second = { key: odd, value: { text: 'ä€', bytes: undefined }, timestamp: 4 }
-    const [bytes, nothing] = [{ key: odd, value: odd, timestamp: 2 }, { key: odd, value: null, timestamp: 3 }]
-    expect(seen).toEqual([[first, bytes], [first, nothing], [second, bytes], [second, nothing]])
+    const [bytes, nothing] = [
+      { key: odd, value: odd, timestamp: 2 },
+      { key: odd, value: null, timestamp: 3 },
+    ]
+    expect(seen).toEqual([
+      [first, bytes],
+      [first, nothing],
+      [second, bytes],
+      [second, nothing],
+    ])
   })
 
   it('a record without a key, or whose value cannot be kept, follows onError alone', async () => {
@@ -125,14 +167,23 @@ describe('joinStream', () => {
         joinStream(of(records, 'right'), { within: 10, join: (left, right) => `${left.value}+${String(right.value)}` }),
         toTopic({ topic: 'out', value: string() }),
       )
-    await cluster.produce({ topic: 'left', records: [{ key: 'k', value: 'l', timestamp: 1 }, { key: null, value: 'keyless', timestamp: 1 }, { key: 'k', value: 'bad', timestamp: 1 }] })
+    await cluster.produce({
+      topic: 'left',
+      records: [
+        { key: 'k', value: 'l', timestamp: 1 },
+        { key: null, value: 'keyless', timestamp: 1 },
+        { key: 'k', value: 'bad', timestamp: 1 },
+      ],
+    })
     await cluster.produce({ topic: 'right', records: [{ key: 'k', value: 'r', timestamp: 1 }] })
     const commits = await run(4, project, { onError: { deadLetter: 'dead' } })
     expect(sumOf(commits, 'failed')).toBe(2)
     expect(await values(cluster, 'dead')).toEqual(['bad', 'keyless'])
     expect(await out()).toEqual(['l+r'])
     await cluster.produce({ topic: 'right', records: [{ key: null, value: 'r', timestamp: 1 }] })
-    await expect(run(1, project)).rejects.toMatchObject({ cause: { code: 'MISSING_KEY', message: expect.stringContaining("joinStream 'join'") as string } })
+    await expect(run(1, project)).rejects.toMatchObject({
+      cause: { code: 'MISSING_KEY', message: expect.stringContaining("joinStream 'join'") as string },
+    })
   })
 
   /** An hour of one topic in many records, of the other in few, read after the fact; how many came late. */
@@ -176,7 +227,10 @@ describe('joinStream', () => {
   })
 
   it('refuses wrong options by name', () => {
-    const wrong = (options: object): (() => unknown) => () => joinStream({ subscribe: () => {} } as never, options as never)
+    const wrong =
+      (options: object): (() => unknown) =>
+      () =>
+        joinStream({ subscribe: () => {} } as never, options as never)
     expect(wrong({ join: () => 1 })).toThrow(/within: expected a time span/)
     expect(wrong({ within: { before: 1 }, join: () => 1 })).toThrow(/within/)
     expect(wrong({ within: '5m' })).toThrow(/join: expected a function/)

@@ -1,7 +1,17 @@
 import fc from 'fast-check'
 import { filter, ignoreElements, map, merge, type Observable } from 'rxjs'
 import { describe, expect, it } from 'vitest'
-import { embedded, joinStream, json, silentLogger, toTopic, type Cluster, type Commit, type RecordStream, type TransactionOptions } from '../../src/index.js'
+import {
+  embedded,
+  joinStream,
+  json,
+  silentLogger,
+  toTopic,
+  type Cluster,
+  type Commit,
+  type RecordStream,
+  type TransactionOptions,
+} from '../../src/index.js'
 import { VirtualClock, createEmbeddedBroker, type Fault } from '../../src/testing/index.js'
 import { inVirtualTime } from '../support/fast-run.js'
 import { contents, runUntil, sumOf } from '../support/pipelines.js'
@@ -32,15 +42,32 @@ interface Case {
 const PARTITIONS = 2
 
 const fault: fc.Arbitrary<Fault> = fc.oneof(
-  fc.record({ at: fc.constantFrom('produce', 'offsets'), reaction: fc.constantFrom('abort', 'reinit'), after: fc.nat(6), times: fc.integer({ min: 1, max: 2 }) }) as fc.Arbitrary<Fault>,
+  fc.record({
+    at: fc.constantFrom('produce', 'offsets'),
+    reaction: fc.constantFrom('abort', 'reinit'),
+    after: fc.nat(6),
+    times: fc.integer({ min: 1, max: 2 }),
+  }) as fc.Arbitrary<Fault>,
   fc.record({ at: fc.constant('offsets'), reaction: fc.constant('lost'), after: fc.nat(6) }) as fc.Arbitrary<Fault>,
-  fc.record({ at: fc.constant('end'), reaction: fc.constant('indeterminate'), tookEffect: fc.boolean(), after: fc.nat(6) }) as fc.Arbitrary<Fault>,
+  fc.record({
+    at: fc.constant('end'),
+    reaction: fc.constant('indeterminate'),
+    tookEffect: fc.boolean(),
+    after: fc.nat(6),
+  }) as fc.Arbitrary<Fault>,
 )
 
 const cases: fc.Arbitrary<Case> = fc.record({
   // Few keys and times, so that ties, edges and late records are common. Time goes on with the position, give or take.
   events: fc
-    .array(fc.record({ side: fc.constantFrom<Side>('left', 'right'), key: fc.constantFrom('a', 'b', 'c'), jitter: fc.integer({ min: -8, max: 8 }) }), { minLength: 1, maxLength: 60, size: 'max' })
+    .array(
+      fc.record({
+        side: fc.constantFrom<Side>('left', 'right'),
+        key: fc.constantFrom('a', 'b', 'c'),
+        jitter: fc.integer({ min: -8, max: 8 }),
+      }),
+      { minLength: 1, maxLength: 60, size: 'max' },
+    )
     .map((drawn) => drawn.map(({ side, key, jitter }, i) => ({ side, key, time: Math.max(0, i + jitter) }))),
   kind: fc.constantFrom<Kind>('inner', 'left', 'outer'),
   before: fc.nat(9),
@@ -64,7 +91,8 @@ interface Taken extends Event {
   readonly partition: number
 }
 
-const nameOf = (left: string | undefined, right: string | undefined, timestamp: number): string => `${left ?? '-'}+${right ?? '-'}@${timestamp}`
+const nameOf = (left: string | undefined, right: string | undefined, timestamp: number): string =>
+  `${left ?? '-'}+${right ?? '-'}@${timestamp}`
 
 /** The rules of the join, in the plainest form: all records are kept for ever and looked through one by one. */
 function oracle(taken: readonly Taken[], { kind, before, after, grace }: Case): Outcome {
@@ -112,7 +140,10 @@ interface Variant {
 }
 
 /** The pipeline itself, on the embedded broker in virtual time. */
-async function run(given: Case, { options = {}, told = () => ({}) }: Variant): Promise<{ readonly outcome: Outcome; readonly taken: readonly Taken[]; readonly commits: readonly Commit[] }> {
+async function run(
+  given: Case,
+  { options = {}, told = () => ({}) }: Variant,
+): Promise<{ readonly outcome: Outcome; readonly taken: readonly Taken[]; readonly commits: readonly Commit[] }> {
   const clock = new VirtualClock(1_000_000)
   const broker = createEmbeddedBroker({ clock })
   const cluster = embedded({ broker, clock, logger: silentLogger })
@@ -131,7 +162,11 @@ async function run(given: Case, { options = {}, told = () => ({}) }: Variant): P
         grace,
         kind,
         join: (left, right) => nameOf(left?.value.id, right?.value.id, Math.max(left?.timestamp ?? 0, right?.timestamp ?? 0)),
-        late: (late) => late.pipe(map(({ record }) => record), toTopic({ topic: 'late', value: json() })),
+        late: (late) =>
+          late.pipe(
+            map(({ record }) => record),
+            toTopic({ topic: 'late', value: json() }),
+          ),
       }),
       toTopic({ topic: 'out', value: json() }),
     )
@@ -139,20 +174,38 @@ async function run(given: Case, { options = {}, told = () => ({}) }: Variant): P
     return merge(records.pipe(toTopic({ topic: 'taken', partition: (record) => record.origin.partition }), ignoreElements()), joined)
   }
   try {
-    await inVirtualTime(clock, cluster.createTopics(['left', 'right', 'out', 'late', 'taken'].map((topic) => ({ topic, partitions: PARTITIONS }))))
+    await inVirtualTime(
+      clock,
+      cluster.createTopics(['left', 'right', 'out', 'late', 'taken'].map((topic) => ({ topic, partitions: PARTITIONS }))),
+    )
     await inVirtualTime(clock, feed(cluster, given))
     for (const one of given.faults) broker.faults.inject(one)
     const commits: Commit[] = []
     for (const until of [...given.restarts, given.events.length].sort((a, b) => a - b)) {
       const records = Math.min(until, given.events.length) - sumOf(commits, 'records')
       if (records <= 0) continue
-      commits.push(...(await inVirtualTime(clock, runUntil(cluster, { group: 'g', topics: ['left', 'right'], records, options: { maxRecords: given.maxRecords, provision: true, ...options } }, project))))
+      commits.push(
+        ...(await inVirtualTime(
+          clock,
+          runUntil(
+            cluster,
+            { group: 'g', topics: ['left', 'right'], records, options: { maxRecords: given.maxRecords, provision: true, ...options } },
+            project,
+          ),
+        )),
+      )
     }
     broker.faults.clear()
     const results: Record<string, string[]> = {}
-    for (const { key, value } of await inVirtualTime(clock, contents(cluster, 'out'))) (results[key as string] ??= []).push(JSON.parse(value as string) as string)
-    const late = (await inVirtualTime(clock, contents(cluster, 'late'))).map(({ value }) => (JSON.parse(value as string) as { id: string }).id).sort()
-    const taken = (await inVirtualTime(clock, contents(cluster, 'taken'))).map(({ value, partition }) => ({ ...(JSON.parse(value as string) as Event & { id: string }), partition }))
+    for (const { key, value } of await inVirtualTime(clock, contents(cluster, 'out')))
+      (results[key as string] ??= []).push(JSON.parse(value as string) as string)
+    const late = (await inVirtualTime(clock, contents(cluster, 'late')))
+      .map(({ value }) => (JSON.parse(value as string) as { id: string }).id)
+      .sort()
+    const taken = (await inVirtualTime(clock, contents(cluster, 'taken'))).map(({ value, partition }) => ({
+      ...(JSON.parse(value as string) as Event & { id: string }),
+      partition,
+    }))
     return { outcome: { results, late }, taken, commits }
   } finally {
     await inVirtualTime(clock, cluster.close())
@@ -165,7 +218,11 @@ async function feed(cluster: Cluster, { events, batch }: Case): Promise<void> {
   for (let from = 0; from < named.length; from += batch) {
     for (const topic of ['left', 'right'] as const) {
       const records = named.slice(from, from + batch).filter(({ side }) => side === topic)
-      if (records.length > 0) await cluster.produce({ topic, records: records.map((event) => ({ key: event.key, value: JSON.stringify(event), timestamp: event.time })) })
+      if (records.length > 0)
+        await cluster.produce({
+          topic,
+          records: records.map((event) => ({ key: event.key, value: JSON.stringify(event), timestamp: event.time })),
+        })
     }
   }
 }

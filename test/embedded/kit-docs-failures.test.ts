@@ -25,7 +25,11 @@ const copy = (cluster: Cluster) =>
 
 it('stops at a record that cannot be processed', async () => {
   kit.run(copy(kit.cluster))
-  await kit.feed('in', [{ value: 'good', partition: 0 }, { value: 'poison', partition: 0 }, { value: 'never', partition: 0 }])
+  await kit.feed('in', [
+    { value: 'good', partition: 0 },
+    { value: 'poison', partition: 0 },
+    { value: 'never', partition: 0 },
+  ])
   await expect(kit.advance('10s')).rejects.toMatchObject({ code: 'RECORD_FAILED', origin: { topic: 'in', partition: 0, offset: 1 } })
   expect((await kit.read('out')).map(({ value }) => value)).toEqual(['good'])
 })
@@ -48,12 +52,18 @@ it('goes on when a second member joins and the first leaves', async () => {
   const first = kit.run(copy(kit.cluster))
   const second = kit.run(copy(kit.cluster))
   await kit.advance('10s')
-  await kit.feed('in', [{ value: 'a', partition: 0 }, { value: 'b', partition: 1 }])
+  await kit.feed('in', [
+    { value: 'a', partition: 0 },
+    { value: 'b', partition: 1 },
+  ])
   await kit.advance('1s')
   expect([first, second].map(({ commits }) => commits.at(-1)?.records)).toEqual([1, 1])
 
   await first.stop()
-  await kit.feed('in', [{ value: 'c', partition: 0 }, { value: 'd', partition: 1 }])
+  await kit.feed('in', [
+    { value: 'c', partition: 0 },
+    { value: 'd', partition: 1 },
+  ])
   await kit.advance('10s')
   expect((await kit.read('out')).map(({ value }) => value).sort()).toEqual(['a', 'b', 'c', 'd'])
 })

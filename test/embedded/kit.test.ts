@@ -1,7 +1,22 @@
 import { NEVER, delay, filter, map, mergeMap, take, tap, timer, type Observable } from 'rxjs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { aggregate, bytes, count, decode, dropFailed, json, mapValue, toTopic, withTransaction, type Cluster, type Commit, type RecordStream, type SourceOptions, type TransactionOptions } from '../../src/index.js'
+import {
+  aggregate,
+  bytes,
+  count,
+  decode,
+  dropFailed,
+  json,
+  mapValue,
+  toTopic,
+  withTransaction,
+  type Cluster,
+  type Commit,
+  type RecordStream,
+  type SourceOptions,
+  type TransactionOptions,
+} from '../../src/index.js'
 import { createTestKit, type TestKit, type TestKitOptions, type TestTopics, type WrittenRecord } from '../../src/testing/index.js'
 
 const Order = z.object({ id: z.string(), amount: z.number() })
@@ -46,7 +61,10 @@ const orders = (count: number): { key: string; value: Order; partition: number }
   Array.from({ length: count }, (_, i) => ({ key: `c${i % 5}`, value: { id: `o${i}`, amount: i + 1 }, partition: i % 4 }))
 
 const ids = (records: readonly WrittenRecord<unknown, Invoice>[]): (string | undefined)[] => records.map(({ value }) => value?.order).sort()
-const allIds = (count: number): string[] => orders(count).map(({ value }) => value.id).sort()
+const allIds = (count: number): string[] =>
+  orders(count)
+    .map(({ value }) => value.id)
+    .sort()
 
 describe('the test kit', () => {
   it('outputs are exact: keys, values, timestamps, partitions and offsets', async () => {
@@ -86,9 +104,15 @@ describe('the test kit', () => {
     const kit = await kitOf({ topics })
     expect(await kit.feed('out', [{ value: 'plain' }, { key: 'k', value: null }])).toBe(2)
     await kit.feed('out', { value: { n: 1 } }, { value: json<{ n: number }>() })
-    expect((await kit.read('out')).map(({ key, value }) => [key, value])).toEqual([[null, 'plain'], ['k', null], [null, '{"n":1}']])
+    expect((await kit.read('out')).map(({ key, value }) => [key, value])).toEqual([
+      [null, 'plain'],
+      ['k', null],
+      [null, '{"n":1}'],
+    ])
     expect((await kit.read('out', { value: bytes(), from: 'earliest' }))[0]?.value).toEqual(Buffer.from('plain'))
-    await expect(kit.read('out', { value: json(), from: 'earliest' })).rejects.toThrow(/the value of out\/0\/0 is not json: .*Read it with another serde/)
+    await expect(kit.read('out', { value: json(), from: 'earliest' })).rejects.toThrow(
+      /the value of out\/0\/0 is not json: .*Read it with another serde/,
+    )
   })
 
   it('hours pass in a moment', async () => {
@@ -119,7 +143,19 @@ describe('the test kit', () => {
     const kit = await kitOf({ topics })
     kit.run(
       kit.cluster.source({ group: 'g', topics: ['orders'] }).pipe(
-        withTransaction((records) => records.pipe(delay(5_000), mergeMap((r) => timer(0, 1_000).pipe(filter((n) => n === 3), map(() => r), take(1))), toTopic({ topic: 'out' }))),
+        withTransaction((records) =>
+          records.pipe(
+            delay(5_000),
+            mergeMap((r) =>
+              timer(0, 1_000).pipe(
+                filter((n) => n === 3),
+                map(() => r),
+                take(1),
+              ),
+            ),
+            toTopic({ topic: 'out' }),
+          ),
+        ),
       ),
     )
     await kit.feed('orders', { value: { id: 'o1', amount: 1 } })
@@ -134,7 +170,11 @@ describe('the test kit', () => {
     const history = async (): Promise<unknown> => {
       const kit = await kitOf({ topics })
       const runs = [kit.run(billing(kit.cluster, { every: '70ms' })), kit.run(billing(kit.cluster, { every: '110ms' }))]
-      kit.run(kit.cluster.source({ group: 'copy', topics: ['invoices'] }).pipe(withTransaction((records) => records.pipe(delay(30), toTopic({ topic: 'out' })), { maxRecords: 7 })))
+      kit.run(
+        kit.cluster
+          .source({ group: 'copy', topics: ['invoices'] })
+          .pipe(withTransaction((records) => records.pipe(delay(30), toTopic({ topic: 'out' })), { maxRecords: 7 })),
+      )
       kit.broker.faults.inject({ at: 'end', reaction: 'indeterminate', tookEffect: true, after: 2 })
       for (let i = 0; i < 5; i++) {
         await kit.feed('orders', orders(20))
@@ -152,7 +192,11 @@ describe('the test kit', () => {
   it('kits do not disturb each other', async () => {
     const outcome = async (): Promise<unknown> => {
       const kit = await kitOf({ topics })
-      const running = kit.run(kit.cluster.source({ group: 'g', topics: ['orders'] }).pipe(withTransaction((records) => records.pipe(delay(500), toTopic({ topic: 'out' })))))
+      const running = kit.run(
+        kit.cluster
+          .source({ group: 'g', topics: ['orders'] })
+          .pipe(withTransaction((records) => records.pipe(delay(500), toTopic({ topic: 'out' })))),
+      )
       await kit.feed('orders', orders(20))
       await kit.advance('10s')
       return { commits: running.commits, out: await kit.read('out') }
@@ -191,12 +235,17 @@ describe('errors of a pipeline', () => {
       { key: 'a', value: { id: 'good', amount: 1 } },
       { key: 'a', value: { id: 'poison', amount: 1 } },
     ])
-    await expect(kit.advance('10s')).rejects.toMatchObject({ code: 'RECORD_FAILED', message: expect.stringContaining('cannot bill this') as string })
+    await expect(kit.advance('10s')).rejects.toMatchObject({
+      code: 'RECORD_FAILED',
+      message: expect.stringContaining('cannot bill this') as string,
+    })
     expect(running.ended).toBe(true)
     expect((await kit.read('out')).map(({ value }) => value)).toEqual(['{"id":"good","amount":1}'])
     // An expectation of what never committed does not hold.
     expect(() => expect(kit.broker.openTransactions()).toHaveLength(1)).toThrow()
-    await expect(kit.read('out', { from: 'earliest' }).then((records) => expect(records).toHaveLength(2))).rejects.toThrow(/to have a length of 2 but got 1/)
+    await expect(kit.read('out', { from: 'earliest' }).then((records) => expect(records).toHaveLength(2))).rejects.toThrow(
+      /to have a length of 2 but got 1/,
+    )
   })
 
   it('come out of stop, if no call was awaited in between', async () => {
@@ -280,9 +329,11 @@ describe('failures of the outside', () => {
   it('state survives a crash: the next member restores what was committed, and no more', async () => {
     const kit = await kitOf({ topics })
     const counting = (): Observable<Commit> =>
-      kit.cluster
-        .source({ group: 'counting', topics: ['orders'] })
-        .pipe(withTransaction((records) => records.pipe(aggregate(count(), { name: 'orders' }), toTopic({ topic: 'out', value: json() })), { provision: true }))
+      kit.cluster.source({ group: 'counting', topics: ['orders'] }).pipe(
+        withTransaction((records) => records.pipe(aggregate(count(), { name: 'orders' }), toTopic({ topic: 'out', value: json() })), {
+          provision: true,
+        }),
+      )
     const first = kit.run(counting())
     await kit.feed('orders', orders(20))
     await kit.advance('1s')
@@ -308,7 +359,8 @@ describe('failures of the outside', () => {
     expect(kit.broker.members('billing')).toHaveLength(2)
     await kit.feed('orders', orders(40))
     await kit.advance('1s')
-    const partitionsOf = (commits: readonly Commit[]): number[] => [...new Set(commits.flatMap(({ tasks }) => tasks.map(({ partition }) => partition)))].sort()
+    const partitionsOf = (commits: readonly Commit[]): number[] =>
+      [...new Set(commits.flatMap(({ tasks }) => tasks.map(({ partition }) => partition)))].sort()
     expect(partitionsOf(a.commits)).toEqual([0, 1, 2, 3])
     expect(partitionsOf(b.commits)).toHaveLength(2)
 
@@ -373,4 +425,3 @@ describe('wrong use is refused by name', () => {
     await kit.feed('orders', { value: { id: 1, amount: 'x' } })
   })
 })
-

@@ -25,7 +25,11 @@ import { EntryStore } from '../../src/state/entry-store.js'
 type Result = WindowResult<string>
 
 /** The values of a window's records, in the order they came. */
-const letters = aggregator({ init: () => '', add: (state: string, { value }: { readonly value: unknown }) => state + String(value), merge: (earlier, later) => earlier + later })
+const letters = aggregator({
+  init: () => '',
+  add: (state: string, { value }: { readonly value: unknown }) => state + String(value),
+  merge: (earlier, later) => earlier + later,
+})
 
 let kit: TestKit
 beforeEach(async () => {
@@ -34,13 +38,26 @@ beforeEach(async () => {
 afterEach(() => kit.stop())
 
 const start = (project: (records: RecordStream) => Observable<unknown>, options: TransactionOptions = {}): RunningPipeline =>
-  kit.run(kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(project, { every: 10, provision: true, ...options }) as (source: unknown) => Observable<Commit>))
+  kit.run(
+    kit.cluster
+      .source({ group: 'g', topics: ['in'] })
+      .pipe(withTransaction(project, { every: 10, provision: true, ...options }) as (source: unknown) => Observable<Commit>),
+  )
 
 const windowed =
   (windows: Windows, { grace = 0, emit = 'final' as 'final' | 'updates' } = {}) =>
   (records: RecordStream): Observable<unknown> =>
     records.pipe(
-      window(windows, { aggregate: letters, grace, emit, late: (late) => late.pipe(map(({ record }) => record), toTopic({ topic: 'late' })) }),
+      window(windows, {
+        aggregate: letters,
+        grace,
+        emit,
+        late: (late) =>
+          late.pipe(
+            map(({ record }) => record),
+            toTopic({ topic: 'late' }),
+          ),
+      }),
       toTopic({ topic: 'out', value: json() }),
     )
 
@@ -59,7 +76,8 @@ const results = async (): Promise<string[]> =>
     const { start, end, result } = value as Result
     return `${start}-${end} ${result}`
   })
-const counts = async (): Promise<number[]> => (await kit.read('out', { from: 'earliest', value: json<number>() })).map(({ value }) => value as number)
+const counts = async (): Promise<number[]> =>
+  (await kit.read('out', { from: 'earliest', value: json<number>() })).map(({ value }) => value as number)
 const late = async (): Promise<(string | null)[]> => (await kit.read('late', { from: 'earliest' })).map(({ value }) => value)
 
 describe('windows and event time: bugs of others', () => {
@@ -77,7 +95,14 @@ describe('windows and event time: bugs of others', () => {
     })
 
     it(`KAFKA-7895: a final result comes once, whatever restarts come between, after a ${how}`, async () => {
-      for (const record of [['a', 1], ['b', 2], ['c', 12], ['d', 11], ['e', 21], ['f', 35]] as const) {
+      for (const record of [
+        ['a', 1],
+        ['b', 2],
+        ['c', 12],
+        ['d', 11],
+        ['e', 21],
+        ['f', 35],
+      ] as const) {
         const running = start(windowed(tumbling(10), { grace: 3 }))
         await kit.advance('1m')
         await feed(record)

@@ -1,6 +1,17 @@
 import { EMPTY, NEVER, catchError, first, lastValueFrom, map, mergeMap, of, retry, take, throwError, timer } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { decode, embedded, meter, silentLogger, toTopic, withTransaction, type Cluster, type RawRecord, type RecordStream, type TransactionOptions } from '../../src/index.js'
+import {
+  decode,
+  embedded,
+  meter,
+  silentLogger,
+  toTopic,
+  withTransaction,
+  type Cluster,
+  type RawRecord,
+  type RecordStream,
+  type TransactionOptions,
+} from '../../src/index.js'
 import { numbers, values } from '../support/pipelines.js'
 import type { Observable } from 'rxjs'
 
@@ -17,7 +28,11 @@ describe('misuse is caught', () => {
 
   afterEach(() => cluster.close())
 
-  const failure = async (project: (records: RecordStream) => Observable<unknown>, options: TransactionOptions = {}, topics = ['in']): Promise<string> => {
+  const failure = async (
+    project: (records: RecordStream) => Observable<unknown>,
+    options: TransactionOptions = {},
+    topics = ['in'],
+  ): Promise<string> => {
     const commits = cluster.source({ group: 'g', topics }).pipe(withTransaction(project, { every: 20, ...options }))
     try {
       await lastValueFrom(commits, { defaultValue: undefined })
@@ -28,7 +43,9 @@ describe('misuse is caught', () => {
   }
 
   it('take: names the first record not taken, and nothing is committed', async () => {
-    expect(await failure((records) => records.pipe(take(5), out))).toMatch(/SLICE_COMPLETED_EARLY.*at record in\/0\/4: the first record not taken is in\/0\/5/)
+    expect(await failure((records) => records.pipe(take(5), out))).toMatch(
+      /SLICE_COMPLETED_EARLY.*at record in\/0\/4: the first record not taken is in\/0\/5/,
+    )
     expect(await values(cluster, 'out')).toEqual([])
   })
 
@@ -65,13 +82,23 @@ describe('misuse is caught', () => {
   })
 
   it('a project function that never completes: the watchdog names the operator', async () => {
-    const message = await failure((records) => records.pipe(map((r) => r), mergeMap(() => NEVER), out), { stallAfter: 100 })
+    const message = await failure(
+      (records) =>
+        records.pipe(
+          map((r) => r),
+          mergeMap(() => NEVER),
+          out,
+        ),
+      { stallAfter: 100 },
+    )
     expect(message).toMatch(/SLICE_STALLED.*operator 2 of 3 of the pipe at .*misuse\.test\.ts:\d+/)
   })
 
   it('an operator subscribed outside a slice', () => {
     const seen: unknown[] = []
-    of(1).pipe(meter({ name: 'm' })).subscribe({ error: (error: unknown) => seen.push((error as { code: string }).code) })
+    of(1)
+      .pipe(meter({ name: 'm' }))
+      .subscribe({ error: (error: unknown) => seen.push((error as { code: string }).code) })
     expect(seen).toEqual(['OUTSIDE_SLICE'])
   })
 
@@ -99,8 +126,22 @@ describe('misuse is caught', () => {
   })
 
   it('a value that is no record, and a type without a serde', async () => {
-    expect(await failure((records) => records.pipe(map(() => 5 as never), out))).toMatch(/RECORD_FAILED.*is not a record/)
-    expect(await failure((records) => records.pipe(map((r) => r.with({ value: 5 as never })), out))).toMatch(/RECORD_FAILED.*give toTopic a serde/)
+    expect(
+      await failure((records) =>
+        records.pipe(
+          map(() => 5 as never),
+          out,
+        ),
+      ),
+    ).toMatch(/RECORD_FAILED.*is not a record/)
+    expect(
+      await failure((records) =>
+        records.pipe(
+          map((r) => r.with({ value: 5 as never })),
+          out,
+        ),
+      ),
+    ).toMatch(/RECORD_FAILED.*give toTopic a serde/)
   })
 
   it('a FailedRecord that reaches a topic in spite of the types', async () => {

@@ -27,35 +27,91 @@ const out = toTopic<RawRecord>({ topic: 'out' })
 /** RxJS operators between source and sink, and what must be in the topic afterwards. */
 const cases: Record<string, { project: (records: RecordStream) => Observable<unknown>; expected: string[] }> = {
   filter: {
-    project: (records) => records.pipe(filter((r) => Number(String(r.value)) % 3 === 0), out),
+    project: (records) =>
+      records.pipe(
+        filter((r) => Number(String(r.value)) % 3 === 0),
+        out,
+      ),
     expected: all.filter((value) => Number(value) % 3 === 0),
   },
-  map: { project: (records) => records.pipe(map((r) => r.with({ value: Buffer.from(`m${String(r.value)}`) })), out), expected: all.map((value) => `m${value}`) },
+  map: {
+    project: (records) =>
+      records.pipe(
+        map((r) => r.with({ value: Buffer.from(`m${String(r.value)}`) })),
+        out,
+      ),
+    expected: all.map((value) => `m${value}`),
+  },
   'mergeMap, async, finishing out of order': {
-    project: (records) => records.pipe(mergeMap((r) => timer(Number(String(r.value)) % 7).pipe(map(() => r)), 16), out),
+    project: (records) =>
+      records.pipe(
+        mergeMap((r) => timer(Number(String(r.value)) % 7).pipe(map(() => r)), 16),
+        out,
+      ),
     expected: all,
   },
-  'mergeMap of promises': { project: (records) => records.pipe(mergeMap(async (r) => (await Promise.resolve(), r)), out), expected: all },
-  'concatMap, async': { project: (records) => records.pipe(concatMap((r) => of(r).pipe(delay(0))), out), expected: all },
+  'mergeMap of promises': {
+    project: (records) =>
+      records.pipe(
+        mergeMap(async (r) => (await Promise.resolve(), r)),
+        out,
+      ),
+    expected: all,
+  },
+  'concatMap, async': {
+    project: (records) =>
+      records.pipe(
+        concatMap((r) => of(r).pipe(delay(0))),
+        out,
+      ),
+    expected: all,
+  },
   'groupBy with a sink in each group': {
-    project: (records) => records.pipe(groupBy((r) => String(r.key)), mergeMap((group) => group.pipe(out))),
+    project: (records) =>
+      records.pipe(
+        groupBy((r) => String(r.key)),
+        mergeMap((group) => group.pipe(out)),
+      ),
     expected: all,
   },
   bufferCount: {
     project: (records) =>
-      records.pipe(bufferCount(7), map((list) => (list[0] as RawRecord).with({ value: Buffer.from(list.map((r) => String(r.value)).join('+')) })), out),
+      records.pipe(
+        bufferCount(7),
+        map((list) => (list[0] as RawRecord).with({ value: Buffer.from(list.map((r) => String(r.value)).join('+')) })),
+        out,
+      ),
     expected: [],
   },
   delay: { project: (records) => records.pipe(delay(30), out), expected: all },
   'share, two branches': {
     project: (records) => {
       const shared = records.pipe(share())
-      return merge(shared.pipe(filter((r) => Number(String(r.value)) % 2 === 0), out), shared.pipe(filter((r) => Number(String(r.value)) % 2 === 1), out))
+      return merge(
+        shared.pipe(
+          filter((r) => Number(String(r.value)) % 2 === 0),
+          out,
+        ),
+        shared.pipe(
+          filter((r) => Number(String(r.value)) % 2 === 1),
+          out,
+        ),
+      )
     },
     expected: all,
   },
   'merge of two subscriptions': {
-    project: (records) => merge(records.pipe(filter((r) => Number(String(r.value)) < 100), out), records.pipe(filter((r) => Number(String(r.value)) >= 100), out)),
+    project: (records) =>
+      merge(
+        records.pipe(
+          filter((r) => Number(String(r.value)) < 100),
+          out,
+        ),
+        records.pipe(
+          filter((r) => Number(String(r.value)) >= 100),
+          out,
+        ),
+      ),
     expected: all,
   },
   'catchError per record': {
@@ -75,7 +131,12 @@ const cases: Record<string, { project: (records: RecordStream) => Observable<unk
     expected: all.filter((value) => Number(value) % 5 !== 0),
   },
   'records made from nothing': {
-    project: (records) => records.pipe(toArray(), mergeMap((list) => list.map((r) => record({ key: r.key, value: r.value }))), out),
+    project: (records) =>
+      records.pipe(
+        toArray(),
+        mergeMap((list) => list.map((r) => record({ key: r.key, value: r.value }))),
+        out,
+      ),
     expected: all,
   },
 }
@@ -101,7 +162,8 @@ describe('RxJS operators inside a slice', () => {
       const written = (await values(cluster, 'out')).flatMap((value) => (value as string).split('+')).sort()
       expect(written).toEqual([...(name === 'bufferCount' ? all : expected)].sort())
       expect(sumOf(commits, 'records')).toBe(COUNT)
-      for (const commit of commits) expect(commit.processed + commit.filtered + commit.duplicate + commit.late + commit.failed).toBe(commit.records)
+      for (const commit of commits)
+        expect(commit.processed + commit.filtered + commit.duplicate + commit.late + commit.failed).toBe(commit.records)
       // A second run of the group finds nothing left.
       await cluster.produce({ topic: 'in', records: [{ value: 'last', partition: 0 }] })
       const [rest] = await runUntil(cluster, { group: 'g', topics: ['in'], records: 1, options: { declare } }, (records) => records)

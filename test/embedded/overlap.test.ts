@@ -1,21 +1,40 @@
 import fc from 'fast-check'
 import { filter, mergeMap, of, tap, throwError, timer, map, type Observable } from 'rxjs'
 import { describe, expect, it } from 'vitest'
-import { count, recordKey, dedupe, aggregate, memoryClaims, header, silentLogger, toTopic, withTransaction, json, type RawRecord, type RecordStream } from '../../src/index.js'
+import {
+  count,
+  recordKey,
+  dedupe,
+  aggregate,
+  memoryClaims,
+  header,
+  silentLogger,
+  toTopic,
+  withTransaction,
+  json,
+  type RawRecord,
+  type RecordStream,
+} from '../../src/index.js'
 import { Round } from '../../src/runtime/round.js'
 import { createTestKit, type Fault, type TestKit } from '../../src/testing/index.js'
 import { takeStep, type CourseStep, type Member } from '../support/course.js'
 
 const out = toTopic<RawRecord>({ topic: 'out' })
-const numbered = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => ({ key: 'k', value: String(from + i), headers: { id: String(from + i) } }))
+const numbered = (from: number, to: number) =>
+  Array.from({ length: to - from }, (_, i) => ({ key: 'k', value: String(from + i), headers: { id: String(from + i) } }))
 
 describe('while a commit is under way', () => {
-  const kitOf = (): Promise<TestKit> => createTestKit({ topics: { in: { partitions: 1 }, out: { partitions: 1 } }, start: 1_000_000, logger: silentLogger })
+  const kitOf = (): Promise<TestKit> =>
+    createTestKit({ topics: { in: { partitions: 1 }, out: { partitions: 1 } }, start: 1_000_000, logger: silentLogger })
   /** Ten records, five a transaction, the first commit answered after a second: how many were processed before that. */
   const processedMeanwhile = async (kit: TestKit, project: (records: Observable<RawRecord>) => Observable<unknown>): Promise<number> => {
     let processed = 0
     kit.broker.faults.inject({ at: 'end', delayMs: 1_000 })
-    kit.run(kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction((records) => project(records.pipe(tap(() => processed++))), { provision: true, maxRecords: 5, every: 50 })))
+    kit.run(
+      kit.cluster
+        .source({ group: 'g', topics: ['in'] })
+        .pipe(withTransaction((records) => project(records.pipe(tap(() => processed++))), { provision: true, maxRecords: 5, every: 50 })),
+    )
     await kit.feed('in', numbered(0, 10))
     await kit.advance(500)
     return processed
@@ -48,16 +67,29 @@ describe('while a commit is under way', () => {
 })
 
 type Step =
-  | { readonly do: 'feed'; readonly records: readonly { readonly partition: number; readonly kind: 'plain' | 'slow' | 'dropped' | 'poison' }[] }
+  | {
+      readonly do: 'feed'
+      readonly records: readonly { readonly partition: number; readonly kind: 'plain' | 'slow' | 'dropped' | 'poison' }[]
+    }
   | CourseStep
 
 const PARTITIONS = 2
 // Only of what the pipeline writes: the records fed to it come whole.
 const fault = fc.oneof(
-  fc.record({ at: fc.constant('produce'), of: fc.constant('out'), reaction: fc.constantFrom('abort', 'reinit', 'retry'), after: fc.nat(3) }),
+  fc.record({
+    at: fc.constant('produce'),
+    of: fc.constant('out'),
+    reaction: fc.constantFrom('abort', 'reinit', 'retry'),
+    after: fc.nat(3),
+  }),
   fc.record({ at: fc.constant('offsets'), reaction: fc.constantFrom('abort', 'reinit', 'lost'), after: fc.nat(3) }),
   fc.record({ at: fc.constant('end'), reaction: fc.constant('indeterminate'), tookEffect: fc.boolean(), after: fc.nat(3) }),
-  fc.record({ at: fc.constant('committedOffsets'), reaction: fc.constant('retry'), after: fc.nat(3), times: fc.integer({ min: 1, max: 3 }) }),
+  fc.record({
+    at: fc.constant('committedOffsets'),
+    reaction: fc.constant('retry'),
+    after: fc.nat(3),
+    times: fc.integer({ min: 1, max: 3 }),
+  }),
   fc.record({ at: fc.constant('produce'), of: fc.constant('out'), delayMs: fc.integer({ min: 10, max: 3_000 }), after: fc.nat(3) }),
   fc.record({ at: fc.constantFrom('end', 'offsets'), delayMs: fc.integer({ min: 10, max: 3_000 }), after: fc.nat(3) }),
 ) as fc.Arbitrary<Fault>
@@ -68,7 +100,13 @@ const steps: fc.Arbitrary<readonly Step[]> = fc.array(
       weight: 8,
       arbitrary: fc.record({
         do: fc.constant('feed' as const),
-        records: fc.array(fc.record({ partition: fc.nat(PARTITIONS - 1), kind: fc.constantFrom('plain', 'plain', 'plain', 'plain', 'slow', 'dropped', 'poison') }), { minLength: 1, maxLength: 12 }),
+        records: fc.array(
+          fc.record({
+            partition: fc.nat(PARTITIONS - 1),
+            kind: fc.constantFrom('plain', 'plain', 'plain', 'plain', 'slow', 'dropped', 'poison'),
+          }),
+          { minLength: 1, maxLength: 12 },
+        ),
       }),
     },
     { weight: 5, arbitrary: fc.record({ do: fc.constant('advance' as const), ms: fc.constantFrom(1, 10, 60, 400, 3_000) }) },
@@ -91,15 +129,23 @@ const project = (records: RecordStream) =>
     toTopic({ topic: 'out', partition: (record) => record.origin.partition }),
   )
 
-async function run(given: readonly Step[]): Promise<{ readonly outputs: readonly (readonly string[])[]; readonly expected: readonly (readonly string[])[] }> {
+async function run(
+  given: readonly Step[],
+): Promise<{ readonly outputs: readonly (readonly string[])[]; readonly expected: readonly (readonly string[])[] }> {
   // Batches of one or two records, so that outputs are sent before the end of their transaction.
-  const kit = await createTestKit({ topics: { in: { partitions: PARTITIONS }, out: { partitions: PARTITIONS, config: { 'max.message.bytes': '145' } } }, start: 1_000_000, logger: silentLogger })
+  const kit = await createTestKit({
+    topics: { in: { partitions: PARTITIONS }, out: { partitions: PARTITIONS, config: { 'max.message.bytes': '145' } } },
+    start: 1_000_000,
+    logger: silentLogger,
+  })
   const members: Member[] = []
   const expected: string[][] = Array.from({ length: PARTITIONS }, () => [])
   let fed = 0
   const start = (): Member => {
     const source = kit.cluster.source({ group: 'g', topics: ['in'], sessionTimeout: '10s', rebalanceTimeout: '20s' })
-    return kit.run(source.pipe(withTransaction(project, { onError: 'skip', retries: 1, retryDelay: 10, maxRecords: 4, every: 30, streamBytes: 1 })))
+    return kit.run(
+      source.pipe(withTransaction(project, { onError: 'skip', retries: 1, retryDelay: 10, maxRecords: 4, every: 30, streamBytes: 1 })),
+    )
   }
   members.push(start())
   await kit.advance(0)
@@ -140,14 +186,19 @@ const check = (numRuns: number) =>
 describe('overlapping transactions', () => {
   it('through faults, crashes and rebalances every record passes once, in the order of its partition', async () => {
     const details = await check(200)
-    expect(details.failed ? `seed ${details.seed}\n${JSON.stringify(details.counterexample)}\n${String(details.errorInstance)}` : '').toBe('')
+    expect(details.failed ? `seed ${details.seed}\n${JSON.stringify(details.counterexample)}\n${String(details.errorInstance)}` : '').toBe(
+      '',
+    )
   }, 240_000)
 
   /** The second transaction is made while the first commits, and fails at its offsets. */
   const course: readonly Step[] = [
     { do: 'fault', fault: { at: 'end', delayMs: 1_000 } },
     { do: 'fault', fault: { at: 'offsets', reaction: 'abort', after: 1 } },
-    { do: 'feed', records: (['plain', 'plain', 'plain', 'plain', 'plain', 'plain', 'plain', 'slow'] as const).map((kind) => ({ partition: 0, kind })) },
+    {
+      do: 'feed',
+      records: (['plain', 'plain', 'plain', 'plain', 'plain', 'plain', 'plain', 'slow'] as const).map((kind) => ({ partition: 0, kind })),
+    },
     { do: 'advance', ms: 400 },
     { do: 'advance', ms: 3_000 },
   ]

@@ -60,7 +60,11 @@ describe('the published package', () => {
   it('has a command line', async () => {
     const { stdout } = await run('npx', ['millrace', 'redrive', '--help'], { cwd: project })
     expect(stdout).toMatch(/^millrace redrive --brokers host:port --from <topic>/)
-    await expect(run('npx', ['millrace', 'redrive', '--brokers', 'localhost:1', '--form', 'x'], { cwd: project })).rejects.toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining("Unknown option '--form'") as string })
+    await expect(run('npx', ['millrace', 'redrive', '--brokers', 'localhost:1', '--form', 'x'], { cwd: project })).rejects.toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringContaining("Unknown option '--form'") as string,
+    })
   })
 
   it('says what to install for what is optional', async () => {
@@ -88,8 +92,16 @@ describe('the published package', () => {
        embedded().source({ group: 'g', topic: 'in' })
       `,
     )
-    await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions: { strict: true, module: 'NodeNext', target: 'ES2022', noEmit: true, skipLibCheck: true, types: [] }, files: ['user.ts'] }))
-    const { stdout } = await run(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', project], { cwd: project }).catch((error: { stdout: string }) => error)
+    await writeFile(
+      join(project, 'tsconfig.json'),
+      JSON.stringify({
+        compilerOptions: { strict: true, module: 'NodeNext', target: 'ES2022', noEmit: true, skipLibCheck: true, types: [] },
+        files: ['user.ts'],
+      }),
+    )
+    const { stdout } = await run(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', project], { cwd: project }).catch(
+      (error: { stdout: string }) => error,
+    )
     expect(stdout).toBe('')
   }, 60_000)
 })

@@ -1,6 +1,30 @@
 import { filter, map, tap, type Observable, type Subscription } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { aggregate, aggregator, count, embedded, joinStream, joinTable, json, queryStore, silentLogger, store, string, table, toTopic, tumbling, window, withStore, withTransaction, type Cluster, type Commit, type RecordStream, type SourceOptions, type StoreAnswer, type StoreQuery } from '../../src/index.js'
+import {
+  aggregate,
+  aggregator,
+  count,
+  embedded,
+  joinStream,
+  joinTable,
+  json,
+  queryStore,
+  silentLogger,
+  store,
+  string,
+  table,
+  toTopic,
+  tumbling,
+  window,
+  withStore,
+  withTransaction,
+  type Cluster,
+  type Commit,
+  type RecordStream,
+  type SourceOptions,
+  type StoreAnswer,
+  type StoreQuery,
+} from '../../src/index.js'
 import { createEmbeddedBroker, type EmbeddedBroker } from '../../src/testing/index.js'
 import { until } from '../support/until.js'
 
@@ -23,8 +47,14 @@ describe('queryStore', () => {
     await cluster.close()
   })
 
-  const pipeline = (project: (records: RecordStream) => Observable<unknown>, source: Partial<SourceOptions> = {}, maxRecords = 5): Observable<Commit> =>
-    cluster.source({ group: 'g', topics: ['in'], ...source }).pipe(withTransaction(project, { every: 5, maxRecords, provision: true, retryDelay: 5 }))
+  const pipeline = (
+    project: (records: RecordStream) => Observable<unknown>,
+    source: Partial<SourceOptions> = {},
+    maxRecords = 5,
+  ): Observable<Commit> =>
+    cluster
+      .source({ group: 'g', topics: ['in'], ...source })
+      .pipe(withTransaction(project, { every: 5, maxRecords, provision: true, retryDelay: 5 }))
   const run = (commits: Observable<unknown>): Subscription => {
     const subscription = commits.subscribe({ error: (error: unknown) => failures.push(error) })
     subscriptions.push(subscription)
@@ -35,7 +65,11 @@ describe('queryStore', () => {
     failures = []
   })
   afterEach(() => expect(failures).toEqual([]))
-  const produce = (n: number, keys: readonly string[] = KEYS): Promise<number> => cluster.produce({ topic: 'in', records: Array.from({ length: n }, (_, i) => ({ key: keys[i % keys.length] as string, value: String(i), timestamp: 1_000 + i })) })
+  const produce = (n: number, keys: readonly string[] = KEYS): Promise<number> =>
+    cluster.produce({
+      topic: 'in',
+      records: Array.from({ length: n }, (_, i) => ({ key: keys[i % keys.length] as string, value: String(i), timestamp: 1_000 + i })),
+    })
   const value = <V>(answer: StoreAnswer<V>): unknown => (answer.at === 'here' ? answer.value : answer.at)
 
   const inPlace = aggregator({
@@ -70,7 +104,12 @@ describe('queryStore', () => {
     broker.faults.inject({ at: 'offsets', reaction: 'abort', after: 1, times: 2 })
     run(commits)
     await produce(40, ['a'])
-    await until(() => value(query.current?.get('a') as StoreAnswer<{ n: number }>) !== undefined && (value(query.current?.get('a') as StoreAnswer<{ n: number }>) as { n: number }).n === 40, { what: 'all to be committed' })
+    await until(
+      () =>
+        value(query.current?.get('a') as StoreAnswer<{ n: number }>) !== undefined &&
+        (value(query.current?.get('a') as StoreAnswer<{ n: number }>) as { n: number }).n === 40,
+      { what: 'all to be committed' },
+    )
     expect(slices.filter((seen) => seen.length > 1).length).toBeGreaterThan(5)
     // What was handed out stays what it was, whatever becomes of the state.
     const moved = held.some(({ then, copy }) => JSON.stringify(then) !== copy)
@@ -91,7 +130,9 @@ describe('queryStore', () => {
 
   it('says what is committed, where there is nothing, and that it is not running', async () => {
     const visits = store<{ readonly n: number }>({ name: 'visits' })
-    const commits = pipeline((records) => records.pipe(withStore(visits, (mine, { key }) => mine.update(key as Buffer, (was) => ({ n: (was?.n ?? 0) + 1 })))))
+    const commits = pipeline((records) =>
+      records.pipe(withStore(visits, (mine, { key }) => mine.update(key as Buffer, (was) => ({ n: (was?.n ?? 0) + 1 })))),
+    )
     const query = queryStore<{ n: number }>(commits, 'visits')
     expect(query.get('a')).toEqual({ at: 'unavailable', partition: undefined })
     expect([...query.entries()]).toEqual([])
@@ -99,14 +140,20 @@ describe('queryStore', () => {
     await produce(14)
     await until(() => KEYS.every((key) => JSON.stringify(value(query.get(key))) === '{"n":2}'), { what: 'all counts' })
     expect(query.get('never')).toMatchObject({ at: 'here', value: undefined })
-    expect([...query.entries()].map(({ key, value: { n }, time }) => `${String(key)}${n}${time}`).sort()).toEqual(KEYS.map((key) => `${key}20`))
+    expect([...query.entries()].map(({ key, value: { n }, time }) => `${String(key)}${n}${time}`).sort()).toEqual(
+      KEYS.map((key) => `${key}20`),
+    )
     running.unsubscribe()
     await until(() => query.get('a').at === 'unavailable', { what: 'the pipeline to be over' })
   })
 
   it('a key of another member is answered with who has it; when that one goes, with the value', async () => {
-    const project = (records: RecordStream): Observable<unknown> => records.pipe(aggregate(count(), { name: 'n' }), toTopic({ topic: 'out', value: json() }))
-    const [one, two] = ['one:80', 'two:80'].map((address) => pipeline(project, { address, sessionTimeout: '1s' })) as [Observable<Commit>, Observable<Commit>]
+    const project = (records: RecordStream): Observable<unknown> =>
+      records.pipe(aggregate(count(), { name: 'n' }), toTopic({ topic: 'out', value: json() }))
+    const [one, two] = ['one:80', 'two:80'].map((address) => pipeline(project, { address, sessionTimeout: '1s' })) as [
+      Observable<Commit>,
+      Observable<Commit>,
+    ]
     const [atOne, atTwo] = [queryStore<number>(one, 'n'), queryStore<number>(two, 'n')]
     run(one)
     await produce(21)
@@ -115,7 +162,10 @@ describe('queryStore', () => {
     await until(
       () => {
         const answers = KEYS.map((key) => [atOne.get(key), atTwo.get(key)] as const)
-        return answers.every(([a, b]) => (a.at === 'here' && b.at === 'elsewhere') || (b.at === 'here' && a.at === 'elsewhere')) && new Set(answers.map(([a]) => a.at)).size === 2
+        return (
+          answers.every(([a, b]) => (a.at === 'here' && b.at === 'elsewhere') || (b.at === 'here' && a.at === 'elsewhere')) &&
+          new Set(answers.map(([a]) => a.at)).size === 2
+        )
       },
       { what: 'the keys to be divided' },
     )
@@ -135,7 +185,9 @@ describe('queryStore', () => {
   it('looks into windows by their start, and into tables', async () => {
     await cluster.produce({ topic: 'rows', records: [{ key: 'a', value: 'row of a' }] })
     const rows = table({ topic: 'rows', value: string() })
-    const commits = pipeline((records) => records.pipe(joinTable(rows, { kind: 'left', join: (_, row) => row }), window(tumbling('10s'), { aggregate: count() })))
+    const commits = pipeline((records) =>
+      records.pipe(joinTable(rows, { kind: 'left', join: (_, row) => row }), window(tumbling('10s'), { aggregate: count() })),
+    )
     const [windows, latest] = [queryStore<number>(commits, 'window'), queryStore<string>(commits, 'rows')]
     run(commits)
     await produce(14)
@@ -149,8 +201,26 @@ describe('queryStore', () => {
 
   it('refuses what is no pipeline, and stores it does not have', async () => {
     const commits = pipeline((records) => records.pipe(aggregate(count())))
-    expect(() => queryStore(commits.pipe(filter(() => true), map(() => 1)), 'aggregates')).toThrow(expect.objectContaining({ code: 'INVALID_OPTIONS', message: expect.stringContaining("no store 'aggregates': it has 'aggregate'") as string }))
-    expect(() => queryStore(pipeline((records) => records), 'x')).toThrow(/none at all/)
+    expect(() =>
+      queryStore(
+        commits.pipe(
+          filter(() => true),
+          map(() => 1),
+        ),
+        'aggregates',
+      ),
+    ).toThrow(
+      expect.objectContaining({
+        code: 'INVALID_OPTIONS',
+        message: expect.stringContaining("no store 'aggregates': it has 'aggregate'") as string,
+      }),
+    )
+    expect(() =>
+      queryStore(
+        pipeline((records) => records),
+        'x',
+      ),
+    ).toThrow(/none at all/)
     expect(() => queryStore({ source: undefined } as never, 'x')).toThrow(expect.objectContaining({ code: 'OUTSIDE_SOURCE' }))
     const joined = pipeline((records) => records.pipe(joinStream(records, { within: 1, join: () => 1 })))
     expect(() => queryStore(joined, 'join-left')).toThrow(/inner state/)

@@ -1,11 +1,22 @@
 import { lastValueFrom, map, mergeMap, Subject, takeWhile, tap, timer, toArray } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { embedded, silentLogger, toTopic, withTransaction, type Cluster, type Commit, type RawRecord, type TransactionOptions } from '../../src/index.js'
+import {
+  embedded,
+  silentLogger,
+  toTopic,
+  withTransaction,
+  type Cluster,
+  type Commit,
+  type RawRecord,
+  type TransactionOptions,
+} from '../../src/index.js'
 import { createEmbeddedBroker, type EmbeddedBroker, type Fault } from '../../src/testing/index.js'
 import { contents, numbers, runUntil, sumOf, values } from '../support/pipelines.js'
 
 const COUNT = 400
-const all = numbers(COUNT).map(({ value }) => value).sort()
+const all = numbers(COUNT)
+  .map(({ value }) => value)
+  .sort()
 const out = toTopic<RawRecord>({ topic: 'out' })
 
 describe('recovery', () => {
@@ -15,14 +26,19 @@ describe('recovery', () => {
   beforeEach(async () => {
     broker = createEmbeddedBroker()
     cluster = embedded({ broker, logger: silentLogger })
-    await cluster.createTopics([{ topic: 'in', partitions: 2 }, { topic: 'out', partitions: 2 }])
+    await cluster.createTopics([
+      { topic: 'in', partitions: 2 },
+      { topic: 'out', partitions: 2 },
+    ])
     await cluster.produce({ topic: 'in', records: numbers(COUNT) })
   })
 
   afterEach(() => cluster.close())
 
   const run = (options: TransactionOptions = {}): Promise<Commit[]> =>
-    runUntil(cluster, { group: 'g', topics: ['in'], records: COUNT, options: { maxRecords: 50, ...options } }, (records) => records.pipe(out))
+    runUntil(cluster, { group: 'g', topics: ['in'], records: COUNT, options: { maxRecords: 50, ...options } }, (records) =>
+      records.pipe(out),
+    )
 
   const inOrder = async (): Promise<void> => {
     const written = await contents(cluster, 'out')
@@ -68,7 +84,14 @@ describe('recovery', () => {
       broker.faults.inject({ at: 'end', reaction: 'indeterminate', tookEffect })
       const first = lastValueFrom(
         cluster.source({ group: 'g', topics: ['in'], signal: stop.signal }).pipe(
-          withTransaction((records) => records.pipe(tap(() => stop.abort()), out), { every: 20 }),
+          withTransaction(
+            (records) =>
+              records.pipe(
+                tap(() => stop.abort()),
+                out,
+              ),
+            { every: 20 },
+          ),
           toArray(),
         ),
       )
@@ -110,7 +133,14 @@ describe('recovery', () => {
     const member = (signal: AbortSignal): Promise<unknown> =>
       lastValueFrom(
         cluster.source({ group: 'g', topics: ['in'], sessionTimeout: 300, signal }).pipe(
-          withTransaction((records) => records.pipe(mergeMap((record) => timer(10).pipe(map(() => record)), 2), out), { every: 10, maxRecords: 20 }),
+          withTransaction(
+            (records) =>
+              records.pipe(
+                mergeMap((record) => timer(10).pipe(map(() => record)), 2),
+                out,
+              ),
+            { every: 10, maxRecords: 20 },
+          ),
           tap((commit) => seen.push(commit)),
         ),
         { defaultValue: undefined },
@@ -120,7 +150,12 @@ describe('recovery', () => {
     await expect.poll(() => seen.length).toBeGreaterThan(1)
     const second = member(stops[1].signal)
     await expect.poll(() => broker.members('g').length).toBe(2)
-    await expect.poll(() => new Set(seen.filter((commit) => commit.generation > 1).flatMap((commit) => commit.tasks.map((task) => task.partition))).size, { timeout: 4_000 }).toBe(2)
+    await expect
+      .poll(
+        () => new Set(seen.filter((commit) => commit.generation > 1).flatMap((commit) => commit.tasks.map((task) => task.partition))).size,
+        { timeout: 4_000 },
+      )
+      .toBe(2)
     stops[0].abort()
     await first
     await expect.poll(() => values(cluster, 'out'), { timeout: 4_000 }).toEqual(all)
@@ -140,7 +175,10 @@ describe('recovery', () => {
             records.pipe(
               mergeMap((record) => {
                 entered++
-                return gate.pipe(map(() => record), takeWhile(() => false, true))
+                return gate.pipe(
+                  map(() => record),
+                  takeWhile(() => false, true),
+                )
               }),
               out,
             ),
@@ -164,7 +202,10 @@ describe('recovery', () => {
     const gate = new Subject<void>()
     const held = (record: RawRecord) => {
       entered.push(String(record.value))
-      return gate.pipe(map(() => record), takeWhile(() => false, true))
+      return gate.pipe(
+        map(() => record),
+        takeWhile(() => false, true),
+      )
     }
     const subscription = cluster
       .source({ group: 'g', topics: ['in'] })
@@ -185,7 +226,9 @@ describe('recovery', () => {
     await run()
     await cluster.produce({ topic: 'in', records: numbers(COUNT) })
     broker.truncate({ topic: 'in', partition: 0, offset: 300 })
-    await expect(runUntil(cluster, { group: 'g', topics: ['in'], records: 1 }, (records) => records)).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' })
+    await expect(runUntil(cluster, { group: 'g', topics: ['in'], records: 1 }, (records) => records)).rejects.toMatchObject({
+      code: 'OFFSET_OUT_OF_RANGE',
+    })
     const rest = await lastValueFrom(
       cluster.source({ group: 'g', topics: ['in'], onOutOfRange: 'earliest' }).pipe(
         withTransaction((records) => records, { every: 10 }),

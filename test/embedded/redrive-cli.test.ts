@@ -23,7 +23,12 @@ describe('millrace redrive', () => {
     await cluster.createTopics(['in', 'other', 'dead'].map((topic) => ({ topic, partitions: 2 })))
     await cluster.produce({
       topic: 'dead',
-      records: [letter('a', { error: 'Timeout', message: 'no answer' }), letter('b', { error: 'Timeout', headers: { region: 'eu' } }), letter('c', { error: 'TypeError', step: 'decode' }), { key: 'k', value: 'd' }],
+      records: [
+        letter('a', { error: 'Timeout', message: 'no answer' }),
+        letter('b', { error: 'Timeout', headers: { region: 'eu' } }),
+        letter('c', { error: 'TypeError', step: 'decode' }),
+        { key: 'k', value: 'd' },
+      ],
     })
   })
   afterEach(async () => {
@@ -36,7 +41,10 @@ describe('millrace redrive', () => {
     readonly out: string
     readonly error: string
   }
-  async function cli(args: readonly string[], { env = {}, signal = new AbortController().signal }: { env?: Record<string, string>; signal?: AbortSignal } = {}): Promise<Ran> {
+  async function cli(
+    args: readonly string[],
+    { env = {}, signal = new AbortController().signal }: { env?: Record<string, string>; signal?: AbortSignal } = {},
+  ): Promise<Ran> {
     let [out, error] = ['', '']
     const code = await run(args, {
       out: (text) => (out += text),
@@ -68,11 +76,34 @@ sent 3, parked 0, of 4 looked at in dead; 1 tell nothing of where they came from
   })
 
   it('has each filter and option', async () => {
-    const sent = async (...args: string[]): Promise<unknown> => (JSON.parse((await redrive('--dry-run', '--json', ...args)).out) as RedriveResult).sent
-    expect(await Promise.all([sent(), sent('--error', 'answer'), sent('--error', 'Time'), sent('--header', 'region=eu'), sent('--header', 'region=us'), sent('--step', 'decode'), sent('--key', 'k-a')])).toEqual([3, 1, 2, 1, 0, 1, 1])
-    expect(await Promise.all([sent('--after', '2026-01-01'), sent('--after', '2026-01-02'), sent('--before', '2026-01-01'), sent('--limit', '2'), sent('--to', 'other', '--key', 'k')])).toEqual([3, 0, 0, 2, 1])
+    const sent = async (...args: string[]): Promise<unknown> =>
+      (JSON.parse((await redrive('--dry-run', '--json', ...args)).out) as RedriveResult).sent
+    expect(
+      await Promise.all([
+        sent(),
+        sent('--error', 'answer'),
+        sent('--error', 'Time'),
+        sent('--header', 'region=eu'),
+        sent('--header', 'region=us'),
+        sent('--step', 'decode'),
+        sent('--key', 'k-a'),
+      ]),
+    ).toEqual([3, 1, 2, 1, 0, 1, 1])
+    expect(
+      await Promise.all([
+        sent('--after', '2026-01-01'),
+        sent('--after', '2026-01-02'),
+        sent('--before', '2026-01-01'),
+        sent('--limit', '2'),
+        sent('--to', 'other', '--key', 'k'),
+      ]),
+    ).toEqual([3, 0, 0, 2, 1])
     expect(await values(cluster, 'in')).toEqual([])
-    expect(JSON.parse((await redrive('--json', '--to', 'other', '--rate', '1000', '--group', 'mine', '--max-redrives', '2', '--parked', 'p')).out)).toMatchObject({ sent: 4, byTarget: { other: 4 } })
+    expect(
+      JSON.parse(
+        (await redrive('--json', '--to', 'other', '--rate', '1000', '--group', 'mine', '--max-redrives', '2', '--parked', 'p')).out,
+      ),
+    ).toMatchObject({ sent: 4, byTarget: { other: 4 } })
     expect(broker.offsets('mine').length).toBeGreaterThan(0)
   })
 
@@ -88,7 +119,9 @@ sent 3, parked 0, of 4 looked at in dead; 1 tell nothing of where they came from
     expect(await refused('redrive', '--from', 'dead')).toMatch(/--brokers: name at least one/)
     expect(await refused('redrive', '--brokers', 'b:1')).toMatch(/--from: name the dead-letter topic/)
     expect(await refused(...full, '--rate', 'fast')).toMatch(/--rate: expected a number, got 'fast'/)
-    expect(await refused(...full, '--rate', '0', '--after', 'noon', '--max-redrives', '1.5')).toMatch(/--after: expected a date[^]*--rate:[^]*--max-redrives:/)
+    expect(await refused(...full, '--rate', '0', '--after', 'noon', '--max-redrives', '1.5')).toMatch(
+      /--after: expected a date[^]*--rate:[^]*--max-redrives:/,
+    )
     expect(await refused(...full, '--header', 'region')).toMatch(/--header: expected name=value/)
     expect(await refused(...full, '--to', 'dead')).toMatch(/--to: is the dead-letter topic itself/)
     expect(await refused('repair')).toMatch(/unknown command 'repair'/)
@@ -100,7 +133,10 @@ sent 3, parked 0, of 4 looked at in dead; 1 tell nothing of where they came from
     const dry = await redrive('--dry-run')
     expect([dry.code, dry.error]).toEqual([1, expect.stringMatching(/missing: gone; nothing would be sent before it exists/)])
     const failed = await redrive('--json')
-    expect([failed.code, failed.error]).toEqual([1, expect.stringMatching(/MISSING_TOPIC: redrive: nothing was sent.*'gone' \(1 records\)/)])
+    expect([failed.code, failed.error]).toEqual([
+      1,
+      expect.stringMatching(/MISSING_TOPIC: redrive: nothing was sent.*'gone' \(1 records\)/),
+    ])
     expect(JSON.parse(failed.out)).toMatchObject({ error: { code: 'MISSING_TOPIC' } })
     expect(await values(cluster, 'in')).toEqual([])
   })
@@ -125,28 +161,72 @@ sent 3, parked 0, of 4 looked at in dead; 1 tell nothing of where they came from
   it('takes addresses, TLS and SASL from options, the environment and a file, in this order', async () => {
     await writeFile(join(folder, 'ca.pem'), 'the ca')
     const config = join(folder, 'kafka.json')
-    await writeFile(config, JSON.stringify({ brokers: ['file:1'], ssl: { ca: 'ca.pem', servername: 'kafka' }, sasl: { mechanism: 'plain', username: 'u', password: 'p' } }))
+    await writeFile(
+      config,
+      JSON.stringify({
+        brokers: ['file:1'],
+        ssl: { ca: 'ca.pem', servername: 'kafka' },
+        sasl: { mechanism: 'plain', username: 'u', password: 'p' },
+      }),
+    )
     const connect = async (args: string[], env: Record<string, string> = {}): Promise<unknown> => {
       await cli(['redrive', '--from', 'dead', '--dry-run', ...args], { env })
       return connected.pop()
     }
     const sasl = { mechanism: 'plain', username: 'u', password: 'p' }
     expect(await connect(['--config', config])).toEqual({ brokers: ['file:1'], ssl: { ca: 'the ca', servername: 'kafka' }, sasl })
-    expect(await connect(['--config', config], { KAFKA_BROKERS: 'env:1,env:2', KAFKA_SSL: 'false' })).toEqual({ brokers: ['env:1', 'env:2'], ssl: false, sasl })
-    expect(await connect(['--brokers', 'a:1,b:2', '--brokers', 'c:3'], { KAFKA_BROKERS: 'env:1', KAFKA_SSL_CA: join(folder, 'ca.pem'), KAFKA_SASL_MECHANISM: 'SCRAM-SHA-512', KAFKA_SASL_USERNAME: 'u', KAFKA_SASL_PASSWORD: 'p' })).toEqual({
+    expect(await connect(['--config', config], { KAFKA_BROKERS: 'env:1,env:2', KAFKA_SSL: 'false' })).toEqual({
+      brokers: ['env:1', 'env:2'],
+      ssl: false,
+      sasl,
+    })
+    expect(
+      await connect(['--brokers', 'a:1,b:2', '--brokers', 'c:3'], {
+        KAFKA_BROKERS: 'env:1',
+        KAFKA_SSL_CA: join(folder, 'ca.pem'),
+        KAFKA_SASL_MECHANISM: 'SCRAM-SHA-512',
+        KAFKA_SASL_USERNAME: 'u',
+        KAFKA_SASL_PASSWORD: 'p',
+      }),
+    ).toEqual({
       brokers: ['a:1', 'b:2', 'c:3'],
       ssl: { ca: 'the ca' },
       sasl: { mechanism: 'scram-sha-512', username: 'u', password: 'p' },
     })
     await writeFile(config, JSON.stringify({ broker: 'x' }))
-    expect(await cli(['redrive', '--from', 'dead', '--config', config])).toMatchObject({ code: 2, error: expect.stringMatching(/unknown: broker/) as string })
-    expect(await cli(['redrive', '--from', 'dead', '--brokers', 'b:1'], { env: { KAFKA_SASL_MECHANISM: 'gssapi' } })).toMatchObject({ code: 2, error: expect.stringMatching(/environment.*sasl\.mechanism/) as string })
+    expect(await cli(['redrive', '--from', 'dead', '--config', config])).toMatchObject({
+      code: 2,
+      error: expect.stringMatching(/unknown: broker/) as string,
+    })
+    expect(await cli(['redrive', '--from', 'dead', '--brokers', 'b:1'], { env: { KAFKA_SASL_MECHANISM: 'gssapi' } })).toMatchObject({
+      code: 2,
+      error: expect.stringMatching(/environment.*sasl\.mechanism/) as string,
+    })
   })
 
   it('explains itself', async () => {
     expect((await cli(['--help'])).out).toMatch(/redrive/)
     const { code, out } = await cli(['redrive', '--help'])
     expect(code).toBe(0)
-    for (const name of ['from', 'to', 'dry-run', 'rate', 'limit', 'max-redrives', 'parked', 'group', 'json', 'error', 'step', 'header', 'key', 'after', 'before', 'brokers', 'config']) expect(out).toContain(`--${name}`)
+    for (const name of [
+      'from',
+      'to',
+      'dry-run',
+      'rate',
+      'limit',
+      'max-redrives',
+      'parked',
+      'group',
+      'json',
+      'error',
+      'step',
+      'header',
+      'key',
+      'after',
+      'before',
+      'brokers',
+      'config',
+    ])
+      expect(out).toContain(`--${name}`)
   })
 })

@@ -1,13 +1,35 @@
 import { map, type Observable } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { aggregate, count, describe as describePipeline, embedded, json, mapValue, repartition, silentLogger, sum, toTopic, tumbling, window, withTransaction, type Cluster, type Commit, type RecordStream, type TransactionOptions } from '../../src/index.js'
+import {
+  aggregate,
+  count,
+  describe as describePipeline,
+  embedded,
+  json,
+  mapValue,
+  repartition,
+  silentLogger,
+  sum,
+  toTopic,
+  tumbling,
+  window,
+  withTransaction,
+  type Cluster,
+  type Commit,
+  type RecordStream,
+  type TransactionOptions,
+} from '../../src/index.js'
 import { createEmbeddedBroker, type EmbeddedBroker, type Fault } from '../../src/testing/index.js'
 import { contents, runUntil, sumOf } from '../support/pipelines.js'
 
 const COUNT = 400
 const COLOURS = ['red', 'green', 'blue', 'black', 'white']
 /** By user; the colour is spread over all partitions. */
-const input = Array.from({ length: COUNT }, (_, i) => ({ key: `user${i % 11}`, value: JSON.stringify({ colour: COLOURS[i % 5], n: i }), timestamp: 1_000 + i * 100 }))
+const input = Array.from({ length: COUNT }, (_, i) => ({
+  key: `user${i % 11}`,
+  value: JSON.stringify({ colour: COLOURS[i % 5], n: i }),
+  timestamp: 1_000 + i * 100,
+}))
 
 interface Click {
   readonly colour: string
@@ -21,19 +43,34 @@ describe('repartition', () => {
   beforeEach(async () => {
     broker = createEmbeddedBroker()
     cluster = embedded({ broker, logger: silentLogger })
-    await cluster.createTopics([{ topic: 'in', partitions: 3 }, { topic: 'out', partitions: 3 }])
+    await cluster.createTopics([
+      { topic: 'in', partitions: 3 },
+      { topic: 'out', partitions: 3 },
+    ])
   })
 
   afterEach(() => cluster.close())
 
-  const run = (records: number, project: (records: RecordStream) => Observable<unknown>, options: TransactionOptions = {}): Promise<Commit[]> =>
-    runUntil(cluster, { group: 'g', topics: ['in'], records, options: { maxRecords: 40, provision: true, retryDelay: 5, ...options } }, project)
+  const run = (
+    records: number,
+    project: (records: RecordStream) => Observable<unknown>,
+    options: TransactionOptions = {},
+  ): Promise<Commit[]> =>
+    runUntil(
+      cluster,
+      { group: 'g', topics: ['in'], records, options: { maxRecords: 40, provision: true, retryDelay: 5, ...options } },
+      project,
+    )
 
   const clicks = (records: RecordStream) => records.pipe(map((record) => record.with({ value: JSON.parse(String(record.value)) as Click })))
-  const byColour = (records: RecordStream) => clicks(records).pipe(repartition({ key: (click) => click.value.colour, value: json(), name: 'by-colour' }))
+  const byColour = (records: RecordStream) =>
+    clicks(records).pipe(repartition({ key: (click) => click.value.colour, value: json(), name: 'by-colour' }))
 
   const perColour = (records: RecordStream): Observable<unknown> =>
-    byColour(records).pipe(window(tumbling('10s'), { aggregate: sum((click) => click.value.n), grace: '1h' }), toTopic({ topic: 'out', value: json() }))
+    byColour(records).pipe(
+      window(tumbling('10s'), { aggregate: sum((click) => click.value.n), grace: '1h' }),
+      toTopic({ topic: 'out', value: json() }),
+    )
 
   const results = async (): Promise<string[]> => (await contents(cluster, 'out')).map(({ key, value }) => `${key} ${value}`).sort()
   const expected = (): string[] => {
@@ -87,19 +124,39 @@ describe('repartition', () => {
   it('the same check notices records that were not sent to where their key belongs', async () => {
     await cluster.produce({ topic: 'in', records: input })
     const apart = (records: RecordStream): Observable<unknown> =>
-      clicks(records).pipe(window(tumbling('10s'), { aggregate: sum((click) => click.value.n), key: (click) => click.value.colour, partitioned: true, emit: 'updates' }), toTopic({ topic: 'out', value: json() }))
+      clicks(records).pipe(
+        window(tumbling('10s'), {
+          aggregate: sum((click) => click.value.n),
+          key: (click) => click.value.colour,
+          partitioned: true,
+          emit: 'updates',
+        }),
+        toTopic({ topic: 'out', value: json() }),
+      )
     await run(COUNT, apart)
     expect(await results()).not.toEqual(expected())
   })
 
   it('keeps value, headers and timestamp; the key is the new one, the origin the internal topic', async () => {
     const seen: unknown[] = []
-    await cluster.produce({ topic: 'in', records: [{ key: 'a', value: 'x', headers: { h: ['1', null] }, timestamp: 77 }, { key: 'a', value: null, timestamp: 78 }] })
+    await cluster.produce({
+      topic: 'in',
+      records: [
+        { key: 'a', value: 'x', headers: { h: ['1', null] }, timestamp: 77 },
+        { key: 'a', value: null, timestamp: 78 },
+      ],
+    })
     await run(4, (records) =>
       records.pipe(
         repartition({ key: (record) => Buffer.from([0, 255, record.origin.offset]), topic: 'own' }),
         map((record) => {
-          seen.push({ key: record.key, value: record.value, headers: { ...record.headers }, timestamp: record.timestamp, topic: record.origin.topic })
+          seen.push({
+            key: record.key,
+            value: record.value,
+            headers: { ...record.headers },
+            timestamp: record.timestamp,
+            topic: record.origin.topic,
+          })
           return record
         }),
         toTopic({ topic: 'out' }),
@@ -116,26 +173,38 @@ describe('repartition', () => {
     const commits = await run(200, (records) => byColour(records).pipe(aggregate(count()), toTopic({ topic: 'out', value: json() })))
     expect(sumOf(commits, 'records')).toBe(200)
     expect(sumOf(commits, 'processed')).toBe(200)
-    for (const { records, processed, filtered, duplicate, late, failed } of commits) expect(records).toBe(processed + filtered + duplicate + late + failed)
+    for (const { records, processed, filtered, duplicate, late, failed } of commits)
+      expect(records).toBe(processed + filtered + duplicate + late + failed)
   })
 
   it('makes its topic with the partitions of the source, and is described', async () => {
     const source = cluster.source({ group: 'g', topics: ['in'] })
-    expect(String(describePipeline(source.pipe(withTransaction(perColour))))).toContain("writes and reads g-by-colour-repartition  (repartition 'by-colour')")
+    expect(String(describePipeline(source.pipe(withTransaction(perColour))))).toContain(
+      "writes and reads g-by-colour-repartition  (repartition 'by-colour')",
+    )
     await cluster.produce({ topic: 'in', records: input.slice(0, 10) })
     await run(20, perColour, { provision: { partitions: 7 } })
     expect((await cluster.topics(['g-by-colour-repartition'])).get('g-by-colour-repartition')?.partitions).toBe(3)
   })
 
   it('refuses a topic of another partition count, a missing one, and one that is an input', async () => {
-    await expect(run(1, perColour, { provision: false })).rejects.toMatchObject({ code: 'MISSING_TOPIC', message: expect.stringMatching(/^internal .*'g-by-colour-repartition'.* with 3 partitions/) as string })
+    await expect(run(1, perColour, { provision: false })).rejects.toMatchObject({
+      code: 'MISSING_TOPIC',
+      message: expect.stringMatching(/^internal .*'g-by-colour-repartition'.* with 3 partitions/) as string,
+    })
     await cluster.createTopics([{ topic: 'g-by-colour-repartition', partitions: 2 }])
     await expect(run(1, perColour)).rejects.toMatchObject({ code: 'PARTITION_MISMATCH' })
-    await expect(run(1, (records) => records.pipe(repartition({ key: () => 'k', topic: 'in' })))).rejects.toMatchObject({ code: 'PLAN_FAILED', message: expect.stringContaining("'in'") as string })
+    await expect(run(1, (records) => records.pipe(repartition({ key: () => 'k', topic: 'in' })))).rejects.toMatchObject({
+      code: 'PLAN_FAILED',
+      message: expect.stringContaining("'in'") as string,
+    })
   })
 
   it('refuses wrong options by name', () => {
-    const wrong = (options: object): (() => unknown) => () => repartition(options as never)
+    const wrong =
+      (options: object): (() => unknown) =>
+      () =>
+        repartition(options as never)
     expect(wrong({})).toThrow(/key: expected a function/)
     expect(wrong({ key: () => 'a', topic: 't', name: 'n' })).toThrow(/topic: is the whole name/)
     expect(wrong({ key: () => 'a', keys: 1 })).toThrow(/unknown option 'keys'/)
@@ -145,18 +214,28 @@ describe('repartition', () => {
   it('a record whose new key is missing, or whose bytes cannot be read back, follows onError alone', async () => {
     await cluster.createTopics([{ topic: 'dead', partitions: 1 }])
     await cluster.produce({ topic: 'in', records: input.slice(0, 20) })
-    const unreadable = { ...json<number>(), decode: (buffer: Buffer) => { if (String(buffer) === '7') throw new Error('seven'); return Number(String(buffer)) } }
-    const commits = await run(39, (records) =>
-      clicks(records).pipe(
-        mapValue((click) => click.n),
-        repartition({ key: (n) => (n.value === 3 ? (null as never) : `k${n.value % 4}`), value: unreadable }),
-        toTopic({ topic: 'out', value: json() }),
-      ),
+    const unreadable = {
+      ...json<number>(),
+      decode: (buffer: Buffer) => {
+        if (String(buffer) === '7') throw new Error('seven')
+        return Number(String(buffer))
+      },
+    }
+    const commits = await run(
+      39,
+      (records) =>
+        clicks(records).pipe(
+          mapValue((click) => click.n),
+          repartition({ key: (n) => (n.value === 3 ? (null as never) : `k${n.value % 4}`), value: unreadable }),
+          toTopic({ topic: 'out', value: json() }),
+        ),
       { onError: { deadLetter: 'dead' }, retries: 0 },
     )
     expect(sumOf(commits, 'failed')).toBe(2)
     expect((await contents(cluster, 'dead')).map(({ value }) => value).sort()).toEqual([input[3]?.value, '7'].sort())
-    expect((await contents(cluster, 'out')).map(({ value }) => Number(value)).sort((a, b) => a - b)).toEqual([...Array(20).keys()].filter((n) => n !== 3 && n !== 7))
+    expect((await contents(cluster, 'out')).map(({ value }) => Number(value)).sort((a, b) => a - b)).toEqual(
+      [...Array(20).keys()].filter((n) => n !== 3 && n !== 7),
+    )
   })
 
   it('takes bytes without a serde', async () => {

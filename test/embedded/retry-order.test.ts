@@ -1,6 +1,18 @@
 import { map, type Observable } from 'rxjs'
 import { describe, expect, it } from 'vitest'
-import { FailedRecord, attempt, deadLetter, retryTopic, toTopic, withTransaction, type Commit, type RawRecord, type RecordStream, type RetryTopicOptions, type TransactionOptions } from '../../src/index.js'
+import {
+  FailedRecord,
+  attempt,
+  deadLetter,
+  retryTopic,
+  toTopic,
+  withTransaction,
+  type Commit,
+  type RawRecord,
+  type RecordStream,
+  type RetryTopicOptions,
+  type TransactionOptions,
+} from '../../src/index.js'
 import type { Fault, TestKit } from '../../src/testing/index.js'
 import { inOutDeadKit } from '../support/in-out-dead-kit.js'
 
@@ -48,7 +60,8 @@ const ordered = (kit: TestKit, { badUntil, takes, options = {}, transaction = {}
     ),
   )
 
-const outputs = async (kit: TestKit, topic = 'out'): Promise<(string | null)[]> => (await kit.read(topic, { from: 'earliest' })).map(({ value }) => value)
+const outputs = async (kit: TestKit, topic = 'out'): Promise<(string | null)[]> =>
+  (await kit.read(topic, { from: 'earliest' })).map(({ value }) => value)
 
 /** By key, in the order of the partition: values are '<key><number>'. */
 const byKey = (values: readonly (string | null)[]): Record<string, number[]> => {
@@ -58,7 +71,10 @@ const byKey = (values: readonly (string | null)[]): Record<string, number[]> => 
 }
 
 const feed = (kit: TestKit, values: readonly string[], partitions = 1): Promise<number> =>
-  kit.feed('in', values.map((value) => ({ key: value[0] as string, value, partition: (value.charCodeAt(0)) % partitions })))
+  kit.feed(
+    'in',
+    values.map((value) => ({ key: value[0] as string, value, partition: value.charCodeAt(0) % partitions })),
+  )
 
 describe("retryTopic with ordered: 'key'", () => {
   it('later records of a key wait behind the one in retry, those of other keys go on', async () => {
@@ -106,7 +122,13 @@ describe("retryTopic with ordered: 'key'", () => {
 
   it('one that is not retried passes on in its turn, and so do those behind it', async () => {
     const kit = await inOutDeadKit()
-    kit.run(ordered(kit, { badUntil: { a0: 9_999_999, a2: 1_004_000 }, takes: () => 20, options: { except: (error) => (error as Error).message.startsWith('a0') } }))
+    kit.run(
+      ordered(kit, {
+        badUntil: { a0: 9_999_999, a2: 1_004_000 },
+        takes: () => 20,
+        options: { except: (error) => (error as Error).message.startsWith('a0') },
+      }),
+    )
     await feed(kit, ['a0', 'a1', 'a2', 'a3'])
     await kit.advance('5m')
     expect(await outputs(kit)).toEqual(['a1', 'a2', 'a3'])
@@ -143,7 +165,10 @@ describe("retryTopic with ordered: 'key'", () => {
   it('records without a key have no order', async () => {
     const kit = await inOutDeadKit()
     kit.run(ordered(kit, { badUntil: { a0: 1_001_000 } }))
-    await kit.feed('in', ['a0', 'a1'].map((value) => ({ key: null, value })))
+    await kit.feed(
+      'in',
+      ['a0', 'a1'].map((value) => ({ key: null, value })),
+    )
     await kit.advance('1m')
     expect(await outputs(kit)).toEqual(['a1', 'a0'])
   })
@@ -152,7 +177,11 @@ describe("retryTopic with ordered: 'key'", () => {
     const kit = await inOutDeadKit()
     const project = (records: RecordStream): Observable<unknown> =>
       records.pipe(
-        map((record) => (String(record.value) === 'a0' && kit.clock.now() < 1_004_000 ? new FailedRecord(record as never, new Error('bad'), 'check') : record)),
+        map((record) =>
+          String(record.value) === 'a0' && kit.clock.now() < 1_004_000
+            ? new FailedRecord(record as never, new Error('bad'), 'check')
+            : record,
+        ),
         retryTopic({ delays: ['1s', '5s'], ordered: 'key' }),
         deadLetter({ topic: 'dead' }),
         toTopic({ topic: 'out' }),
@@ -182,7 +211,10 @@ describe("retryTopic with ordered: 'key'", () => {
         ),
       ),
     )
-    await kit.feed('in', [{ key: 'a', value: 'a0' }, { key: 'a', value: 'a1' }])
+    await kit.feed('in', [
+      { key: 'a', value: 'a0' },
+      { key: 'a', value: 'a1' },
+    ])
     await kit.feed('in2', [{ key: 'a', value: 'x0' }])
     await kit.advance('1m')
     expect(await outputs(kit)).toEqual(['x0', 'a0', 'a1'])
@@ -194,7 +226,10 @@ describe("retryTopic with ordered: 'key'", () => {
     await feed(kit, ['a0', 'a1', 'b0', 'b1', 'c0'])
     await kit.advance('5m')
     const last = new Map((await kit.read('g-retry-changelog', { from: 'earliest' })).map(({ key, value }) => [key, value]))
-    expect([...last]).toEqual([['in/a', null], ['in/b', null]])
+    expect([...last]).toEqual([
+      ['in/a', null],
+      ['in/b', null],
+    ])
   })
 
   describe('through everything', () => {
@@ -210,7 +245,11 @@ describe("retryTopic with ordered: 'key'", () => {
     ]
 
     /** Feeds, disturbs and waits; tells what was done of each key, in order. */
-    async function disturbed(seed: number, options: Partial<RetryTopicOptions> = {}, concurrency = 16): Promise<{ done: Record<string, number[]>; dead: string[] }> {
+    async function disturbed(
+      seed: number,
+      options: Partial<RetryTopicOptions> = {},
+      concurrency = 16,
+    ): Promise<{ done: Record<string, number[]>; dead: string[] }> {
       const next = random(seed)
       const kit = await inOutDeadKit(2)
       const badUntil: Record<string, number> = {}
@@ -218,7 +257,8 @@ describe("retryTopic with ordered: 'key'", () => {
       for (let i = 0; i < PER_KEY; i++) for (const key of KEYS) values.push(`${key}${i}`)
       // Some for a moment, some for long, some for ever.
       for (const value of values) if (next() < 0.15) badUntil[value] = next() < 0.2 ? 9e9 : 1_000_000 + Math.floor(next() * 40_000)
-      const member = (): Observable<Commit> => ordered(kit, { badUntil, takes: () => Math.floor(next() * 40), options, concurrency, transaction: { maxRecords: 20 } })
+      const member = (): Observable<Commit> =>
+        ordered(kit, { badUntil, takes: () => Math.floor(next() * 40), options, concurrency, transaction: { maxRecords: 20 } })
       const running = [kit.run(member())]
       for (let i = 0; i < values.length; i += 10) {
         await feed(kit, values.slice(i, i + 10), 2)
@@ -261,9 +301,23 @@ describe("retryTopic with ordered: 'key'", () => {
   it('refuses steps before it that mix up a key, and two of its kind', async () => {
     const kit = await inOutDeadKit()
     const run = (project: (records: RecordStream) => Observable<unknown>): Promise<unknown> =>
-      new Promise((resolve) => kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(project)).subscribe({ error: resolve }))
+      new Promise((resolve) =>
+        kit.cluster
+          .source({ group: 'g', topics: ['in'] })
+          .pipe(withTransaction(project))
+          .subscribe({ error: resolve }),
+      )
     const retry = retryTopic<never>({ delays: ['1s'], ordered: 'key' })
-    expect(await run((records) => records.pipe(attempt(() => {}, { order: 'none', step: 'charge' }), retry as never))).toMatchObject({ code: 'INVALID_OPTIONS', message: expect.stringContaining("'charge'") as string })
-    expect(await run((records) => records.pipe(retry as never, retryTopic({ delays: ['2s'], ordered: 'key', name: 'b' })))).toMatchObject({ code: 'PLAN_FAILED' })
+    expect(
+      await run((records) =>
+        records.pipe(
+          attempt(() => {}, { order: 'none', step: 'charge' }),
+          retry as never,
+        ),
+      ),
+    ).toMatchObject({ code: 'INVALID_OPTIONS', message: expect.stringContaining("'charge'") as string })
+    expect(await run((records) => records.pipe(retry as never, retryTopic({ delays: ['2s'], ordered: 'key', name: 'b' })))).toMatchObject({
+      code: 'PLAN_FAILED',
+    })
   })
 })

@@ -46,7 +46,11 @@ interface Wanted {
 }
 
 /** A pipeline whose step fails so often for each value, and what it was called with. */
-function failing(kit: TestKit, { options = {}, transaction = {}, fails = {}, concurrency = 16, takes }: Wanted, tries: Try[] = []): { pipeline: Observable<Commit>; tries: Try[] } {
+function failing(
+  kit: TestKit,
+  { options = {}, transaction = {}, fails = {}, concurrency = 16, takes }: Wanted,
+  tries: Try[] = [],
+): { pipeline: Observable<Commit>; tries: Try[] } {
   const called = new Map<string, number>()
   const project = (records: RecordStream): Observable<unknown> =>
     records.pipe(
@@ -68,17 +72,24 @@ function failing(kit: TestKit, { options = {}, transaction = {}, fails = {}, con
       deadLetter({ topic: 'dead' }),
       toTopic({ topic: 'out' }),
     )
-  return { tries, pipeline: kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(project, { every: '100ms', provision: true, retryDelay: 1, ...transaction })) }
+  return {
+    tries,
+    pipeline: kit.cluster
+      .source({ group: 'g', topics: ['in'] })
+      .pipe(withTransaction(project, { every: '100ms', provision: true, retryDelay: 1, ...transaction })),
+  }
 }
 
-const outputs = async (kit: TestKit, topic = 'out'): Promise<(string | null)[]> => (await kit.read(topic, { from: 'earliest' })).map(({ value }) => value)
+const outputs = async (kit: TestKit, topic = 'out'): Promise<(string | null)[]> =>
+  (await kit.read(topic, { from: 'earliest' })).map(({ value }) => value)
 const timesOf = (tries: readonly Try[], value: string): number[] => tries.filter((one) => one.value === value).map(({ at }) => at)
 
 /** What every commit must satisfy, and the sums over all. */
 function accounted(commits: readonly Commit[]): { records: number; failed: number; processed: number } {
   const sum = { records: 0, failed: 0, processed: 0 }
   for (const commit of commits) {
-    for (const { records, processed, filtered, duplicate, late, failed } of [commit, ...commit.tasks]) expect(records).toBe(processed + filtered + duplicate + late + failed)
+    for (const { records, processed, filtered, duplicate, late, failed } of [commit, ...commit.tasks])
+      expect(records).toBe(processed + filtered + duplicate + late + failed)
     sum.records += commit.records
     sum.failed += commit.failed
     sum.processed += commit.processed
@@ -91,7 +102,10 @@ describe('retryTopic', () => {
     const kit = await inOutDeadKit()
     const { pipeline, tries } = failing(kit, { fails: { b: 2 } })
     const running = kit.run(pipeline)
-    await kit.feed('in', ['a', 'b', 'c'].map((value) => ({ key: value, value })))
+    await kit.feed(
+      'in',
+      ['a', 'b', 'c'].map((value) => ({ key: value, value })),
+    )
     await kit.advance('200ms')
     expect(await outputs(kit)).toEqual(['a', 'c'])
     await kit.advance('5m')
@@ -110,11 +124,25 @@ describe('retryTopic', () => {
     const kit = await inOutDeadKit(2)
     const { pipeline, tries } = failing(kit, { fails: { 'v\u00e9': 2 } })
     kit.run(pipeline)
-    const headers = { 'millrace.retry': ['its own', '{}'], 'millrace.origin': 'x', __proto__x: 'y', twice: ['1', '2'], nothing: null, empty: '' }
+    const headers = {
+      'millrace.retry': ['its own', '{}'],
+      'millrace.origin': 'x',
+      __proto__x: 'y',
+      twice: ['1', '2'],
+      nothing: null,
+      empty: '',
+    }
     await kit.feed('in', [{ key: 'k', value: 'v\u00e9', headers, timestamp: 1234, partition: 1 }])
     await kit.advance('1m')
     expect(tries).toHaveLength(3)
-    const [first, ...again] = tries.map(({ id, record: { origin, timestamp, key, value, headers: had } }) => ({ id, origin, timestamp, key, value, had }))
+    const [first, ...again] = tries.map(({ id, record: { origin, timestamp, key, value, headers: had } }) => ({
+      id,
+      origin,
+      timestamp,
+      key,
+      value,
+      had,
+    }))
     for (const one of again) expect(one).toEqual(first)
     const [written] = await kit.read('out')
     expect(written).toMatchObject({ key: 'k', value: 'v\u00e9', timestamp: 1234 })
@@ -156,7 +184,10 @@ describe('retryTopic', () => {
     await kit.feed('in', [{ key: null, value: null }])
     fail = false
     await kit.advance('2s')
-    expect(seen.map(({ key, value, headers }) => [key, value, Object.keys(headers)])).toEqual([[null, null, []], [null, null, []]])
+    expect(seen.map(({ key, value, headers }) => [key, value, Object.keys(headers)])).toEqual([
+      [null, null, []],
+      [null, null, []],
+    ])
     expect(await kit.read('out')).toMatchObject([{ key: null, value: null }])
   })
 
@@ -171,7 +202,13 @@ describe('retryTopic', () => {
     expect(letter).toMatchObject({ key: 'k', value: 'a', timestamp: 77 })
     expect(letter?.headers['trace']).toEqual(Buffer.from('t'))
     expect(Object.keys(letter?.headers ?? {}).filter((name) => name.startsWith('millrace.retry'))).toEqual([])
-    expect(readFailure(letter?.headers ?? {})).toMatchObject({ origin: { topic: 'in', partition: 0, offset: 0 }, error: 'RangeError', message: 'a fails for the 3. time', attempts: 3, step: 'attempt' })
+    expect(readFailure(letter?.headers ?? {})).toMatchObject({
+      origin: { topic: 'in', partition: 0, offset: 0 },
+      error: 'RangeError',
+      message: 'a fails for the 3. time',
+      attempts: 3,
+      step: 'attempt',
+    })
     expect(accounted(running.commits)).toEqual({ records: 3, failed: 3, processed: 0 })
   })
 
@@ -185,11 +222,21 @@ describe('retryTopic', () => {
       const one = await kit.read('in.g.retry.1s')
       const two = await kit.read('in.g.retry.2s')
       expect([one.length, two.length]).toEqual([1, 2])
-      for (const record of [...one, ...two]) expect(readFailure(record.headers)).toMatchObject({ origin: { topic: 'in', partition: 0, offset: 0 }, timestamp: 77, error: 'RangeError' })
+      for (const record of [...one, ...two])
+        expect(readFailure(record.headers)).toMatchObject({
+          origin: { topic: 'in', partition: 0, offset: 0 },
+          timestamp: 77,
+          error: 'RangeError',
+        })
       expect(two.map((record) => readFailure(record.headers)?.attempts)).toEqual([2, 3])
       const names = (record: (typeof two)[number] | undefined): string[] => Object.keys(record?.headers ?? {})
       expect(names(two[1])).toEqual(names(one[0]))
-      expect(JSON.parse(String(two[1]?.headers['millrace.retry']))).toMatchObject({ attempt: 4, tries: 3, firstError: 'RangeError', firstMessage: 'a fails for the 1. time' })
+      expect(JSON.parse(String(two[1]?.headers['millrace.retry']))).toMatchObject({
+        attempt: 4,
+        tries: 3,
+        firstError: 'RangeError',
+        firstMessage: 'a fails for the 1. time',
+      })
       if (headers !== 'spring') return
       const due = BigInt(`0x${(two[0]?.headers['retry_topic-backoff-timestamp'] as Buffer).toString('hex')}`)
       expect(two[0]?.headers['retry_topic-attempts']).toEqual(Buffer.from([0, 0, 0, 3]))
@@ -212,14 +259,24 @@ describe('retryTopic', () => {
 
   describe('which errors', () => {
     class Declined extends Error {}
-    const errors: Record<string, unknown> = { declined: new Declined('no'), reset: Object.assign(new Error('reset'), { code: 'ECONNRESET' }), text: 'a text', other: new TypeError('other'), final: new MillraceError('DECODE_FAILED', 'no order') }
+    const errors: Record<string, unknown> = {
+      declined: new Declined('no'),
+      reset: Object.assign(new Error('reset'), { code: 'ECONNRESET' }),
+      text: 'a text',
+      other: new TypeError('other'),
+      final: new MillraceError('DECODE_FAILED', 'no order'),
+    }
     const cases: [string, Partial<RetryTopicOptions>, string[]][] = [
       ['all by default', {}, ['declined', 'reset', 'text', 'other']],
       ['only a class', { only: Declined }, ['declined']],
       ['only a code', { only: 'ECONNRESET' }, ['reset']],
       ['only several', { only: [Declined, 'ECONNRESET', (error) => error === 'a text'] }, ['declined', 'reset', 'text']],
       ['all except a class', { except: Declined }, ['reset', 'text', 'other']],
-      ['what time cannot change is not among them because others are excepted', { except: 'OTHER' }, ['declined', 'reset', 'text', 'other']],
+      [
+        'what time cannot change is not among them because others are excepted',
+        { except: 'OTHER' },
+        ['declined', 'reset', 'text', 'other'],
+      ],
       ['some, and of these all but', { only: Error, except: [Declined, 'ECONNRESET'] }, ['other', 'final']],
       ['by a function of the failed record', { only: (_error, { record }) => String(record.value) === 'other' }, ['other']],
     ]
@@ -241,7 +298,10 @@ describe('retryTopic', () => {
             ),
           ),
         )
-        await kit.feed('in', Object.keys(errors).map((value) => ({ value })))
+        await kit.feed(
+          'in',
+          Object.keys(errors).map((value) => ({ value })),
+        )
         await kit.advance('1s')
         expect(await outputs(kit, 'in.g.retry.1h')).toEqual(Object.keys(errors).filter((value) => retried.includes(value)))
         expect(await outputs(kit, 'dead')).toEqual(Object.keys(errors).filter((value) => !retried.includes(value)))
@@ -253,7 +313,14 @@ describe('retryTopic', () => {
       const { decode } = await import('../../src/index.js')
       const { z } = await import('zod')
       const pipe = (options: Partial<RetryTopicOptions>): Observable<Commit> =>
-        kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction((records) => records.pipe(decode(z.number()), retryTopic({ delays: ['1h'], ...options }), deadLetter({ topic: 'dead' })), { provision: true }))
+        kit.cluster
+          .source({ group: 'g', topics: ['in'] })
+          .pipe(
+            withTransaction(
+              (records) => records.pipe(decode(z.number()), retryTopic({ delays: ['1h'], ...options }), deadLetter({ topic: 'dead' })),
+              { provision: true },
+            ),
+          )
       const first = kit.run(pipe({}))
       await kit.feed('in', [{ value: 'no json' }])
       await kit.advance('1s')
@@ -273,7 +340,10 @@ describe('retryTopic', () => {
       kit.run(pipeline)
       await kit.feed('in', [{ value: 'slow', partition: 0 }])
       await kit.advance('2s')
-      await kit.feed('in', [{ value: 'quick', partition: 0 }, { value: 'other', partition: 1 }])
+      await kit.feed('in', [
+        { value: 'quick', partition: 0 },
+        { value: 'other', partition: 1 },
+      ])
       await kit.advance('2s')
       expect(timesOf(tries, 'slow')).toHaveLength(2)
       expect((await outputs(kit)).sort()).toEqual(['other', 'quick'])
@@ -285,7 +355,10 @@ describe('retryTopic', () => {
       const kit = await inOutDeadKit()
       const fails = { a: 1, b: 1, c: 2 }
       const first = kit.run(failing(kit, { fails }).pipeline)
-      await kit.feed('in', ['a', 'b', 'c'].map((value) => ({ value })))
+      await kit.feed(
+        'in',
+        ['a', 'b', 'c'].map((value) => ({ value })),
+      )
       await kit.advance('500ms')
       await first.stop()
       const second = kit.run(failing(kit, { fails: { c: 1 } }).pipeline)
@@ -324,7 +397,10 @@ describe('retryTopic', () => {
         )
       expect(Object.keys(fails)).toHaveLength(40)
       const first = kit.run(pipeline())
-      await kit.feed('in', values.map((value, i) => ({ value, partition: i % 4 })))
+      await kit.feed(
+        'in',
+        values.map((value, i) => ({ value, partition: i % 4 })),
+      )
       await kit.advance('3s')
       const second = kit.run(pipeline())
       await kit.advance('3s')
@@ -411,10 +487,16 @@ describe('retryTopic', () => {
     it('many with small delays apart come in time, in order', async () => {
       const kit = await inOutDeadKit()
       const values = Array.from({ length: 2_000 }, (_, i) => `v${i}`)
-      const { pipeline, tries } = failing(kit, { fails: Object.fromEntries(values.map((value) => [value, 1])), options: { delays: ['5s'] } })
+      const { pipeline, tries } = failing(kit, {
+        fails: Object.fromEntries(values.map((value) => [value, 1])),
+        options: { delays: ['5s'] },
+      })
       kit.run(pipeline)
       for (let i = 0; i < values.length; i += 20) {
-        await kit.feed('in', values.slice(i, i + 20).map((value) => ({ value })))
+        await kit.feed(
+          'in',
+          values.slice(i, i + 20).map((value) => ({ value })),
+        )
         await kit.advance('10ms')
       }
       await kit.advance('10s')
@@ -462,7 +544,10 @@ describe('retryTopic', () => {
           ),
         )
         kit.broker.faults.inject(fault)
-        await kit.feed('in', values.map((value, i) => ({ key: value, value, partition: i % 2 })))
+        await kit.feed(
+          'in',
+          values.map((value, i) => ({ key: value, value, partition: i % 2 })),
+        )
         await kit.advance('4s')
         expect((await outputs(kit, 'in.g.retry.5s')).sort()).toEqual([...bad].sort())
         kit.broker.faults.inject(fault)
@@ -494,7 +579,10 @@ describe('retryTopic', () => {
           ),
         ),
       )
-      await kit.feed('in', ['a', 'poison', 'b'].map((value) => ({ value })))
+      await kit.feed(
+        'in',
+        ['a', 'poison', 'b'].map((value) => ({ value })),
+      )
       await kit.advance('5s')
       fail = false
       expect(await outputs(kit)).toEqual(['a', 'b'])
@@ -524,13 +612,19 @@ describe('retryTopic', () => {
         ),
       ),
     )
-    await kit.feed('in', ['a', 'x', 'b'].map((value) => ({ key: value, value, headers: { trace: value } })))
+    await kit.feed(
+      'in',
+      ['a', 'x', 'b'].map((value) => ({ key: value, value, headers: { trace: value } })),
+    )
     await kit.advance('1m')
     expect(await outputs(kit)).toEqual(['a', 'b'])
     const [letter, ...more] = await kit.read('dead')
     expect(more).toEqual([])
     expect(letter).toMatchObject({ key: 'x', value: 'x' })
-    expect(readFailure(letter?.headers ?? {})).toMatchObject({ origin: { topic: 'in', partition: 0, offset: 1 }, message: 'the slice fails' })
+    expect(readFailure(letter?.headers ?? {})).toMatchObject({
+      origin: { topic: 'in', partition: 0, offset: 1 },
+      message: 'the slice fails',
+    })
     expect(Object.keys(letter?.headers ?? {}).filter((name) => name.startsWith('millrace.retry'))).toEqual([])
   })
 
@@ -552,7 +646,10 @@ describe('retryTopic', () => {
     await kit.feed('in', [{ value: 'a' }])
     await kit.feed('in.g.retry.1s', [{ value: 'by hand', headers: { 'millrace.retry': 'no JSON' } }])
     await kit.advance('1s')
-    expect(tries.map(({ id, value }) => [id, value])).toEqual([['in/0/0', 'a'], ['in.g.retry.1s/0/0', 'by hand']])
+    expect(tries.map(({ id, value }) => [id, value])).toEqual([
+      ['in/0/0', 'a'],
+      ['in.g.retry.1s/0/0', 'by hand'],
+    ])
     expect(await outputs(kit)).toEqual(['a', 'by hand'])
   })
 
@@ -624,17 +721,31 @@ describe('retryTopic', () => {
 
     it('warns of a window behind it that does not wait for retried records', async () => {
       const behind = (grace: '1s' | '1m') => (records: RecordStream) =>
-        records.pipe(fallible, retryTopic({ delays: ['1s', '30s'] }), dropFailed(), window(tumbling('1m'), { aggregate: count(), grace }), toTopic({ topic: 'out', value: json() }))
+        records.pipe(
+          fallible,
+          retryTopic({ delays: ['1s', '30s'] }),
+          dropFailed(),
+          window(tumbling('1m'), { aggregate: count(), grace }),
+          toTopic({ topic: 'out', value: json() }),
+        )
       expect(await plan(behind('1s'))).toEqual([expect.stringMatching(/window.* has a grace of 1000 ms .* add up to 31000 ms/) as string])
       expect(await plan(behind('1m'))).toEqual([])
     })
 
     it('warns of state before it, which counts a retried record again; not of that on another branch', async () => {
-      const counting = (records: Observable<RawRecord>): Observable<unknown> => records.pipe(aggregate(count()), toTopic({ topic: 'out', value: json() }))
-      const retrying = (records: Observable<RawRecord>): Observable<unknown> => records.pipe(fallible, retryTopic({ delays: ['1s'] }), dropFailed(), toTopic({ topic: 'out' }))
-      expect(await plan((records) => records.pipe(aggregate(count()), map((r) => new FailedRecord(r as never, 1, 'x')), retryTopic({ delays: ['1s'] })))).toEqual([
-        expect.stringMatching(/aggregate.* stands before retryTopic/) as string,
-      ])
+      const counting = (records: Observable<RawRecord>): Observable<unknown> =>
+        records.pipe(aggregate(count()), toTopic({ topic: 'out', value: json() }))
+      const retrying = (records: Observable<RawRecord>): Observable<unknown> =>
+        records.pipe(fallible, retryTopic({ delays: ['1s'] }), dropFailed(), toTopic({ topic: 'out' }))
+      expect(
+        await plan((records) =>
+          records.pipe(
+            aggregate(count()),
+            map((r) => new FailedRecord(r as never, 1, 'x')),
+            retryTopic({ delays: ['1s'] }),
+          ),
+        ),
+      ).toEqual([expect.stringMatching(/aggregate.* stands before retryTopic/) as string])
       expect(await plan((records) => merge(records.pipe(retrying), records.pipe(counting)))).toEqual([])
       expect(await plan((records) => merge(records.pipe(counting), records.pipe(retrying)))).toEqual([])
     })

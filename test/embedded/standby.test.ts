@@ -1,6 +1,17 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { aggregate, count, embedded, json, silentLogger, toTopic, withTransaction, type Cluster, type Commit, type Logger } from '../../src/index.js'
-import { assignStandbys } from '../../src/runtime/standby-assignor.js'
+import {
+  aggregate,
+  count,
+  embedded,
+  json,
+  silentLogger,
+  toTopic,
+  withTransaction,
+  type Cluster,
+  type Commit,
+  type Logger,
+} from '../../src/index.js'
+import { assignStandbys } from '../../src/runtime/group/standby-assignor.js'
 import { createEmbeddedBroker, type EmbeddedBroker } from '../../src/testing/index.js'
 import { contents } from '../support/pipelines.js'
 import { until } from '../support/until.js'
@@ -24,7 +35,10 @@ describe('warm copies of state', () => {
   beforeEach(async () => {
     broker = createEmbeddedBroker()
     cluster = embedded({ broker, logger: silentLogger })
-    await cluster.createTopics([{ topic: 'in', partitions: PARTITIONS }, { topic: 'out', partitions: PARTITIONS }])
+    await cluster.createTopics([
+      { topic: 'in', partitions: PARTITIONS },
+      { topic: 'out', partitions: PARTITIONS },
+    ])
   })
 
   afterEach(async () => {
@@ -37,13 +51,21 @@ describe('warm copies of state', () => {
   const start = (standbys: number): Member => {
     const stop = new AbortController()
     const restores: number[] = []
-    const logger: Logger = { ...silentLogger, info: (details, message) => void (message === 'state restored' && restores.push((details as { records: number }).records)) }
+    const logger: Logger = {
+      ...silentLogger,
+      info: (details, message) => void (message === 'state restored' && restores.push((details as { records: number }).records)),
+    }
     const commits: Commit[] = []
     const own = embedded({ broker, logger })
     const ended = new Promise<void>((resolve, reject) => {
       own
         .source({ group: 'g', topics: ['in'], standbys, sessionTimeout: '1500ms', signal: stop.signal })
-        .pipe(withTransaction((records) => records.pipe(aggregate(count()), toTopic({ topic: 'out', value: json() })), { every: 10, provision: true }))
+        .pipe(
+          withTransaction((records) => records.pipe(aggregate(count()), toTopic({ topic: 'out', value: json() })), {
+            every: 10,
+            provision: true,
+          }),
+        )
         .subscribe({ next: (commit) => commits.push(commit), error: reject, complete: resolve })
     })
     const member = { stop, commits, ended, restores }
@@ -88,13 +110,24 @@ describe('warm copies of state', () => {
     await cluster.deleteTopics(['in', 'out', 'g-aggregate-changelog'])
     broker = createEmbeddedBroker()
     cluster = embedded({ broker, logger: silentLogger })
-    await cluster.createTopics([{ topic: 'in', partitions: PARTITIONS }, { topic: 'out', partitions: PARTITIONS }])
+    await cluster.createTopics([
+      { topic: 'in', partitions: PARTITIONS },
+      { topic: 'out', partitions: PARTITIONS },
+    ])
     expect(await takeOver(1)).toBeLessThan(whole / 4)
   })
 
   it('are placed with members that do not own the task, where they are already, as many as asked for', () => {
-    const active = new Map([['a', [0, 1]], ['b', [2, 3]], ['c', [4, 5]]])
-    const claims = [{ memberId: 'a', warm: [] }, { memberId: 'b', warm: [4] }, { memberId: 'c', warm: [0, 2] }]
+    const active = new Map([
+      ['a', [0, 1]],
+      ['b', [2, 3]],
+      ['c', [4, 5]],
+    ])
+    const claims = [
+      { memberId: 'a', warm: [] },
+      { memberId: 'b', warm: [4] },
+      { memberId: 'c', warm: [0, 2] },
+    ]
     const placed = assignStandbys(claims, active, 1)
     expect([...placed.values()].flat().sort()).toEqual([0, 1, 2, 3, 4, 5])
     expect(placed.get('c')).toEqual(expect.arrayContaining([0, 2]))

@@ -1,6 +1,21 @@
 import { map, type Observable } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { aggregate, aggregator, count, embedded, json, silentLogger, sum, toTopic, tumbling, window, type Cluster, type Commit, type RecordStream, type TransactionOptions } from '../../src/index.js'
+import {
+  aggregate,
+  aggregator,
+  count,
+  embedded,
+  json,
+  silentLogger,
+  sum,
+  toTopic,
+  tumbling,
+  window,
+  type Cluster,
+  type Commit,
+  type RecordStream,
+  type TransactionOptions,
+} from '../../src/index.js'
 import { createEmbeddedBroker, type EmbeddedBroker, type Fault } from '../../src/testing/index.js'
 import { contents, runUntil } from '../support/pipelines.js'
 
@@ -16,15 +31,23 @@ describe('state', () => {
   beforeEach(async () => {
     broker = createEmbeddedBroker()
     cluster = embedded({ broker, logger: silentLogger })
-    await cluster.createTopics([{ topic: 'in', partitions: 2 }, { topic: 'out', partitions: 2 }])
+    await cluster.createTopics([
+      { topic: 'in', partitions: 2 },
+      { topic: 'out', partitions: 2 },
+    ])
   })
 
   afterEach(() => cluster.close())
 
-  const run = (records: number, project: (records: RecordStream) => Observable<unknown>, options: TransactionOptions = {}): Promise<Commit[]> =>
+  const run = (
+    records: number,
+    project: (records: RecordStream) => Observable<unknown>,
+    options: TransactionOptions = {},
+  ): Promise<Commit[]> =>
     runUntil(cluster, { group: 'g', topics: ['in'], records, options: { maxRecords: 50, provision: true, ...options } }, project)
 
-  const counting = (records: RecordStream): Observable<unknown> => records.pipe(aggregate(count()), toTopic({ topic: 'out', value: json() }))
+  const counting = (records: RecordStream): Observable<unknown> =>
+    records.pipe(aggregate(count()), toTopic({ topic: 'out', value: json() }))
 
   const lastCounts = async (): Promise<Record<string, number>> => {
     const last: Record<string, number> = {}
@@ -80,7 +103,10 @@ describe('state', () => {
 
   it('gives each final result of a window once, also over restarts and aborts', async () => {
     const project = (records: RecordStream): Observable<unknown> =>
-      records.pipe(window(tumbling('10s'), { aggregate: sum((record) => Number(record.value)), grace: '1s' }), toTopic({ topic: 'out', value: json() }))
+      records.pipe(
+        window(tumbling('10s'), { aggregate: sum((record) => Number(record.value)), grace: '1s' }),
+        toTopic({ topic: 'out', value: json() }),
+      )
     await cluster.produce({ topic: 'in', records: input.slice(0, 350) })
     broker.faults.inject({ at: 'end', reaction: 'indeterminate', tookEffect: true, after: 1 })
     broker.faults.inject({ at: 'produce', reaction: 'abort', after: 2 })
@@ -118,27 +144,43 @@ describe('state', () => {
     await cluster.produce({ topic: 'in', records: input.slice(0, 100) })
     await run(100, counting)
     await cluster.produce({ topic: 'in', records: input.slice(100, 200) })
-    await expect(run(100, (records) => records.pipe(aggregate(sum((record) => Number(record.value))), toTopic({ topic: 'out', value: json() })))).rejects.toMatchObject({ code: 'STATE_MISMATCH' })
+    await expect(
+      run(100, (records) => records.pipe(aggregate(sum((record) => Number(record.value))), toTopic({ topic: 'out', value: json() }))),
+    ).rejects.toMatchObject({ code: 'STATE_MISMATCH' })
   })
 
   it('migrates state of an older version', async () => {
     const v1 = aggregator({ name: 'n', init: () => 0, add: (state: number) => state + 1 })
     const v2 = (migrate?: (state: unknown) => { n: number }) =>
-      aggregator({ name: 'n', version: 2, init: () => ({ n: 0 }), add: ({ n }: { n: number }) => ({ n: n + 1 }), result: ({ n }) => n, ...(migrate && { migrate }) })
+      aggregator({
+        name: 'n',
+        version: 2,
+        init: () => ({ n: 0 }),
+        add: ({ n }: { n: number }) => ({ n: n + 1 }),
+        result: ({ n }) => n,
+        ...(migrate && { migrate }),
+      })
     await cluster.produce({ topic: 'in', records: input.slice(0, 100) })
     await run(100, (records) => records.pipe(aggregate(v1), toTopic({ topic: 'out', value: json() })))
     await cluster.produce({ topic: 'in', records: input.slice(100, 200) })
-    await expect(run(100, (records) => records.pipe(aggregate(v2()), toTopic({ topic: 'out', value: json() })))).rejects.toMatchObject({ code: 'STATE_MISMATCH' })
+    await expect(run(100, (records) => records.pipe(aggregate(v2()), toTopic({ topic: 'out', value: json() })))).rejects.toMatchObject({
+      code: 'STATE_MISMATCH',
+    })
     await run(100, (records) => records.pipe(aggregate(v2((n) => ({ n: n as number }))), toTopic({ topic: 'out', value: json() })))
     expect(await lastCounts()).toEqual(expectedCounts(200))
     await cluster.produce({ topic: 'in', records: input.slice(200, 210) })
-    await expect(run(10, (records) => records.pipe(aggregate(v1), toTopic({ topic: 'out', value: json() })))).rejects.toMatchObject({ code: 'STATE_MISMATCH' })
+    await expect(run(10, (records) => records.pipe(aggregate(v1), toTopic({ topic: 'out', value: json() })))).rejects.toMatchObject({
+      code: 'STATE_MISMATCH',
+    })
   })
 
   it('refuses a changelog that is not compacted or has another number of partitions', async () => {
     await cluster.produce({ topic: 'in', records: input.slice(0, 10) })
     await cluster.createTopics([{ topic: 'g-aggregate-changelog', partitions: 2 }])
-    await expect(run(10, counting)).rejects.toMatchObject({ code: 'STATE_MISMATCH', message: expect.stringContaining('cleanup.policy=delete') as string })
+    await expect(run(10, counting)).rejects.toMatchObject({
+      code: 'STATE_MISMATCH',
+      message: expect.stringContaining('cleanup.policy=delete') as string,
+    })
     await cluster.deleteTopics(['g-aggregate-changelog'])
     await cluster.createTopics([{ topic: 'g-aggregate-changelog', partitions: 3, config: { 'cleanup.policy': 'compact' } }])
     await expect(run(10, counting)).rejects.toMatchObject({ code: 'PARTITION_MISMATCH' })
@@ -152,12 +194,21 @@ describe('state', () => {
     await cluster.produce({ topic: 'in', records })
     const commits = await run(records.length, (slice) =>
       slice.pipe(
-        window(tumbling('10s'), { aggregate: count(), late: (late) => late.pipe(map(({ record }) => record), toTopic({ topic: 'late' })) }),
+        window(tumbling('10s'), {
+          aggregate: count(),
+          late: (late) =>
+            late.pipe(
+              map(({ record }) => record),
+              toTopic({ topic: 'late' }),
+            ),
+        }),
         toTopic({ topic: 'out', value: json() }),
       ),
     )
     expect((await contents(cluster, 'late')).map(({ value }) => value)).toEqual(['3'])
     expect(commits.reduce((sum, { late }) => sum + late, 0)).toBe(1)
-    expect((await contents(cluster, 'out')).map(({ value }) => JSON.parse(value as string) as unknown)).toEqual([{ start: 0, end: 10_000, result: 2 }])
+    expect((await contents(cluster, 'out')).map(({ value }) => JSON.parse(value as string) as unknown)).toEqual([
+      { start: 0, end: 10_000, result: 2 },
+    ])
   })
 })

@@ -1,6 +1,21 @@
 import { map, merge, mergeMap, of, type Observable } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { embedded, json, record as newRecord, silentLogger, store, string, timedStore, toTopic, withStore, type Cluster, type Commit, type RecordStream, type StoreHandle, type TransactionOptions } from '../../src/index.js'
+import {
+  embedded,
+  json,
+  record as newRecord,
+  silentLogger,
+  store,
+  string,
+  timedStore,
+  toTopic,
+  withStore,
+  type Cluster,
+  type Commit,
+  type RecordStream,
+  type StoreHandle,
+  type TransactionOptions,
+} from '../../src/index.js'
 import { VirtualClock, createEmbeddedBroker, type EmbeddedBroker, type Fault } from '../../src/testing/index.js'
 import { inVirtualTime } from '../support/fast-run.js'
 import { contents, runUntil, sumOf } from '../support/pipelines.js'
@@ -22,9 +37,21 @@ describe('store', () => {
 
   afterEach(() => inVirtualTime(clock, cluster.close()))
 
-  const run = (records: number, project: (records: RecordStream) => Observable<unknown>, options: TransactionOptions = {}): Promise<Commit[]> =>
-    inVirtualTime(clock, runUntil(cluster, { group: 'g', topics: ['in'], records, options: { maxRecords: 20, provision: true, retries: 0, ...options } }, project))
-  const produce = (records: readonly { readonly key: string; readonly value: string; readonly timestamp?: number }[]): Promise<number> => inVirtualTime(clock, cluster.produce({ topic: 'in', records }))
+  const run = (
+    records: number,
+    project: (records: RecordStream) => Observable<unknown>,
+    options: TransactionOptions = {},
+  ): Promise<Commit[]> =>
+    inVirtualTime(
+      clock,
+      runUntil(
+        cluster,
+        { group: 'g', topics: ['in'], records, options: { maxRecords: 20, provision: true, retries: 0, ...options } },
+        project,
+      ),
+    )
+  const produce = (records: readonly { readonly key: string; readonly value: string; readonly timestamp?: number }[]): Promise<number> =>
+    inVirtualTime(clock, cluster.produce({ topic: 'in', records }))
   const read = (topic: string) => inVirtualTime(clock, contents(cluster, topic))
   /** What the changelog holds in the end, by key. */
   const changelog = async (name: string): Promise<Record<string, string>> => {
@@ -99,8 +126,22 @@ describe('store', () => {
         records.pipe(withStore(both, (mine, record) => first(mine, String(record.value)))),
         records.pipe(
           withStore(both, (mine) => {
-            log.push(mine.get('x'), mine.get(Buffer.from('x')), mine.has('y'), mine.size, mine.delete('y'), mine.delete('x'), mine.get('x'), mine.size)
-            log.push([...mine.entries()], mine.update('z', (was) => (was === undefined ? 'new' : undefined)), mine.update('z', () => undefined), mine.has('z'))
+            log.push(
+              mine.get('x'),
+              mine.get(Buffer.from('x')),
+              mine.has('y'),
+              mine.size,
+              mine.delete('y'),
+              mine.delete('x'),
+              mine.get('x'),
+              mine.size,
+            )
+            log.push(
+              [...mine.entries()],
+              mine.update('z', (was) => (was === undefined ? 'new' : undefined)),
+              mine.update('z', () => undefined),
+              mine.has('z'),
+            )
           }),
         ),
       ),
@@ -141,10 +182,23 @@ describe('store', () => {
     const seen: string[][] = []
     await inVirtualTime(clock, cluster.createTopics([{ topic: 'one', partitions: 1 }]))
     const project = remember({ ttl: 100 }, seen)
-    const events = [['a', 1_000], ['b', 1_050], ['a', 1_080], ['c', 1_149], ['d', 1_150], ['e', 1_180]] as const
-    await inVirtualTime(clock, cluster.produce({ topic: 'one', records: events.map(([key, timestamp]) => ({ key, value: 'v', timestamp })) }))
+    const events = [
+      ['a', 1_000],
+      ['b', 1_050],
+      ['a', 1_080],
+      ['c', 1_149],
+      ['d', 1_150],
+      ['e', 1_180],
+    ] as const
+    await inVirtualTime(
+      clock,
+      cluster.produce({ topic: 'one', records: events.map(([key, timestamp]) => ({ key, value: 'v', timestamp })) }),
+    )
     broker.faults.inject({ at: 'offsets', reaction: 'abort', after: 4 })
-    await inVirtualTime(clock, runUntil(cluster, { group: 'g', topics: ['one'], records: events.length, options: { maxRecords: 1, provision: true } }, project))
+    await inVirtualTime(
+      clock,
+      runUntil(cluster, { group: 'g', topics: ['one'], records: events.length, options: { maxRecords: 1, provision: true } }, project),
+    )
     // The fifth transaction ran twice: what it had evicted was there again.
     expect(seen).toEqual([['a'], ['a', 'b'], ['a', 'b'], ['a', 'b', 'c'], ['a', 'c', 'd'], ['a', 'c', 'd'], ['c', 'd', 'e']])
     expect(Object.keys(await changelog('kept')).sort()).toEqual(['c', 'd', 'e'])
@@ -177,8 +231,14 @@ describe('store', () => {
     const seen: string[][] = []
     const project = remember({ maxEntries: 2 }, seen)
     const feed = async (keys: string, from: number): Promise<void> => {
-      await inVirtualTime(clock, cluster.produce({ topic: 'one', records: [...keys].map((key, i) => ({ key, value: 'v', timestamp: from + i })) }))
-      await inVirtualTime(clock, runUntil(cluster, { group: 'g', topics: ['one'], records: keys.length, options: { provision: true } }, project))
+      await inVirtualTime(
+        clock,
+        cluster.produce({ topic: 'one', records: [...keys].map((key, i) => ({ key, value: 'v', timestamp: from + i })) }),
+      )
+      await inVirtualTime(
+        clock,
+        runUntil(cluster, { group: 'g', topics: ['one'], records: keys.length, options: { provision: true } }, project),
+      )
     }
     await feed('abac', 1)
     expect(seen.map((keys) => keys.join(''))).toEqual(['a', 'ab', 'ab', 'ac'])
@@ -198,8 +258,10 @@ describe('store', () => {
           seen.push(mine.range('gold', record.timestamp - 50), mine.last('gold', record.timestamp - 1))
         }),
       )
-    const at = (timestamp: number, value: number): Promise<number> => inVirtualTime(clock, cluster.produce({ topic: 'one', records: [{ key: 'gold', value: String(value), timestamp }] }))
-    const go = (): Promise<Commit[]> => inVirtualTime(clock, runUntil(cluster, { group: 'g', topics: ['one'], records: 1, options: { provision: true } }, project))
+    const at = (timestamp: number, value: number): Promise<number> =>
+      inVirtualTime(clock, cluster.produce({ topic: 'one', records: [{ key: 'gold', value: String(value), timestamp }] }))
+    const go = (): Promise<Commit[]> =>
+      inVirtualTime(clock, runUntil(cluster, { group: 'g', topics: ['one'], records: 1, options: { provision: true } }, project))
     await at(1_000, 1)
     await go()
     await at(1_060, 2)
@@ -212,23 +274,47 @@ describe('store', () => {
     await at(990, 5)
     await go()
     expect(seen).toEqual([
-      [[1_000, 1]], undefined,
-      [[1_060, 2]], [1_000, 1],
-      [[1_060, 5]], [1_000, 1],
-      [[1_060, 5], [1_100, 4]], [1_060, 5],
-      [[1_060, 5], [1_100, 4]], undefined,
+      [[1_000, 1]],
+      undefined,
+      [[1_060, 2]],
+      [1_000, 1],
+      [[1_060, 5]],
+      [1_000, 1],
+      [
+        [1_060, 5],
+        [1_100, 4],
+      ],
+      [1_060, 5],
+      [
+        [1_060, 5],
+        [1_100, 4],
+      ],
+      undefined,
     ])
   })
 
   it('refuses older values without a migration, and migrates with one', async () => {
     await produce([{ key: 'a', value: 'x' }])
-    const project = (definition: ReturnType<typeof store<{ text: string }>>, seen: unknown[] = []) => (records: RecordStream): Observable<unknown> =>
-      records.pipe(withStore(definition, (mine) => { seen.push(mine.get('a')); mine.put('a', { text: 'new' }) }))
+    const project =
+      (definition: ReturnType<typeof store<{ text: string }>>, seen: unknown[] = []) =>
+      (records: RecordStream): Observable<unknown> =>
+        records.pipe(
+          withStore(definition, (mine) => {
+            seen.push(mine.get('a'))
+            mine.put('a', { text: 'new' })
+          }),
+        )
     await run(1, (records) => records.pipe(withStore(store<string>({ name: 'm' }), (mine) => mine.put('a', 'old'))))
     await produce([{ key: 'a', value: 'x' }])
     await expect(run(1, project(store<{ text: string }>({ name: 'm', version: 2 })))).rejects.toMatchObject({ code: 'STATE_MISMATCH' })
     const seen: unknown[] = []
-    await run(1, project(store<{ text: string }>({ name: 'm', version: 2, migrate: (old, version) => ({ text: `${String(old)} of ${version}` }) }), seen))
+    await run(
+      1,
+      project(
+        store<{ text: string }>({ name: 'm', version: 2, migrate: (old, version) => ({ text: `${String(old)} of ${version}` }) }),
+        seen,
+      ),
+    )
     expect(seen).toEqual([{ text: 'old of 1' }])
   })
 
@@ -237,26 +323,42 @@ describe('store', () => {
     await produce(input.slice(0, 10))
     const commits = await run(
       10,
-      (records) => records.pipe(withStore(any, (mine, record) => mine.put(record.key as Buffer, String(record.value) === '4' ? 10n : 'fine')), map(() => undefined)),
+      (records) =>
+        records.pipe(
+          withStore(any, (mine, record) => mine.put(record.key as Buffer, String(record.value) === '4' ? 10n : 'fine')),
+          map(() => undefined),
+        ),
       { onError: 'skip' },
     )
     expect(sumOf(commits, 'failed')).toBe(1)
     await produce(input.slice(0, 1))
-    await expect(run(1, (records) => records.pipe(withStore(any, (mine) => mine.put('a', null))))).rejects.toMatchObject({ cause: { code: 'ENCODE_FAILED', message: expect.stringContaining("store 'any': null was put") as string } })
+    await expect(run(1, (records) => records.pipe(withStore(any, (mine) => mine.put('a', null))))).rejects.toMatchObject({
+      cause: { code: 'ENCODE_FAILED', message: expect.stringContaining("store 'any': null was put") as string },
+    })
   })
 
   it('says so when it is used outside a slice, after it, or in a branch that planning did not see', async () => {
     const failed: unknown[] = []
-    of(newRecord({ key: 'a', value: 1 })).pipe(withStore(visits, () => 1)).subscribe({ error: (error: unknown) => failed.push(error) })
-    expect(failed).toMatchObject([{ code: 'OUTSIDE_SLICE', message: expect.stringContaining("withStore 'visits' was subscribed outside a slice") as string }])
+    of(newRecord({ key: 'a', value: 1 }))
+      .pipe(withStore(visits, () => 1))
+      .subscribe({ error: (error: unknown) => failed.push(error) })
+    expect(failed).toMatchObject([
+      { code: 'OUTSIDE_SLICE', message: expect.stringContaining("withStore 'visits' was subscribed outside a slice") as string },
+    ])
 
     let leaked: StoreHandle<{ readonly n: number }> | undefined
     await produce([{ key: 'a', value: 'x' }])
     await run(1, (records) => records.pipe(withStore(visits, (mine) => (leaked = mine))))
-    expect(() => leaked?.get('a')).toThrow(expect.objectContaining({ code: 'OUTSIDE_SLICE', message: expect.stringContaining("store 'visits' was used after its slice had ended") as string }))
+    expect(() => leaked?.get('a')).toThrow(
+      expect.objectContaining({
+        code: 'OUTSIDE_SLICE',
+        message: expect.stringContaining("store 'visits' was used after its slice had ended") as string,
+      }),
+    )
 
     await produce([{ key: 'a', value: 'x' }])
-    const hidden = (records: RecordStream): Observable<unknown> => records.pipe(mergeMap((record) => of(record).pipe(withStore(visits, () => 1))))
+    const hidden = (records: RecordStream): Observable<unknown> =>
+      records.pipe(mergeMap((record) => of(record).pipe(withStore(visits, () => 1))))
     await expect(run(1, hidden)).rejects.toMatchObject({ code: 'NOT_PLANNED', message: expect.stringContaining("'visits'") as string })
   })
 

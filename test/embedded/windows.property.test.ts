@@ -60,17 +60,29 @@ const ids = aggregator({
 
 type WindowUnderTest = (course: Course, emit: Emit) => (records: RecordStream) => Observable<unknown>
 
-const asGiven: WindowUnderTest = ({ windows, graceMs }, emit) => (records) =>
-  records.pipe(
-    window(windows, { aggregate: ids, grace: graceMs, emit, late: (late: Observable<LateRecord<RecordStream extends Observable<infer R> ? R : never>>) => late.pipe(map(lateOf), toTopic({ topic: 'late', value: json() })) }),
-    toTopic({ topic: 'out', value: json() }),
-  )
+const asGiven: WindowUnderTest =
+  ({ windows, graceMs }, emit) =>
+  (records) =>
+    records.pipe(
+      window(windows, {
+        aggregate: ids,
+        grace: graceMs,
+        emit,
+        late: (late: Observable<LateRecord<RecordStream extends Observable<infer R> ? R : never>>) =>
+          late.pipe(map(lateOf), toTopic({ topic: 'late', value: json() })),
+      }),
+      toTopic({ topic: 'out', value: json() }),
+    )
 
 function lateOf({ record, windows, streamTime }: LateRecord<RecordStream extends Observable<infer R> ? R : never>) {
   return record.with({ value: { id: Number(record.value), streamTime, windows } })
 }
 
-const pipelineOf = (cluster: Cluster, { maxRecords }: Course, project: (records: RecordStream) => Observable<unknown>): Observable<Commit> =>
+const pipelineOf = (
+  cluster: Cluster,
+  { maxRecords }: Course,
+  project: (records: RecordStream) => Observable<unknown>,
+): Observable<Commit> =>
   cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(project, { every: 10, maxRecords, provision: true }))
 
 interface Outcome {
@@ -103,7 +115,10 @@ async function run(course: Course, emit: Emit, underTest: WindowUnderTest): Prom
     let id = 0
     for (const { records, faults, forMs, then } of portions) {
       for (const fault of faults) injected.push(kit.broker.faults.inject(fault))
-      await kit.feed('in', records.map(({ key, step }) => ({ key, value: String(id++), timestamp: (time = Math.max(0, time + step)) })))
+      await kit.feed(
+        'in',
+        records.map(({ key, step }) => ({ key, value: String(id++), timestamp: (time = Math.max(0, time + step)) })),
+      )
       await kit.advance(forMs)
       if (then === 'go on') continue
       await (then === 'restart' ? running.stop() : running.crash())
@@ -115,7 +130,8 @@ async function run(course: Course, emit: Emit, underTest: WindowUnderTest): Prom
     await running.stop()
 
     const fed: TimedRecord[][] = Array.from({ length: partitions }, () => [])
-    for (const { key, value, timestamp, partition } of await kit.read('in')) fed[partition]?.push({ key: key as string, time: timestamp, id: Number(value) })
+    for (const { key, value, timestamp, partition } of await kit.read('in'))
+      fed[partition]?.push({ key: key as string, time: timestamp, id: Number(value) })
     return {
       out: (await kit.read('out')).map(({ key, partition, value }) => ({ ...(value as Seen), key: key as string, partition })),
       late: (await kit.read('late')).map(({ value }) => value as string).sort(),
@@ -197,7 +213,10 @@ const faults: fc.Arbitrary<Fault> = fc
 
 /** Times walk on and back; sizes and graces are of the same order, so that records meet the edges exactly. */
 const portion: fc.Arbitrary<Portion> = fc.record({
-  records: fc.array(fc.record({ key: fc.constantFrom('a', 'b', 'c', 'd'), step: fc.integer({ min: -9, max: 12 }) }), { minLength: 1, maxLength: 14 }),
+  records: fc.array(fc.record({ key: fc.constantFrom('a', 'b', 'c', 'd'), step: fc.integer({ min: -9, max: 12 }) }), {
+    minLength: 1,
+    maxLength: 14,
+  }),
   faults: fc.array(faults, { maxLength: 2 }),
   forMs: fc.constantFrom(0, 5, 15, 30),
   then: fc.constantFrom('go on', 'go on', 'restart', 'crash'),
@@ -225,7 +244,12 @@ const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000)
 const RUNS = Number(process.env['RUNS'] ?? 150)
 const LIMIT_MS = RUNS * 70
 
-const property = (kind: string, emit: Emit, underTest: WindowUnderTest = asGiven, onOutcome = (_outcome: Outcome): void => {}): fc.IAsyncProperty<[Course]> =>
+const property = (
+  kind: string,
+  emit: Emit,
+  underTest: WindowUnderTest = asGiven,
+  onOutcome = (_outcome: Outcome): void => {},
+): fc.IAsyncProperty<[Course]> =>
   fc.asyncProperty(course(kinds[kind] as fc.Arbitrary<Windows>), async (given) => {
     const outcome = await run(given, emit, underTest)
     onOutcome(outcome)
@@ -266,7 +290,11 @@ describe(`the same property on broken windows (SEED=${seed})`, () => {
   }
 
   for (const kind of Object.keys(kinds)) {
-    it(`${kind}: a grace that is one too long is noticed`, () => isCaught(kind, 'final', (given, emit) => asGiven({ ...given, graceMs: given.graceMs + 1 }, emit)), 60_000)
+    it(
+      `${kind}: a grace that is one too long is noticed`,
+      () => isCaught(kind, 'final', (given, emit) => asGiven({ ...given, graceMs: given.graceMs + 1 }, emit)),
+      60_000,
+    )
 
     it(`${kind}: a stream time that is not restored is noticed`, async () => {
       const load = EntryStore.prototype.load

@@ -24,7 +24,9 @@ describe('a process killed in the middle', () => {
     await cluster.createTopics([input, output].map((topic) => ({ topic, partitions: PARTITIONS })))
     await cluster.produce({
       topic: input,
-      records: Array.from({ length: PARTITIONS }, (_, partition) => expected(partition).map((value) => ({ value, partition, headers: { n: value } }))).flat(),
+      records: Array.from({ length: PARTITIONS }, (_, partition) =>
+        expected(partition).map((value) => ({ value, partition, headers: { n: value } })),
+      ).flat(),
     })
   })
 
@@ -58,7 +60,10 @@ describe('a process killed in the middle', () => {
     expect((await first.ended).signal, first.errors).toBe('SIGKILL')
     const second = start({ GUARANTEE: 'at-least-once' })
     await until(complete, { within: 40_000, what: 'all records in the output' })
-    await until(() => second.lines.some((line) => (JSON.parse(line) as { lag: number }).lag === 0), { within: 20_000, what: 'the last commit' })
+    await until(() => second.lines.some((line) => (JSON.parse(line) as { lag: number }).lag === 0), {
+      within: 20_000,
+      what: 'the last commit',
+    })
     second.kill('SIGTERM')
     expect((await second.ended).code, second.errors).toBe(0)
     const all = await written()

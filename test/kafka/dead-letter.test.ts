@@ -27,20 +27,26 @@ describe('dead letters on Kafka', () => {
     output: await observer.createTopic({ partitions: PARTITIONS, config: ANY_TIME }),
     dead: await observer.createTopic({ partitions: 2, config }),
   })
-  const orders = (dead: string, output: string, options: Partial<DeadLetterOptions> = {}) => (records: RecordStream): Observable<unknown> =>
-    records.pipe(
-      decode(Order),
-      attempt(() => Promise.resolve()),
-      deadLetter({ topic: dead, ...options }),
-      toTopic({ topic: output, value: json() }),
-    )
+  const orders =
+    (dead: string, output: string, options: Partial<DeadLetterOptions> = {}) =>
+    (records: RecordStream): Observable<unknown> =>
+      records.pipe(
+        decode(Order),
+        attempt(() => Promise.resolve()),
+        deadLetter({ topic: dead, ...options }),
+        toTopic({ topic: output, value: json() }),
+      )
 
   for (const preset of ['millrace', 'spring', 'streams'] satisfies FailureHeaders[]) {
     it(`1 % of poison, of every kind: each stands there once, byte for byte, all else in the output once (${preset})`, async () => {
       const { input, output, dead } = await topics()
       const { records, poison, good } = ordersWithPoison({ count: 3_000, every: 100, partitions: PARTITIONS })
       await cluster.produce({ topic: input, records })
-      const commits = await runUntil(cluster, { group: uniqueName('g'), topics: [input], records: records.length, options: { maxRecords: 500 } }, orders(dead, output, { headers: preset }))
+      const commits = await runUntil(
+        cluster,
+        { group: uniqueName('g'), topics: [input], records: records.length, options: { maxRecords: 500 } },
+        orders(dead, output, { headers: preset }),
+      )
       const letters = await readAll(cluster, dead)
       expectLetters(letters, poison, preset, 2)
       expect(await values(cluster, output)).toEqual(good)
@@ -57,7 +63,11 @@ describe('dead letters on Kafka', () => {
     const { input, output, dead } = await topics()
     const { records, poison } = ordersWithPoison({ count: 150, every: 10, partitions: 1 })
     await cluster.produce({ topic: input, records })
-    await runUntil(cluster, { group: uniqueName('g'), topics: [input], records: records.length }, orders(dead, output, { headers: 'spring' }))
+    await runUntil(
+      cluster,
+      { group: uniqueName('g'), topics: [input], records: records.length },
+      orders(dead, output, { headers: 'spring' }),
+    )
     const read = await observer.readAllJava(input)
     const letters = await observer.readAllJava(dead)
     expect(letters).toHaveLength(poison.length)
@@ -76,12 +86,22 @@ describe('dead letters on Kafka', () => {
     const sizes = Array.from({ length: 200 }, (_, i) => 2_700 + i)
     await cluster.produce({ topic: input, records: sizes.map((size) => ({ value: Buffer.alloc(size, 'x'), partition: 0 })) })
     const failing = (records: RecordStream): Observable<unknown> =>
-      records.pipe(attempt(() => Promise.reject(new Error(`too ${'very '.repeat(100)}bad`))), deadLetter({ topic: dead }), toTopic({ topic: output }))
-    const failure = await runUntil(cluster, { group, topics: [input], records: sizes.length, options: { retryDelay: 1 } }, failing).catch((error: unknown) => error)
+      records.pipe(
+        attempt(() => Promise.reject(new Error(`too ${'very '.repeat(100)}bad`))),
+        deadLetter({ topic: dead }),
+        toTopic({ topic: output }),
+      )
+    const failure = await runUntil(cluster, { group, topics: [input], records: sizes.length, options: { retryDelay: 1 } }, failing).catch(
+      (error: unknown) => error,
+    )
     const stored = (await readAll(cluster, dead)).map(({ value }) => value?.length)
     expect(stored.length).toBeGreaterThan(50)
     expect(stored).toEqual(sizes.slice(0, stored.length))
-    expect(failure).toMatchObject({ code: 'RECORD_FAILED', origin: { topic: input, partition: 0, offset: stored.length }, cause: { code: 'RECORD_TOO_LARGE' } })
+    expect(failure).toMatchObject({
+      code: 'RECORD_FAILED',
+      origin: { topic: input, partition: 0, offset: stored.length },
+      cause: { code: 'RECORD_TOO_LARGE' },
+    })
     expect((await observer.committed(group, input)).get(0)).toBe(stored.length)
   })
 
@@ -90,7 +110,9 @@ describe('dead letters on Kafka', () => {
     const group = uniqueName('g')
     const times = [Date.now(), Date.UTC(3000, 0), Date.now()]
     await cluster.produce({ topic: input, records: times.map((timestamp) => ({ value: 'no order', timestamp, partition: 1 })) })
-    const failure = await runUntil(cluster, { group, topics: [input], records: 3, options: { retryDelay: 1 } }, orders(dead, output)).catch((error: unknown) => error)
+    const failure = await runUntil(cluster, { group, topics: [input], records: 3, options: { retryDelay: 1 } }, orders(dead, output)).catch(
+      (error: unknown) => error,
+    )
     expect(failure).toMatchObject({ code: 'RECORD_FAILED', origin: { topic: input, partition: 1, offset: 1 } })
     expect((await readAll(cluster, dead)).map(({ timestamp }) => timestamp)).toEqual([times[0]])
     expect((await observer.committed(group, input)).get(1)).toBe(1)
@@ -108,7 +130,11 @@ describe('dead letters on Kafka', () => {
         expect((await child.ended).signal, child.errors).toBe('SIGKILL')
       }
       const last = start(program, env)
-      await until(async () => (await values(cluster, output)).length >= good.length, { within: 40_000, every: 200, what: 'all orders in the output' })
+      await until(async () => (await values(cluster, output)).length >= good.length, {
+        within: 40_000,
+        every: 200,
+        what: 'all orders in the output',
+      })
       last.kill('SIGTERM')
       expect(await last.ended, last.errors).toEqual({ code: 0, signal: null })
       expect(await values(cluster, output)).toEqual(good)

@@ -30,7 +30,12 @@ describe('dedupe in processes that are killed', () => {
     await cluster.createTopics([...inputs, output].map((topic) => ({ topic, partitions: PARTITIONS })))
     for (const topic of inputs) {
       const records = [0, 1].flatMap((turn) =>
-        Array.from({ length: IDS }, (_, i) => ({ key: `id-${i}`, value: String(i), headers: { id: `id-${i}` }, ...(store === 'redis' ? { partition: (i + turn) % PARTITIONS } : {}) })),
+        Array.from({ length: IDS }, (_, i) => ({
+          key: `id-${i}`,
+          value: String(i),
+          headers: { id: `id-${i}` },
+          ...(store === 'redis' ? { partition: (i + turn) % PARTITIONS } : {}),
+        })),
       )
       await cluster.produce({ topic, records })
     }
@@ -38,7 +43,8 @@ describe('dedupe in processes that are killed', () => {
     return inputs
   }
 
-  const start = (input: string, more: Record<string, string> = {}): Child => startProgram(PROGRAM, { ...env, INPUT: input, GROUP: `${input}-group`, ...more })
+  const start = (input: string, more: Record<string, string> = {}): Child =>
+    startProgram(PROGRAM, { ...env, INPUT: input, GROUP: `${input}-group`, ...more })
 
   const written = async (): Promise<number[]> => {
     const values: number[] = []
@@ -63,8 +69,19 @@ describe('dedupe in processes that are killed', () => {
       const last = start(input, { INSTANCE: 'one' })
       await until(async () => new Set(await written()).size === IDS, { within: 40_000, what: 'all ids in the output' })
       // Whatever is left are duplicates: the end of the input decides.
-      await cluster.produce({ topic: input, records: Array.from({ length: PARTITIONS }, (_, partition) => ({ key: `end-${partition}`, value: '-1', partition, headers: { id: `end-${partition}` } })) })
-      await until(async () => (await written()).filter((value) => value === -1).length === PARTITIONS, { within: 20_000, what: 'the end of the input' })
+      await cluster.produce({
+        topic: input,
+        records: Array.from({ length: PARTITIONS }, (_, partition) => ({
+          key: `end-${partition}`,
+          value: '-1',
+          partition,
+          headers: { id: `end-${partition}` },
+        })),
+      })
+      await until(async () => (await written()).filter((value) => value === -1).length === PARTITIONS, {
+        within: 20_000,
+        what: 'the end of the input',
+      })
       await stop(last)
       expect((await written()).filter((value) => value >= 0)).toEqual(all)
     }, 120_000)
@@ -73,15 +90,28 @@ describe('dedupe in processes that are killed', () => {
   it('with ids in Redis shared by two groups of two members, some of which are killed: one of each passes', async () => {
     const inputs = await prepare('redis', ['in', 'more'])
     const first = inputs.flatMap((input) => [start(input, { MAX_RECORDS: '60' }), start(input, { MAX_RECORDS: '60' })])
-    await until(() => inputs.every((_, i) => (first[2 * i]?.lines.length ?? 0) + (first[2 * i + 1]?.lines.length ?? 0) > 2), { within: 30_000, what: 'both groups to commit' })
+    await until(() => inputs.every((_, i) => (first[2 * i]?.lines.length ?? 0) + (first[2 * i + 1]?.lines.length ?? 0) > 2), {
+      within: 30_000,
+      what: 'both groups to commit',
+    })
     // Of each group the one that has done more, in the middle of it.
     const victims = [first.slice(0, 2), first.slice(2)].map(([a, b]) => ((a?.lines.length ?? 0) >= (b?.lines.length ?? 0) ? a : b) as Child)
     for (const victim of victims) victim.kill('SIGKILL')
     await until(async () => new Set(await written()).size === IDS, { within: 60_000, what: 'all ids in the output' })
     for (const input of inputs) {
-      await cluster.produce({ topic: input, records: Array.from({ length: PARTITIONS }, (_, partition) => ({ value: '-1', partition, headers: { id: `end-${input}-${partition}` } })) })
+      await cluster.produce({
+        topic: input,
+        records: Array.from({ length: PARTITIONS }, (_, partition) => ({
+          value: '-1',
+          partition,
+          headers: { id: `end-${input}-${partition}` },
+        })),
+      })
     }
-    await until(async () => (await written()).filter((value) => value === -1).length === PARTITIONS * inputs.length, { within: 60_000, what: 'the end of both inputs' })
+    await until(async () => (await written()).filter((value) => value === -1).length === PARTITIONS * inputs.length, {
+      within: 60_000,
+      what: 'the end of both inputs',
+    })
     for (const child of first) if (!victims.includes(child)) await stop(child)
     expect((await written()).filter((value) => value >= 0)).toEqual(all)
     const claims = redisClaims({ url: redis.url, prefix: env['PREFIX'] as string })

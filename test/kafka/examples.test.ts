@@ -8,14 +8,20 @@ import { until } from '../support/until.js'
 describe('examples', () => {
   const { observer, start: startProgram } = kafkaSuite()
 
-  const start = (name: string, env: Record<string, string> = {}): Child => startProgram(new URL(`../../examples/${name}`, import.meta.url), env)
+  const start = (name: string, env: Record<string, string> = {}): Child =>
+    startProgram(new URL(`../../examples/${name}`, import.meta.url), env)
 
   it('passthrough.ts: several instances in one group copy everything once, drain on SIGTERM and leave the group', async () => {
     const [input, output] = [await observer.createTopic({ partitions: 4 }), await observer.createTopic({ partitions: 4 })]
     const group = uniqueName('copy')
     await observer.produce(
       input,
-      Array.from({ length: 2_000 }, (_, i) => ({ key: `k${i % 50}`, value: `v${i}`, headers: { n: String(i) }, timestamp: 1_700_000_000_000 + i })),
+      Array.from({ length: 2_000 }, (_, i) => ({
+        key: `k${i % 50}`,
+        value: `v${i}`,
+        headers: { n: String(i) },
+        timestamp: 1_700_000_000_000 + i,
+      })),
     )
     const env = { INPUT_TOPIC: input, OUTPUT_TOPIC: output, GROUP_ID: group, COMMIT_MS: '20' }
     const both = [start('passthrough.ts', { ...env, INSTANCE_ID: 'a' }), start('passthrough.ts', { ...env, INSTANCE_ID: 'b' })]

@@ -1,6 +1,19 @@
 import { filter, type Observable } from 'rxjs'
 import { afterEach, describe, expect, it } from 'vitest'
-import { aggregate, count, joinStream, joinTable, queryStore, string, table, toTopic, withTransaction, type Commit, type RecordStream, type StoreQuery } from '../../src/index.js'
+import {
+  aggregate,
+  count,
+  joinStream,
+  joinTable,
+  queryStore,
+  string,
+  table,
+  toTopic,
+  withTransaction,
+  type Commit,
+  type RecordStream,
+  type StoreQuery,
+} from '../../src/index.js'
 import { uniqueName } from '../support/kafka/client.js'
 import { kafkaSuite } from '../support/kafka/suite.js'
 import { contents, runUntil, values } from '../support/pipelines.js'
@@ -30,7 +43,10 @@ describe('joins and queries on Kafka', () => {
     for (const city of ['Troy', 'Rome']) await cluster.produce({ topic: customers, records: keys.map((key) => ({ key, value: city })) })
     const rows = table({ topic: customers, value: string() })
     const project = (records: RecordStream): Observable<unknown> =>
-      records.pipe(joinTable(rows, { kind: 'left', join: (order, city) => `${String(order.value)}@${city ?? '-'}` }), toTopic({ topic: out }))
+      records.pipe(
+        joinTable(rows, { kind: 'left', join: (order, city) => `${String(order.value)}@${city ?? '-'}` }),
+        toTopic({ topic: out }),
+      )
     const group = uniqueName('g')
     await cluster.produce({ topic: orders, records: keys.map((key) => ({ key, value: '1' })) })
     await runUntil(cluster, { group, topics: [orders], records: keys.length }, project)
@@ -60,7 +76,12 @@ describe('joins and queries on Kafka', () => {
     const project = (records: RecordStream): Observable<unknown> => {
       const of = (topic: string) => records.pipe(filter((record) => record.origin.topic === topic))
       return of(left).pipe(
-        joinStream(of(right), { within: 10, grace: 1_000, kind: 'outer', join: (one, other) => `${String(one?.value ?? '-')}+${String(other?.value ?? '-')}` }),
+        joinStream(of(right), {
+          within: 10,
+          grace: 1_000,
+          kind: 'outer',
+          join: (one, other) => `${String(one?.value ?? '-')}+${String(other?.value ?? '-')}`,
+        }),
         toTopic({ topic: out, value: string() }),
       )
     }
@@ -68,8 +89,15 @@ describe('joins and queries on Kafka', () => {
       await cluster.produce({ topic, records: records.map((record) => ({ key: 'k', ...record })) })
       await runUntil(cluster, { group, topics: [left, right], records: records.length, options: { provision: true } }, project)
     }
-    await feed(left, [{ value: 'l1', timestamp: 100 }, { value: 'l2', timestamp: 200 }])
-    await feed(right, [{ value: 'r1', timestamp: 90 }, { value: 'r2', timestamp: 300 }, { value: 'r3', timestamp: 110 }])
+    await feed(left, [
+      { value: 'l1', timestamp: 100 },
+      { value: 'l2', timestamp: 200 },
+    ])
+    await feed(right, [
+      { value: 'r1', timestamp: 90 },
+      { value: 'r2', timestamp: 300 },
+      { value: 'r3', timestamp: 110 },
+    ])
     await feed(left, [{ value: 'l3', timestamp: 5_000 }])
     expect((await contents(cluster, out)).map(({ value }) => value)).toEqual(['l1+r1', 'l1+r3', 'l2+-', '-+r2'])
   })
@@ -81,13 +109,22 @@ describe('joins and queries on Kafka', () => {
     await cluster.produce({ topic: input, records: keys.map((key) => ({ key, value: 'x' })) })
     const failed: unknown[] = []
     const member = (address: string): StoreQuery<number> => {
-      const commits: Observable<Commit> = cluster.source({ group, topics: [input], address, sessionTimeout: '6s', signal: stop.signal }).pipe(withTransaction((records) => records.pipe(aggregate(count())), { every: 20, provision: true }))
+      const commits: Observable<Commit> = cluster
+        .source({ group, topics: [input], address, sessionTimeout: '6s', signal: stop.signal })
+        .pipe(withTransaction((records) => records.pipe(aggregate(count())), { every: 20, provision: true }))
       const query = queryStore<number>(commits, 'aggregate')
       commits.subscribe({ error: (error: unknown) => failed.push(error) })
       return query
     }
     const one = member('one:80')
-    await until(() => keys.every((key) => { const answer = one.get(key); return answer.at === 'here' && answer.value === 1 }), { within: 20_000, what: 'all keys at the first' })
+    await until(
+      () =>
+        keys.every((key) => {
+          const answer = one.get(key)
+          return answer.at === 'here' && answer.value === 1
+        }),
+      { within: 20_000, what: 'all keys at the first' },
+    )
     const two = member('two:80')
     await until(
       () =>

@@ -1,6 +1,15 @@
 import { Subject, lastValueFrom, map, mergeMap, take, takeWhile, tap, toArray, type Observable } from 'rxjs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { kafka, silentLogger, toTopic, withTransaction, type Cluster, type RecordStream, type SourceOptions, type TransactionOptions } from '../../src/index.js'
+import {
+  kafka,
+  silentLogger,
+  toTopic,
+  withTransaction,
+  type Cluster,
+  type RecordStream,
+  type SourceOptions,
+  type TransactionOptions,
+} from '../../src/index.js'
 import { startKafka, type KafkaServer } from '../support/kafka/broker.js'
 import { observe, uniqueName, type Observer } from '../support/kafka/client.js'
 import { kafkaSuite } from '../support/kafka/suite.js'
@@ -15,11 +24,20 @@ const anyTime = { 'retention.ms': '-1', 'message.timestamp.after.max.ms': '92233
 describe('a pipeline on Kafka', () => {
   const { observer, cluster } = kafkaSuite()
 
-  const failure = async (source: Partial<SourceOptions> & { topics: string[] }, project: (records: RecordStream) => Observable<unknown>, options: TransactionOptions = {}): Promise<unknown> =>
-    lastValueFrom(cluster.source({ group: uniqueName('group'), ...source }).pipe(withTransaction(project, { every: 20, ...options })), { defaultValue: undefined }).catch((error: unknown) => error)
+  const failure = async (
+    source: Partial<SourceOptions> & { topics: string[] },
+    project: (records: RecordStream) => Observable<unknown>,
+    options: TransactionOptions = {},
+  ): Promise<unknown> =>
+    lastValueFrom(cluster.source({ group: uniqueName('group'), ...source }).pipe(withTransaction(project, { every: 20, ...options })), {
+      defaultValue: undefined,
+    }).catch((error: unknown) => error)
 
   it('copies key, value, headers and timestamp byte for byte, as Java reads them, nulls and repeated headers included', async () => {
-    const [input, output] = [await observer.createTopic({ partitions: 2, config: anyTime }), await observer.createTopic({ partitions: 2, config: anyTime })]
+    const [input, output] = [
+      await observer.createTopic({ partitions: 2, config: anyTime }),
+      await observer.createTopic({ partitions: 2, config: anyTime }),
+    ]
     const odd = Buffer.from([0, 255, 10, 13, 9, 0xc3, 0x28])
     const records = [
       { key: odd, value: odd, headers: { a: odd, empty: '' }, timestamp: 1_000 },
@@ -28,7 +46,10 @@ describe('a pipeline on Kafka', () => {
       { key: Buffer.from(''), value: Buffer.from(''), timestamp: 32_503_680_000_000 },
       { key: Buffer.from('big'), value: Buffer.alloc(900_000, 'x'), timestamp: 4_000 },
     ]
-    await cluster.produce({ topic: input, records: [...records, { key: 'twice', value: 'v', headers: { h: ['1', null, '2'], '__proto__': 'x' }, timestamp: 5_000 }] })
+    await cluster.produce({
+      topic: input,
+      records: [...records, { key: 'twice', value: 'v', headers: { h: ['1', null, '2'], __proto__: 'x' }, timestamp: 5_000 }],
+    })
     await runUntil(cluster, { group: uniqueName('g'), topics: [input], records: 6 }, copy(output))
     const strip = (seen: Awaited<ReturnType<Observer['readAllJava']>>) => seen.map(({ offset: _, ...rest }) => rest)
     expect(strip(await observer.readAllJava(output))).toEqual(strip(await observer.readAllJava(input)))
@@ -36,7 +57,13 @@ describe('a pipeline on Kafka', () => {
 
   it('a topic with event times of long ago and of the far future keeps them', async () => {
     const [input, output] = [await observer.createTopic({ config: anyTime }), await observer.createTopic({ config: anyTime })]
-    await cluster.produce({ topic: input, records: [{ value: 'old', timestamp: Date.UTC(1971, 0) }, { value: 'new', timestamp: Date.UTC(3000, 0) }] })
+    await cluster.produce({
+      topic: input,
+      records: [
+        { value: 'old', timestamp: Date.UTC(1971, 0) },
+        { value: 'new', timestamp: Date.UTC(3000, 0) },
+      ],
+    })
     await runUntil(cluster, { group: uniqueName('g'), topics: [input], records: 2 }, copy(output))
     expect((await observer.readAll(output)).map(({ timestamp }) => timestamp)).toEqual([Date.UTC(1971, 0), Date.UTC(3000, 0)])
   })
@@ -50,16 +77,31 @@ describe('a pipeline on Kafka', () => {
     const holding = new AbortController()
     let inside = false
     const run = (signal: AbortSignal, project: (records: RecordStream) => Observable<unknown>): Promise<unknown> =>
-      lastValueFrom(cluster.source({ group, topics: [input], signal }).pipe(withTransaction(project, { every: 20 }), map((commit) => commit.records)), { defaultValue: 0 })
-    const holder = run(holding.signal, (records) => records.pipe(tap(() => (inside = true)), mergeMap(() => gate.pipe(take(1)))))
+      lastValueFrom(
+        cluster.source({ group, topics: [input], signal }).pipe(
+          withTransaction(project, { every: 20 }),
+          map((commit) => commit.records),
+        ),
+        { defaultValue: 0 },
+      )
+    const holder = run(holding.signal, (records) =>
+      records.pipe(
+        tap(() => (inside = true)),
+        mergeMap(() => gate.pipe(take(1))),
+      ),
+    )
     await until(() => inside)
     // The group waits for the slice that is held: whoever joins now gets no answer before.
     const joining = new AbortController()
     const joiner = run(joining.signal, (records) => records)
-    await until(async () => (await admin.describeGroups([group])).groups[0]?.state === 'PreparingRebalance', { what: 'the rebalance to begin' })
+    await until(async () => (await admin.describeGroups([group])).groups[0]?.state === 'PreparingRebalance', {
+      what: 'the rebalance to begin',
+    })
     joining.abort()
     await joiner
-    await until(async () => (await admin.describeGroups([group])).groups[0]?.members.length === 1, { what: 'the member that gave up to be gone' })
+    await until(async () => (await admin.describeGroups([group])).groups[0]?.members.length === 1, {
+      what: 'the member that gave up to be gone',
+    })
     gate.next()
     holding.abort()
     expect(await holder).toBe(2)
@@ -96,7 +138,9 @@ describe('a pipeline on Kafka', () => {
     await runUntil(cluster, { group: uniqueName('g'), topics: [input], records: 2 }, copy(middle))
     const group = uniqueName('g')
     const stop = new AbortController()
-    const done = lastValueFrom(cluster.source({ group, topics: [middle], signal: stop.signal }).pipe(withTransaction(copy(output), { every: 20 })))
+    const done = lastValueFrom(
+      cluster.source({ group, topics: [middle], signal: stop.signal }).pipe(withTransaction(copy(output), { every: 20 })),
+    )
     // Two records and the commit marker behind them.
     await until(async () => (await observer.committed(group, middle)).get(0) === 3, { what: 'offset 3 to be committed' })
     stop.abort()
@@ -108,7 +152,11 @@ describe('a pipeline on Kafka', () => {
     const output = await observer.createTopic({ config: { 'max.message.bytes': '20000' } })
     await cluster.produce({ topic: input, records: [{ value: 'small' }, { value: 'x'.repeat(50_000) }, { value: 'behind' }] })
     const group = uniqueName('g')
-    expect(await failure({ group, topics: [input] }, copy(output), { retries: 0 })).toMatchObject({ code: 'RECORD_FAILED', origin: { topic: input, partition: 0, offset: 1 }, cause: { code: 'RECORD_TOO_LARGE' } })
+    expect(await failure({ group, topics: [input] }, copy(output), { retries: 0 })).toMatchObject({
+      code: 'RECORD_FAILED',
+      origin: { topic: input, partition: 0, offset: 1 },
+      cause: { code: 'RECORD_TOO_LARGE' },
+    })
     expect(await values(cluster, output)).toEqual(['small'])
     const commits = await runUntil(cluster, { group, topics: [input], records: 2, options: { onError: 'skip', retries: 0 } }, copy(output))
     expect(sumOf(commits, 'failed')).toBe(1)
@@ -120,11 +168,21 @@ describe('a pipeline on Kafka', () => {
     const noise = Array.from({ length: 20_000 }, (_, i) => String.fromCharCode(33 + ((i * 7919) % 90))).join('')
     await cluster.produce({ topic: input, records: [{ value: 'a' }, { value: noise }, { value: 'b' }] })
     // Compressed sizes are the broker's to judge.
-    const commits = await runUntil(cluster, { group: uniqueName('g'), topics: [input], records: 3, options: { onError: 'skip', retries: 0, compression: 'gzip' } }, (records) =>
-      records.pipe(
-        map((record) => record.with({ value: String(record.value).length > 10 ? Buffer.from(Array.from({ length: 20_000 }, () => Math.floor(Math.random() * 256))) : record.value })),
-        toTopic({ topic: output }),
-      ),
+    const commits = await runUntil(
+      cluster,
+      { group: uniqueName('g'), topics: [input], records: 3, options: { onError: 'skip', retries: 0, compression: 'gzip' } },
+      (records) =>
+        records.pipe(
+          map((record) =>
+            record.with({
+              value:
+                String(record.value).length > 10
+                  ? Buffer.from(Array.from({ length: 20_000 }, () => Math.floor(Math.random() * 256)))
+                  : record.value,
+            }),
+          ),
+          toTopic({ topic: output }),
+        ),
     )
     expect(sumOf(commits, 'failed')).toBe(1)
     expect(await values(cluster, output)).toEqual(['a', 'b'])
@@ -132,7 +190,10 @@ describe('a pipeline on Kafka', () => {
 
   it('a timestamp that the output topic does not take follows onError like any other failure of a record', async () => {
     const [input, output] = [await observer.createTopic({ config: anyTime }), await observer.createTopic()]
-    await cluster.produce({ topic: input, records: [{ value: 'now' }, { value: 'far', timestamp: Date.UTC(3000, 0) }, { value: 'now too' }] })
+    await cluster.produce({
+      topic: input,
+      records: [{ value: 'now' }, { value: 'far', timestamp: Date.UTC(3000, 0) }, { value: 'now too' }],
+    })
     await runUntil(cluster, { group: uniqueName('g'), topics: [input], records: 3, options: { onError: 'skip', retries: 0 } }, copy(output))
     expect(await values(cluster, output)).toEqual(['now', 'now too'])
   })
@@ -144,7 +205,11 @@ describe('a pipeline on Kafka', () => {
     expect(await failure({ topics: [missing] }, (records) => records)).toMatchObject({ code: 'MISSING_TOPIC' })
     expect(await cluster.topics([missing])).toEqual(new Map())
     await cluster.produce({ topic: input, records: [{ value: 'a' }] })
-    await runUntil(cluster, { group: uniqueName('g'), topics: [input], records: 1, options: { provision: { config: { 'retention.ms': '-1' } } } }, copy(missing))
+    await runUntil(
+      cluster,
+      { group: uniqueName('g'), topics: [input], records: 1, options: { provision: { config: { 'retention.ms': '-1' } } } },
+      copy(missing),
+    )
     expect((await cluster.topics([missing])).get(missing)?.partitions).toBe(3)
     expect(await values(cluster, missing)).toEqual(['a'])
   })
@@ -187,7 +252,8 @@ describe('a pipeline on a Kafka that asks who it is', () => {
   it('works over TLS with SCRAM; a user without rights gets UNAUTHORIZED; a wrong password too', async () => {
     const [input, output] = [await observer.createTopic(), await observer.createTopic()]
     const { brokers, ssl, sasl } = server.connection
-    const as = (credentials: typeof sasl): Cluster => kafka({ brokers, logger: silentLogger, ...(ssl && { ssl: { ca: [...ssl.ca] } }), ...(credentials && { sasl: credentials }) })
+    const as = (credentials: typeof sasl): Cluster =>
+      kafka({ brokers, logger: silentLogger, ...(ssl && { ssl: { ca: [...ssl.ca] } }), ...(credentials && { sasl: credentials }) })
 
     const admin = as(sasl)
     await admin.produce({ topic: input, records: [{ value: 'secret' }] })
@@ -196,11 +262,15 @@ describe('a pipeline on a Kafka that asks who it is', () => {
     await admin.close()
 
     const guest = as(server.unprivileged?.sasl)
-    await expect(runUntil(guest, { group: 'g', topics: [input], records: 1 }, copy(output))).rejects.toMatchObject({ code: expect.stringMatching(/UNAUTHORIZED|MISSING_TOPIC/) })
+    await expect(runUntil(guest, { group: 'g', topics: [input], records: 1 }, copy(output))).rejects.toMatchObject({
+      code: expect.stringMatching(/UNAUTHORIZED|MISSING_TOPIC/),
+    })
     await guest.close()
 
     const stranger = as({ mechanism: 'scram-sha-256', username: 'admin', password: 'wrong' })
-    await expect(runUntil(stranger, { group: 'g', topics: [input], records: 1 }, copy(output))).rejects.toMatchObject({ code: 'UNAUTHORIZED' })
+    await expect(runUntil(stranger, { group: 'g', topics: [input], records: 1 }, copy(output))).rejects.toMatchObject({
+      code: 'UNAUTHORIZED',
+    })
     await stranger.close()
   })
 })
@@ -215,17 +285,23 @@ describe('a pipeline on a broker without the second transaction protocol', () =>
 
   it('copies exactly once through aborts', async () => {
     const cluster = kafka({ brokers: server.brokers, logger: silentLogger })
-    await cluster.createTopics([{ topic: 'in', partitions: 2 }, { topic: 'out', partitions: 2 }])
+    await cluster.createTopics([
+      { topic: 'in', partitions: 2 },
+      { topic: 'out', partitions: 2 },
+    ])
     await cluster.produce({ topic: 'in', records: Array.from({ length: 500 }, (_, i) => ({ key: `k${i}`, value: String(i) })) })
     let faults = 3
-    await runUntil(cluster, { group: 'g', topics: ['in'], records: 500, options: { maxRecords: 40, streamBytes: 1, retries: 4, retryDelay: 1 } }, (records) =>
-      records.pipe(
-        map((record) => {
-          if (Number(String(record.value)) % 100 === 50 && faults-- > 0) throw new Error('for a moment')
-          return record
-        }),
-        toTopic({ topic: 'out' }),
-      ),
+    await runUntil(
+      cluster,
+      { group: 'g', topics: ['in'], records: 500, options: { maxRecords: 40, streamBytes: 1, retries: 4, retryDelay: 1 } },
+      (records) =>
+        records.pipe(
+          map((record) => {
+            if (Number(String(record.value)) % 100 === 50 && faults-- > 0) throw new Error('for a moment')
+            return record
+          }),
+          toTopic({ topic: 'out' }),
+        ),
     )
     expect((await values(cluster, 'out')).map(Number).sort((a, b) => a - b)).toEqual(Array.from({ length: 500 }, (_, i) => i))
     await cluster.close()

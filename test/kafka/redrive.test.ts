@@ -23,9 +23,23 @@ describe('redrive on Kafka', () => {
 
   /** So many dead letters, numbered, over the partitions of both topics. */
   async function letters(count: number, size = 0): Promise<{ input: string; dead: string; numbers: string[] }> {
-    const [input, dead] = [await observer.createTopic({ partitions: PARTITIONS, config: ANY_TIME }), await observer.createTopic({ partitions: PARTITIONS, config: ANY_TIME })]
+    const [input, dead] = [
+      await observer.createTopic({ partitions: PARTITIONS, config: ANY_TIME }),
+      await observer.createTopic({ partitions: PARTITIONS, config: ANY_TIME }),
+    ]
     const numbers = Array.from({ length: count }, (_, i) => String(i))
-    await cluster.produce({ topic: dead, records: numbers.map((value, i) => letter(value.padEnd(size), { key: value, topic: input, partition: i % PARTITIONS, into: (i + 1) % PARTITIONS, error: i % 2 === 0 ? 'Even' : 'Odd' })) })
+    await cluster.produce({
+      topic: dead,
+      records: numbers.map((value, i) =>
+        letter(value.padEnd(size), {
+          key: value,
+          topic: input,
+          partition: i % PARTITIONS,
+          into: (i + 1) % PARTITIONS,
+          error: i % 2 === 0 ? 'Even' : 'Odd',
+        }),
+      ),
+    })
     return { input, dead, numbers: numbers.sort() }
   }
 
@@ -159,11 +173,17 @@ describe('redrive on Kafka', () => {
     ]
     const { records, poison } = ordersWithPoison({ count: 300, every: 10, partitions: PARTITIONS })
     await cluster.produce({ topic: input, records })
-    const orders = (all: RecordStream) => all.pipe(decode(Order), deadLetter({ topic: dead, headers: 'spring' }), toTopic({ topic: output, value: json() }))
+    const orders = (all: RecordStream) =>
+      all.pipe(decode(Order), deadLetter({ topic: dead, headers: 'spring' }), toTopic({ topic: output, value: json() }))
     await runUntil(cluster, { group: uniqueName('g'), topics: [input], records: records.length }, orders)
     expect(await redrive(cluster, { from: dead })).toMatchObject({ sent: poison.length, byTarget: { [input]: poison.length } })
     const all = await observer.readAllJava(input)
-    const original = new Map(all.slice().filter(({ headers }) => !headers.some(([name]) => name === 'millrace.redriven')).map((record) => [numberOf(record), record]))
+    const original = new Map(
+      all
+        .slice()
+        .filter(({ headers }) => !headers.some(([name]) => name === 'millrace.redriven'))
+        .map((record) => [numberOf(record), record]),
+    )
     const again = all.filter(({ headers }) => headers.some(([name]) => name === 'millrace.redriven'))
     expect(again.map(numberOf).sort()).toEqual(poison.map(({ headers }) => String(headers?.['test-number'])).sort())
     for (const { offset: _, headers, ...record } of again) {
@@ -171,7 +191,9 @@ describe('redrive on Kafka', () => {
       expect([record.partition, record.timestamp]).toEqual([was.partition, was.timestamp])
       expect([same(record.key, was.key), same(record.value, was.value)]).toEqual([true, true])
       const kept = before.filter(([name]) => !/^(millrace\.|kafka_dlt-|__streams\.)/.test(name))
-      expect(headers.map(([name, value]) => [name, value?.toString('hex')])).toEqual([...kept, ['millrace.redriven', Buffer.from('1')] as const].map(([name, value]) => [name, value?.toString('hex')]))
+      expect(headers.map(([name, value]) => [name, value?.toString('hex')])).toEqual(
+        [...kept, ['millrace.redriven', Buffer.from('1')] as const].map(([name, value]) => [name, value?.toString('hex')]),
+      )
     }
   })
 
@@ -180,12 +202,23 @@ describe('redrive on Kafka', () => {
     await observer.createTopic({ name: `${dead}.parked` })
     const group = uniqueName('g')
     const again = async (times: number): Promise<unknown> =>
-      runUntil(cluster, { group, topics: [input], records: times * 30 }, (all) => all.pipe(attempt(() => Promise.reject(new Error('still no'))), deadLetter({ topic: dead }), toTopic({ topic: input })))
+      runUntil(cluster, { group, topics: [input], records: times * 30 }, (all) =>
+        all.pipe(
+          attempt(() => Promise.reject(new Error('still no'))),
+          deadLetter({ topic: dead }),
+          toTopic({ topic: input }),
+        ),
+      )
     expect(await redrive(cluster, { from: dead, maxRedrives: 2 })).toMatchObject({ sent: 30, parked: 0 })
     await again(1)
     expect(await redrive(cluster, { from: dead, maxRedrives: 2 })).toMatchObject({ sent: 30, parked: 0, skipped: 30 })
     await again(1)
-    expect(await redrive(cluster, { from: dead, maxRedrives: 2 })).toMatchObject({ sent: 0, parked: 30, skipped: 60, byTarget: { [`${dead}.parked`]: 30 } })
+    expect(await redrive(cluster, { from: dead, maxRedrives: 2 })).toMatchObject({
+      sent: 0,
+      parked: 30,
+      skipped: 60,
+      byTarget: { [`${dead}.parked`]: 30 },
+    })
     expect(await values(cluster, `${dead}.parked`)).toHaveLength(30)
     expect(await values(cluster, input)).toHaveLength(60)
   })

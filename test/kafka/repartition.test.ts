@@ -11,7 +11,11 @@ const COUNT = 3_000
 const COLOURS = ['red', 'green', 'blue', 'black', 'white', 'grey', 'brown']
 
 /** By user, so that the records of a colour lie in all partitions. */
-const input = Array.from({ length: COUNT }, (_, i) => ({ key: `user${i % 31}`, value: JSON.stringify({ colour: COLOURS[i % COLOURS.length], n: i }), timestamp: 1_000_000 + i * 20 }))
+const input = Array.from({ length: COUNT }, (_, i) => ({
+  key: `user${i % 31}`,
+  value: JSON.stringify({ colour: COLOURS[i % COLOURS.length], n: i }),
+  timestamp: 1_000_000 + i * 20,
+}))
 /** So much later that all windows close, one for each task. */
 const closing = COLOURS.map((colour) => ({ key: 'clock', value: JSON.stringify({ colour, n: 0 }), timestamp: 9_000_000 }))
 
@@ -36,7 +40,10 @@ describe('repartition on Kafka', () => {
       expect((await child.ended).signal, child.errors).toBe('SIGKILL')
     }
     const last = start()
-    await until(() => last.lines.length > 0 && last.lines.some((line) => (JSON.parse(line) as { lag: number }).lag === 0), { within: 30_000, what: 'all records to be read' })
+    await until(() => last.lines.length > 0 && last.lines.some((line) => (JSON.parse(line) as { lag: number }).lag === 0), {
+      within: 30_000,
+      what: 'all records to be read',
+    })
     await cluster.produce({ topic: env['INPUT'] as string, records: closing })
 
     const sums = new Map<string, number>()
@@ -49,7 +56,10 @@ describe('repartition on Kafka', () => {
       const [colour, start] = at.split(' ') as [string, string]
       return `${colour} ${JSON.stringify({ start: Number(start), end: Number(start) + 10_000, result })}`
     })
-    await until(async () => (await contents(cluster, env['OUTPUT'] as string)).length >= expected.length, { within: 30_000, what: 'all results' })
+    await until(async () => (await contents(cluster, env['OUTPUT'] as string)).length >= expected.length, {
+      within: 30_000,
+      what: 'all results',
+    })
     last.kill('SIGTERM')
     expect(await last.ended, last.errors).toEqual({ code: 0, signal: null })
     expect((await contents(cluster, env['OUTPUT'] as string)).map(({ key, value }) => `${key} ${value}`).sort()).toEqual(expected.sort())

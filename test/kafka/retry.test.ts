@@ -1,6 +1,20 @@
 import { map, type Observable } from 'rxjs'
 import { describe, expect, it } from 'vitest'
-import { attempt, deadLetter, decode, deliveryAttempt, json, readFailure, retryTopic, toTopic, withTransaction, type FailureHeaders, type RawRecord, type RecordStream, type TraceStep } from '../../src/index.js'
+import {
+  attempt,
+  deadLetter,
+  decode,
+  deliveryAttempt,
+  json,
+  readFailure,
+  retryTopic,
+  toTopic,
+  withTransaction,
+  type FailureHeaders,
+  type RawRecord,
+  type RecordStream,
+  type TraceStep,
+} from '../../src/index.js'
 import { Child } from '../support/child.js'
 import { uniqueName } from '../support/kafka/client.js'
 import { kafkaSuite } from '../support/kafka/suite.js'
@@ -28,13 +42,25 @@ describe('retry topics on Kafka', () => {
         const { records, poison, good } = ordersWithPoison({ count: 3_000, every: 100, partitions: PARTITIONS })
         await cluster.produce({ topic: input, records })
         const project = (stream: RecordStream): Observable<unknown> =>
-          stream.pipe(decode(Order), retryTopic({ delays: [200, 400], only: 'DECODE_FAILED', headers: preset }), deadLetter({ topic: dead, headers: preset }), toTopic({ topic: output, value: json() }))
-        const commits = await runUntil(cluster, { group, topics: [input], records: records.length + 2 * poison.length, options: { maxRecords: 500, provision: true } }, project)
+          stream.pipe(
+            decode(Order),
+            retryTopic({ delays: [200, 400], only: 'DECODE_FAILED', headers: preset }),
+            deadLetter({ topic: dead, headers: preset }),
+            toTopic({ topic: output, value: json() }),
+          )
+        const commits = await runUntil(
+          cluster,
+          { group, topics: [input], records: records.length + 2 * poison.length, options: { maxRecords: 500, provision: true } },
+          project,
+        )
         expectLetters(await readAll(cluster, dead), poison, preset, PARTITIONS)
         expect(await values(cluster, output)).toEqual(good)
-        for (const letter of await readAll(cluster, dead)) expect(readFailure(letter.headers)).toMatchObject({ origin: { topic: input, partition: letter.origin.partition }, attempts: 3 })
-        for (const delay of ['200ms', '400ms']) expect(await readAll(cluster, `${input}.${group}.retry.${delay}`)).toHaveLength(poison.length)
-        for (const commit of commits) expect(commit.records).toBe(commit.processed + commit.filtered + commit.duplicate + commit.late + commit.failed)
+        for (const letter of await readAll(cluster, dead))
+          expect(readFailure(letter.headers)).toMatchObject({ origin: { topic: input, partition: letter.origin.partition }, attempts: 3 })
+        for (const delay of ['200ms', '400ms'])
+          expect(await readAll(cluster, `${input}.${group}.retry.${delay}`)).toHaveLength(poison.length)
+        for (const commit of commits)
+          expect(commit.records).toBe(commit.processed + commit.filtered + commit.duplicate + commit.late + commit.failed)
         expect([sumOf(commits, 'processed'), sumOf(commits, 'failed')]).toEqual([good.length, 3 * poison.length])
       })
     }
@@ -77,22 +103,28 @@ describe('retry topics on Kafka', () => {
   })
 
   describe('1 % of poison, of every kind, on which a plain operator throws', () => {
-    const careless = (output: string) => (stream: RecordStream): Observable<unknown> =>
-      stream.pipe(
-        map((record) => {
-          const { success } = Order.safeParse(JSON.parse(String(record.value)))
-          if (!success) throw new Error('no order')
-          return record
-        }),
-        toTopic({ topic: output }),
-      )
+    const careless =
+      (output: string) =>
+      (stream: RecordStream): Observable<unknown> =>
+        stream.pipe(
+          map((record) => {
+            const { success } = Order.safeParse(JSON.parse(String(record.value)))
+            if (!success) throw new Error('no order')
+            return record
+          }),
+          toTopic({ topic: output }),
+        )
     const options = { maxRecords: 500, retries: 0, retryDelay: 1 }
 
     it('dead letter: each stands there once, byte for byte, all else in the output once', async () => {
       const { input, output, dead, group } = await topics()
       const { records, poison, good } = ordersWithPoison({ count: 1_500, every: 100, partitions: PARTITIONS })
       await cluster.produce({ topic: input, records })
-      const commits = await runUntil(cluster, { group, topics: [input], records: records.length, options: { ...options, onError: { deadLetter: dead } } }, careless(output))
+      const commits = await runUntil(
+        cluster,
+        { group, topics: [input], records: records.length, options: { ...options, onError: { deadLetter: dead } } },
+        careless(output),
+      )
       expectLetters(await readAll(cluster, dead), poison, 'millrace', PARTITIONS)
       expect(await values(cluster, output)).toEqual(good)
       expect([sumOf(commits, 'processed'), sumOf(commits, 'failed')]).toEqual([good.length, poison.length])
@@ -102,7 +134,11 @@ describe('retry topics on Kafka', () => {
       const { input, output, group } = await topics()
       const { records, poison, good } = ordersWithPoison({ count: 1_500, every: 100, partitions: PARTITIONS })
       await cluster.produce({ topic: input, records })
-      const commits = await runUntil(cluster, { group, topics: [input], records: records.length, options: { ...options, onError: 'skip' } }, careless(output))
+      const commits = await runUntil(
+        cluster,
+        { group, topics: [input], records: records.length, options: { ...options, onError: 'skip' } },
+        careless(output),
+      )
       expect(await values(cluster, output)).toEqual(good)
       expect([sumOf(commits, 'processed'), sumOf(commits, 'failed')]).toEqual([good.length, poison.length])
     })
@@ -111,9 +147,16 @@ describe('retry topics on Kafka', () => {
       const { input, output, group } = await topics()
       const { records } = ordersWithPoison({ count: 300, every: 100, partitions: 1 })
       await cluster.produce({ topic: input, records })
-      const failure = await runUntil(cluster, { group, topics: [input], records: records.length, options }, careless(output)).catch((error: unknown) => error)
+      const failure = await runUntil(cluster, { group, topics: [input], records: records.length, options }, careless(output)).catch(
+        (error: unknown) => error,
+      )
       expect(failure).toMatchObject({ code: 'RECORD_FAILED', origin: { topic: input, partition: 0, offset: 99 } })
-      expect(await values(cluster, output)).toEqual(records.slice(0, 99).map(({ value }) => value).sort())
+      expect(await values(cluster, output)).toEqual(
+        records
+          .slice(0, 99)
+          .map(({ value }) => value)
+          .sort(),
+      )
       expect((await observer.committed(group, input)).get(0)).toBe(99)
     })
   })
@@ -124,8 +167,14 @@ describe('retry topics on Kafka', () => {
     const failures = i % 50 === 0 ? 9 : i % 7 === 0 ? 2 : i % 5 === 0 ? 1 : 0
     return { key: `k${i % 60}`, value: `${i}${failures > 0 ? `!${failures}` : ''}`, partition: i % PARTITIONS }
   })
-  const lasting = sent.map(({ value }) => value).filter((value) => !value.endsWith('!9')).sort()
-  const hopeless = sent.map(({ value }) => value).filter((value) => value.endsWith('!9')).sort()
+  const lasting = sent
+    .map(({ value }) => value)
+    .filter((value) => !value.endsWith('!9'))
+    .sort()
+  const hopeless = sent
+    .map(({ value }) => value)
+    .filter((value) => value.endsWith('!9'))
+    .sort()
 
   const start = ({ input, output, dead, group }: Awaited<ReturnType<typeof topics>>, env: Record<string, string> = {}): Child =>
     startProgram(PROGRAM, { INPUT: input, OUTPUT: output, DEAD: dead, GROUP: group, ...env })
@@ -169,13 +218,15 @@ describe('retry topics on Kafka', () => {
       return found
     }
     const went = await byKey(input)
-    for (const [key, came] of await byKey(output)) expect(came).toEqual((went.get(key) as string[]).filter((value) => !value.endsWith('!9')))
+    for (const [key, came] of await byKey(output))
+      expect(came).toEqual((went.get(key) as string[]).filter((value) => !value.endsWith('!9')))
   })
 
   it('without it they overtake, and the same look shows it; sent back outside of the transaction, they come twice', async () => {
     const { output } = await killedAt('offsets-acknowledged')
     const numbers = new Map<string, number[]>()
-    for (const { key, value } of await readAll(cluster, output)) numbers.set(String(key), [...(numbers.get(String(key)) ?? []), Number.parseInt(String(value), 10)])
+    for (const { key, value } of await readAll(cluster, output))
+      numbers.set(String(key), [...(numbers.get(String(key)) ?? []), Number.parseInt(String(value), 10)])
     expect([...numbers.values()].some((all) => all.some((n, i) => i > 0 && n < (all[i - 1] as number)))).toBe(true)
 
     const names = await topics()
@@ -184,7 +235,11 @@ describe('retry topics on Kafka', () => {
     const child = start(names, { BROKEN: 'outside', KILL_AT: 'offsets-acknowledged', KILL_AFTER: '1', INSTANCE: 'one' })
     expect((await child.ended).signal, child.errors).toBe('SIGKILL')
     const last = start(names, { BROKEN: 'outside', INSTANCE: 'one' })
-    await until(async () => new Set(await values(cluster, names.output)).size >= some.length, { within: 40_000, every: 200, what: 'all values in the output' })
+    await until(async () => new Set(await values(cluster, names.output)).size >= some.length, {
+      within: 40_000,
+      every: 200,
+      what: 'all values in the output',
+    })
     await stopped(last)
     expect((await values(cluster, names.output)).length).toBeGreaterThan(some.length)
   })
@@ -194,7 +249,11 @@ describe('retry topics on Kafka', () => {
     await cluster.produce({ topic: names.input, records: sent })
     const env = { DELAYS: '4000,1000' }
     const first = start(names, env)
-    await until(async () => (await values(cluster, names.output)).length >= sent.filter(({ value }) => !value.includes('!')).length, { within: 20_000, every: 200, what: 'all that does not fail' })
+    await until(async () => (await values(cluster, names.output)).length >= sent.filter(({ value }) => !value.includes('!')).length, {
+      within: 20_000,
+      every: 200,
+      what: 'all that does not fail',
+    })
     const second = start(names, env)
     await until(() => second.lines.length > 0, { within: 20_000, what: 'the second to take part' })
     first.kill('SIGKILL')
@@ -209,14 +268,23 @@ describe('retry topics on Kafka', () => {
   it('100,000 records of 1 kB that wait take no memory', async () => {
     const names = await topics()
     const child = start(names, { DELAYS: '3600000', MAX_RECORDS: '20000', MEMORY: 'yes', NODE_OPTIONS: '--expose-gc' })
-    const held = (): number => (child.lines.map((line) => JSON.parse(line) as { held?: number }).findLast((line) => line.held !== undefined)?.held ?? 0) / 2 ** 20
+    const held = (): number =>
+      (child.lines.map((line) => JSON.parse(line) as { held?: number }).findLast((line) => line.held !== undefined)?.held ?? 0) / 2 ** 20
     await until(() => held() > 0, { within: 20_000, what: 'a first look' })
     const padding = 'x'.repeat(1_000)
-    await cluster.produce({ topic: names.input, records: (function* () { for (let i = 0; i < 100_000; i++) yield { value: `${padding}${i}!9`, partition: i % PARTITIONS } })() })
+    await cluster.produce({
+      topic: names.input,
+      records: (function* () {
+        for (let i = 0; i < 100_000; i++) yield { value: `${padding}${i}!9`, partition: i % PARTITIONS }
+      })(),
+    })
     const failed = (): number => child.lines.reduce((sum, line) => sum + ((JSON.parse(line) as { failed?: number }).failed ?? 0), 0)
     await until(() => failed() >= 100_000, { within: 40_000, what: 'all of them to have failed' })
     const looks = child.lines.length
-    await until(() => child.lines.slice(looks).filter((line) => line.includes('held')).length >= 3, { within: 10_000, what: 'some looks after that' })
+    await until(() => child.lines.slice(looks).filter((line) => line.includes('held')).length >= 3, {
+      within: 10_000,
+      what: 'some looks after that',
+    })
     expect(held()).toBeLessThan(40)
     await stopped(child)
   })

@@ -29,7 +29,11 @@ describe.each([
 
   const clusterOf = ({ brokers, ssl, sasl }: KafkaConnection, logger: Logger = silentLogger): Cluster =>
     kafka({ brokers, logger, ...(ssl && { ssl: { ca: [...ssl.ca] } }), ...(sasl && { sasl: { ...sasl } }) })
-  const upperCase = (output: string) => (records: RecordStream) => records.pipe(map((record) => record.with({ value: String(record.value).toUpperCase() })), toTopic({ topic: output }))
+  const upperCase = (output: string) => (records: RecordStream) =>
+    records.pipe(
+      map((record) => record.with({ value: String(record.value).toUpperCase() })),
+      toTopic({ topic: output }),
+    )
 
   it('copies and commits; where a log-in ends, another on the same connection comes before', async () => {
     const [input, output] = [await observer.createTopic({ partitions: 2 }), await observer.createTopic({ partitions: 2 })]
@@ -39,7 +43,10 @@ describe.each([
     const cluster = clusterOf(server.connection, { ...silentLogger, debug })
     let copied = 0
     const failures: unknown[] = []
-    const running = cluster.source({ group, topics: [input] }).pipe(withTransaction(upperCase(output), { every: 20 })).subscribe({ next: ({ outputs }) => (copied += outputs), error: (error: unknown) => failures.push(error) })
+    const running = cluster
+      .source({ group, topics: [input] })
+      .pipe(withTransaction(upperCase(output), { every: 20 }))
+      .subscribe({ next: ({ outputs }) => (copied += outputs), error: (error: unknown) => failures.push(error) })
     const times: number[] = []
     await until(
       async () => {
@@ -66,7 +73,10 @@ describe.each([
     const cluster = clusterOf(connection)
     try {
       return await new Promise((resolve, reject) => {
-        cluster.source({ group: uniqueName('group'), topics: [topic] }).pipe(withTransaction(upperCase(topic))).subscribe({ error: resolve, complete: () => reject(new Error('completed')) })
+        cluster
+          .source({ group: uniqueName('group'), topics: [topic] })
+          .pipe(withTransaction(upperCase(topic)))
+          .subscribe({ error: resolve, complete: () => reject(new Error('completed')) })
       })
     } finally {
       await cluster.close()
@@ -76,7 +86,13 @@ describe.each([
   it('a wrong password, and a user without rights, end it with what to do', async () => {
     const { connection, unprivileged } = server
     const wrong = { ...connection, sasl: { ...connection.sasl, password: 'wrong' } as NonNullable<KafkaConnection['sasl']> }
-    expect(await runningAs(wrong)).toMatchObject({ code: 'UNAUTHORIZED', message: expect.stringContaining('Check mechanism, user and password in sasl') })
-    expect(await runningAs(unprivileged as KafkaConnection)).toMatchObject({ code: 'UNAUTHORIZED', message: expect.stringContaining('Read and Describe') })
+    expect(await runningAs(wrong)).toMatchObject({
+      code: 'UNAUTHORIZED',
+      message: expect.stringContaining('Check mechanism, user and password in sasl'),
+    })
+    expect(await runningAs(unprivileged as KafkaConnection)).toMatchObject({
+      code: 'UNAUTHORIZED',
+      message: expect.stringContaining('Read and Describe'),
+    })
   })
 })

@@ -8,7 +8,8 @@ import { uniqueName } from '../support/kafka/client.js'
 
 const KEYS = 20
 const PARTITIONS = 2
-const rows = (n: number): { key: string; value: string }[] => Array.from({ length: n * KEYS }, (_, i) => ({ key: `k${i % KEYS}`, value: '1' }))
+const rows = (n: number): { key: string; value: string }[] =>
+  Array.from({ length: n * KEYS }, (_, i) => ({ key: `k${i % KEYS}`, value: '1' }))
 
 describe.each([2, 0] as const)('state on Kafka, transaction.version %i', (transactionVersion) => {
   let server: KafkaServer
@@ -23,7 +24,10 @@ describe.each([2, 0] as const)('state on Kafka, transaction.version %i', (transa
     await server.stop()
   })
 
-  const counting = (output: string) => (records: RecordStream): Observable<unknown> => records.pipe(aggregate(count()), toTopic({ topic: output, value: json() }))
+  const counting =
+    (output: string) =>
+    (records: RecordStream): Observable<unknown> =>
+      records.pipe(aggregate(count()), toTopic({ topic: output, value: json() }))
   const last = async (output: string): Promise<Record<string, number>> => {
     const counts: Record<string, number> = {}
     for (const { key, value } of await contents(cluster, output)) counts[key as string] = Number(value)
@@ -34,7 +38,13 @@ describe.each([2, 0] as const)('state on Kafka, transaction.version %i', (transa
   it('is restored from a changelog with gaps of compaction, transaction after transaction', async () => {
     const group = uniqueName('counts')
     const [input, output, changelog] = [`${group}-in`, `${group}-out`, `${group}-aggregate-changelog`]
-    const compacting = { 'cleanup.policy': 'compact', 'segment.ms': '200', 'min.cleanable.dirty.ratio': '0.01', 'max.compaction.lag.ms': '200', 'delete.retention.ms': '0' }
+    const compacting = {
+      'cleanup.policy': 'compact',
+      'segment.ms': '200',
+      'min.cleanable.dirty.ratio': '0.01',
+      'max.compaction.lag.ms': '200',
+      'delete.retention.ms': '0',
+    }
     await cluster.createTopics([
       { topic: input, partitions: PARTITIONS },
       { topic: output, partitions: PARTITIONS },
@@ -67,10 +77,18 @@ describe.each([2, 0] as const)('state on Kafka, transaction.version %i', (transa
     await cluster.createTopics([input, output].map((topic) => ({ topic, partitions: PARTITIONS })))
     await cluster.produce({ topic: input, records: rows(1) })
     const run = (name: string): Promise<unknown> =>
-      runUntil(cluster, { group, topics: [input], records: KEYS, options: { provision: true } }, (records) => records.pipe(aggregate(count(), { name }), toTopic({ topic: output, value: json() })))
+      runUntil(cluster, { group, topics: [input], records: KEYS, options: { provision: true } }, (records) =>
+        records.pipe(aggregate(count(), { name }), toTopic({ topic: output, value: json() })),
+      )
     await run('counts')
-    expect((await cluster.topics([`${group}-counts-changelog`])).get(`${group}-counts-changelog`)).toMatchObject({ partitions: PARTITIONS, cleanupPolicy: 'compact' })
+    expect((await cluster.topics([`${group}-counts-changelog`])).get(`${group}-counts-changelog`)).toMatchObject({
+      partitions: PARTITIONS,
+      cleanupPolicy: 'compact',
+    })
     await cluster.createTopics([{ topic: `${group}-other-changelog`, partitions: PARTITIONS }])
-    await expect(run('other')).rejects.toMatchObject({ code: 'STATE_MISMATCH', message: expect.stringContaining('cleanup.policy=delete') as string })
+    await expect(run('other')).rejects.toMatchObject({
+      code: 'STATE_MISMATCH',
+      message: expect.stringContaining('cleanup.policy=delete') as string,
+    })
   })
 })

@@ -42,8 +42,17 @@ describe('claims in Redis, by URL', () => {
   it.each(everything)('$name', ({ run }) => run(stores.open))
 
   it('keeps ids of different prefixes apart', async () => {
-    const [one, other] = ['a:', 'b:'].map((prefix) => redisClaims({ url: redis.url, prefix: `${prefix}${process.pid}` })) as [ClaimStore, ClaimStore]
-    const claim = (store: ClaimStore): Promise<unknown> => store.claim([{ id: 'x', origin: { topic: 't', partition: 0, offset: 0 } }], { group: 'g', transaction: Math.random().toString(36), generation: 1, withinMs: 5_000 })
+    const [one, other] = ['a:', 'b:'].map((prefix) => redisClaims({ url: redis.url, prefix: `${prefix}${process.pid}` })) as [
+      ClaimStore,
+      ClaimStore,
+    ]
+    const claim = (store: ClaimStore): Promise<unknown> =>
+      store.claim([{ id: 'x', origin: { topic: 't', partition: 0, offset: 0 } }], {
+        group: 'g',
+        transaction: Math.random().toString(36),
+        generation: 1,
+        withinMs: 5_000,
+      })
     expect(await claim(one)).toEqual([undefined])
     expect(await claim(other)).toEqual([undefined])
     expect(await claim(other)).not.toEqual([undefined])
@@ -68,7 +77,17 @@ describe('claims in Redis, over a client of the user, with a key prefix of its o
     // Still the user's.
     expect(client.status).toBe('ready')
     await client.quit()
-    await until(() => stores.open().ends(['x']).then(() => false, (error: MillraceError) => error.code === 'CLAIM_STORE_FAILED'), { what: 'a closed client to be told' })
+    await until(
+      () =>
+        stores
+          .open()
+          .ends(['x'])
+          .then(
+            () => false,
+            (error: MillraceError) => error.code === 'CLAIM_STORE_FAILED',
+          ),
+      { what: 'a closed client to be told' },
+    )
     await redis.stop()
   })
 
@@ -83,10 +102,20 @@ describe('claims in Redis Cluster', () => {
   beforeAll(async () => {
     nodes = await Promise.all([0, 1, 2].map(() => startRedis({ config: { 'cluster-enabled': 'yes' } })))
     const admins = nodes.map(({ url }) => new Redis(url))
-    const slots = [[0, 5460], [5461, 10922], [10923, 16383]] as const
+    const slots = [
+      [0, 5460],
+      [5461, 10922],
+      [10923, 16383],
+    ] as const
     await Promise.all(admins.map((admin, i) => admin.call('cluster', 'addslotsrange', ...(slots[i] as readonly [number, number]))))
     for (const { port } of nodes.slice(1)) await admins[0]?.call('cluster', 'meet', '127.0.0.1', port)
-    await until(async () => (await Promise.all(admins.map((admin) => admin.cluster('INFO')))).every((info) => info.includes('cluster_state:ok') && info.includes('cluster_known_nodes:3')), { what: 'the cluster', within: 20_000 })
+    await until(
+      async () =>
+        (await Promise.all(admins.map((admin) => admin.cluster('INFO')))).every(
+          (info) => info.includes('cluster_state:ok') && info.includes('cluster_known_nodes:3'),
+        ),
+      { what: 'the cluster', within: 20_000 },
+    )
     for (const admin of admins) admin.disconnect()
     client = new Cluster(nodes.map(({ port }) => ({ host: '127.0.0.1', port })))
     stores = new Stores(() => redisClaims({ client, prefix: 'test:' }))
@@ -131,7 +160,10 @@ describe('claims in Redis behind Sentinel', () => {
 
 describe('redisClaims', () => {
   it('refuses wrong options by name', () => {
-    const wrong = (options: object): (() => unknown) => () => redisClaims(options as never)
+    const wrong =
+      (options: object): (() => unknown) =>
+      () =>
+        redisClaims(options as never)
     const client = { call: async () => null, status: 'ready' } satisfies RedisClient
     expect(wrong({ url: 'redis://x' })).toThrow(/prefix: /)
     expect(wrong({ prefix: 'a:' })).toThrow(/client: give either client or url/)
@@ -145,7 +177,11 @@ describe('redisClaims', () => {
   it('names what only an operator can cure, and does not try it again', async () => {
     const guarded = await startRedis({ config: { requirepass: 'secret' } })
     const store = redisClaims({ url: guarded.url, prefix: 'a:' })
-    await expect(store.ends(['x'])).rejects.toMatchObject({ code: 'CLAIM_STORE_FAILED', retryable: false, message: expect.stringContaining('NOAUTH') as string })
+    await expect(store.ends(['x'])).rejects.toMatchObject({
+      code: 'CLAIM_STORE_FAILED',
+      retryable: false,
+      message: expect.stringContaining('NOAUTH') as string,
+    })
     await store.close()
     const known = redisClaims({ url: guarded.url.replace('redis://', 'redis://:secret@'), prefix: 'a:' })
     expect(await known.ends(['x'])).toEqual([undefined])
@@ -153,14 +189,23 @@ describe('redisClaims', () => {
     await guarded.stop()
   })
 
-  it('tells when its keys are somebody else\'s', async () => {
+  it("tells when its keys are somebody else's", async () => {
     const redis = await startRedis()
     const client = new Redis(redis.url)
     await client.set('a:i:x', 'something else')
     await client.lpush('a:i:y', 'a list')
     const store = redisClaims({ client, prefix: 'a:' })
-    const claim = (id: string): Promise<unknown> => store.claim([{ id, origin: { topic: 't', partition: 0, offset: 0 } }], { group: 'g', transaction: 't', generation: 1, withinMs: 5_000 })
-    await expect(claim('x')).rejects.toMatchObject({ code: 'CLAIM_STORE_FAILED', message: expect.stringContaining('something else') as string })
+    const claim = (id: string): Promise<unknown> =>
+      store.claim([{ id, origin: { topic: 't', partition: 0, offset: 0 } }], {
+        group: 'g',
+        transaction: 't',
+        generation: 1,
+        withinMs: 5_000,
+      })
+    await expect(claim('x')).rejects.toMatchObject({
+      code: 'CLAIM_STORE_FAILED',
+      message: expect.stringContaining('something else') as string,
+    })
     await expect(claim('y')).rejects.toMatchObject({ code: 'CLAIM_STORE_FAILED', message: expect.stringContaining('WRONGTYPE') as string })
     client.disconnect()
     await redis.stop()

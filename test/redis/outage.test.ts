@@ -1,7 +1,19 @@
 import { Redis } from 'ioredis'
 import type { Subscription } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { dedupe, embedded, header, redisClaims, silentLogger, toTopic, withTransaction, type ClaimStore, type Cluster, type Commit, type Logger } from '../../src/index.js'
+import {
+  dedupe,
+  embedded,
+  header,
+  redisClaims,
+  silentLogger,
+  toTopic,
+  withTransaction,
+  type ClaimStore,
+  type Cluster,
+  type Commit,
+  type Logger,
+} from '../../src/index.js'
 import { createEmbeddedBroker, type EmbeddedBroker } from '../../src/testing/index.js'
 import { values } from '../support/pipelines.js'
 import { startRedis, type RedisServer } from '../support/redis.js'
@@ -53,7 +65,12 @@ describe('Redis that fails under load', () => {
   const start = (group: string): Subscription => {
     const one = cluster
       .source({ group, topics: [group] })
-      .pipe(withTransaction((records) => records.pipe(dedupe({ by: header('id'), within: '10m', store }), toTopic({ topic: 'out' })), { every: 20, maxRecords: 40 }))
+      .pipe(
+        withTransaction((records) => records.pipe(dedupe({ by: header('id'), within: '10m', store }), toTopic({ topic: 'out' })), {
+          every: 20,
+          maxRecords: 40,
+        }),
+      )
       .subscribe({ next: (commit) => commits.push(commit), error: (error: unknown) => (failed = error) })
     running.push(one)
     return one
@@ -63,7 +80,9 @@ describe('Redis that fails under load', () => {
     const ids = Array.from({ length: STEP }, (_, i) => String(fed + i))
     fed += STEP
     for (const group of GROUPS) {
-      const records = Array.from({ length: PARTITIONS }, (_, partition) => ids.map((id) => ({ value: id, partition, headers: { id } }))).flat()
+      const records = Array.from({ length: PARTITIONS }, (_, partition) =>
+        ids.map((id) => ({ value: id, partition, headers: { id } })),
+      ).flat()
       await cluster.produce({ topic: group, records })
     }
   }
@@ -84,10 +103,13 @@ describe('Redis that fails under load', () => {
   const finish = async (): Promise<string[]> => {
     enough = true
     await feeding
-    await until(() => {
-      if (failed !== undefined) throw failed
-      return lag() <= 0
-    }, { what: 'all records to be committed', within: 60_000 })
+    await until(
+      () => {
+        if (failed !== undefined) throw failed
+        return lag() <= 0
+      },
+      { what: 'all records to be committed', within: 60_000 },
+    )
     return (await values(cluster, 'out')) as string[]
   }
 
@@ -101,7 +123,9 @@ describe('Redis that fails under load', () => {
     const before = total('records')
     // A member joins and leaves while Redis hangs: nobody waits for it.
     const third = start('a')
-    await until(() => broker.groups().some(({ group, state, members }) => group === 'a' && state === 'stable' && members.length === 2), { what: 'a member to join' })
+    await until(() => broker.groups().some(({ group, state, members }) => group === 'a' && state === 'stable' && members.length === 2), {
+      what: 'a member to join',
+    })
     third.unsubscribe()
     await until(() => broker.members('a').length === 1, { what: 'it to leave' })
     expect(total('records')).toBe(before)
@@ -171,22 +195,42 @@ describe('a failover to a replica that lags', () => {
     const master = await startRedis()
     const replica = await startRedis({ config: { replicaof: `127.0.0.1 ${master.port}`, 'replica-read-only': 'yes' } })
     const sentinel = await startRedis({ sentinelOf: master.port })
-    const client = new Redis({ sentinels: [{ host: '127.0.0.1', port: sentinel.port }], name: 'main', sentinelRetryStrategy: () => 100, retryStrategy: () => 100 })
+    const client = new Redis({
+      sentinels: [{ host: '127.0.0.1', port: sentinel.port }],
+      name: 'main',
+      sentinelRetryStrategy: () => 100,
+      retryStrategy: () => 100,
+    })
     client.on('error', () => {})
     const admin = new Redis(replica.url)
     await until(async () => (await admin.info('replication')).includes('master_link_status:up'), { what: 'the replica to follow' })
     const watch = new Redis({ port: sentinel.port })
-    await until(async () => String(await watch.call('sentinel', 'master', 'main')).includes('num-slaves,1'), { what: 'the sentinel to know the replica', within: 20_000 })
+    await until(async () => String(await watch.call('sentinel', 'master', 'main')).includes('num-slaves,1'), {
+      what: 'the sentinel to know the replica',
+      within: 20_000,
+    })
     const cluster = embedded({ logger: silentLogger })
-    await cluster.createTopics([{ topic: 'in', partitions: 2 }, { topic: 'out', partitions: 2 }])
+    await cluster.createTopics([
+      { topic: 'in', partitions: 2 },
+      { topic: 'out', partitions: 2 },
+    ])
     const store = redisClaims({ client, prefix: 'test:' })
     let records = 0
     const pipeline = cluster
       .source({ group: 'g', topics: ['in'] })
-      .pipe(withTransaction((stream) => stream.pipe(dedupe({ by: header('id'), within: '10m', store }), toTopic({ topic: 'out' })), { every: 20 }))
+      .pipe(
+        withTransaction((stream) => stream.pipe(dedupe({ by: header('id'), within: '10m', store }), toTopic({ topic: 'out' })), {
+          every: 20,
+        }),
+      )
       .subscribe((commit) => (records += commit.records))
     const feed = (from: number, to: number): Promise<number> =>
-      cluster.produce({ topic: 'in', records: [0, 1].flatMap((partition) => Array.from({ length: to - from }, (_, i) => ({ value: String(from + i), partition, headers: { id: String(from + i) } }))) })
+      cluster.produce({
+        topic: 'in',
+        records: [0, 1].flatMap((partition) =>
+          Array.from({ length: to - from }, (_, i) => ({ value: String(from + i), partition, headers: { id: String(from + i) } })),
+        ),
+      })
     await feed(0, 200)
     await until(() => records === 400, { what: 'the first ids' })
     await until(async () => Number(await admin.dbsize()) >= 200, { what: 'the replica to have them' })

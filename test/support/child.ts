@@ -9,7 +9,10 @@ export class Child {
   readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>
 
   constructor(program: URL, env: Readonly<Record<string, string>>, args: readonly string[] = []) {
-    this.child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(program), ...args], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(program), ...args], {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
     let rest = ''
     this.child.stdout?.on('data', (data: Buffer) => {
       const parts = (rest + data.toString()).split('\n')

@@ -7,7 +7,10 @@ export const START = 1_000_000
 
 /** A kit with topics in, out and dead, at virtual time START; stopped after its test. */
 export async function inOutDeadKit(partitions = 1): Promise<TestKit> {
-  const kit = (await createTestKit({ topics: { in: { partitions }, out: { partitions }, dead: { partitions } }, start: START })) as unknown as TestKit
+  const kit = (await createTestKit({
+    topics: { in: { partitions }, out: { partitions }, dead: { partitions } },
+    start: START,
+  })) as unknown as TestKit
   kits.push(kit)
   return kit
 }

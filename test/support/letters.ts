@@ -18,7 +18,29 @@ export interface LetterInit {
 }
 
 /** A dead letter as a pipeline would have written it. */
-export function letter(value: string, { topic = 'in', partition = 0, error = 'TypeError', message = 'no', step = 'charge', preset = 'millrace', headers = {}, key = `k-${value}`, into = 0 }: LetterInit = {}): ProduceRecord & { readonly value: string } {
-  const failure = { origin: { topic, partition, offset: 0 }, timestamp: LETTER_TIME, step, error, code: undefined, message, stack: 'stack', attempts: 1 }
+export function letter(
+  value: string,
+  {
+    topic = 'in',
+    partition = 0,
+    error = 'TypeError',
+    message = 'no',
+    step = 'charge',
+    preset = 'millrace',
+    headers = {},
+    key = `k-${value}`,
+    into = 0,
+  }: LetterInit = {},
+): ProduceRecord & { readonly value: string } {
+  const failure = {
+    origin: { topic, partition, offset: 0 },
+    timestamp: LETTER_TIME,
+    step,
+    error,
+    code: undefined,
+    message,
+    stack: 'stack',
+    attempts: 1,
+  }
   return { key, value, headers: { ...headers, ...failureHeaders(failure, preset) }, timestamp: LETTER_TIME, partition: into }
 }

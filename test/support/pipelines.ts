@@ -14,7 +14,12 @@ export async function contents(cluster: Cluster, topic: string): Promise<Seen[]>
   const seen: Seen[] = []
   for await (const record of cluster.read({ topic })) {
     const { partition, offset } = record.origin
-    seen.push({ partition, offset, key: record.key === null ? null : String(record.key), value: record.value === null ? null : String(record.value) })
+    seen.push({
+      partition,
+      offset,
+      key: record.key === null ? null : String(record.key),
+      value: record.value === null ? null : String(record.value),
+    })
   }
   return seen.sort((a, b) => a.partition - b.partition || a.offset - b.offset)
 }
@@ -27,7 +32,12 @@ export async function values(cluster: Cluster, topic: string): Promise<(string |
 /** Runs a pipeline until it has committed `records` input records, then stops it in order. */
 export function runUntil(
   cluster: Cluster,
-  { group, topics, records, options }: { readonly group: string; readonly topics: readonly string[]; readonly records: number; readonly options?: TransactionOptions },
+  {
+    group,
+    topics,
+    records,
+    options,
+  }: { readonly group: string; readonly topics: readonly string[]; readonly records: number; readonly options?: TransactionOptions },
   project: (records: RecordStream) => Observable<unknown>,
 ): Promise<Commit[]> {
   let read = 0

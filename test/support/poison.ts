@@ -23,14 +23,26 @@ export const POISON: Readonly<Record<string, Kind>> = {
   'not UTF-8': { value: Buffer.from([0xff, 0xfe, 0x00, 0xc3, 0x28]), key: Buffer.from([0x80, 0x00, 0xff]) },
   'schema mismatch': { value: json },
   '__proto__ with what is missing': { value: '{"__proto__": {"id": "a", "amount": 1}}' },
-  '__proto__ as key and header': { value: '{"constructor": {"prototype": {"id": "a"}}}', key: '__proto__', headers: { ['__proto__']: 'x', constructor: 'y' } },
+  '__proto__ as key and header': {
+    value: '{"constructor": {"prototype": {"id": "a"}}}',
+    key: '__proto__',
+    headers: { ['__proto__']: 'x', constructor: 'y' },
+  },
   'a value of nearly 1 MB': { value: Buffer.alloc(1_040_000, 'x') },
   'an empty value': { value: '' },
   'the text null': { value: 'null' },
   tombstone: { value: null },
   'neither key nor value': { value: null, key: null },
   'repeated, empty and null headers': { value: json, headers: { h: ['1', '', null, '1'], empty: '', none: null, '': 'no name' } },
-  'headers of an earlier failure': { value: json, headers: { 'millrace.message': ['stale', 'staler'], 'kafka_dlt-original-offset': 'stale', '__streams.errors.stacktrace': 'stale', trace: 't' } },
+  'headers of an earlier failure': {
+    value: json,
+    headers: {
+      'millrace.message': ['stale', 'staler'],
+      'kafka_dlt-original-offset': 'stale',
+      '__streams.errors.stacktrace': 'stale',
+      trace: 't',
+    },
+  },
   'timestamp -1': { value: json, timestamp: -1 },
   'the year 3000': { value: json, timestamp: Date.UTC(3000, 0) },
   'the year 1970': { value: json, timestamp: 0 },
@@ -39,7 +51,15 @@ export const POISON: Readonly<Record<string, Kind>> = {
 const NUMBER = 'test-number'
 
 /** So many good orders with one poison after each `every`, all kinds in turns, numbered by a header. */
-export function ordersWithPoison({ count, every, partitions }: { readonly count: number; readonly every: number; readonly partitions: number }): { records: ProduceRecord[]; poison: ProduceRecord[]; good: string[] } {
+export function ordersWithPoison({
+  count,
+  every,
+  partitions,
+}: {
+  readonly count: number
+  readonly every: number
+  readonly partitions: number
+}): { records: ProduceRecord[]; poison: ProduceRecord[]; good: string[] } {
   const kinds = Object.values(POISON)
   const good: string[] = []
   const poison: ProduceRecord[] = []
@@ -51,7 +71,13 @@ export function ordersWithPoison({ count, every, partitions }: { readonly count:
       return { key: `k${i % 50}`, value, timestamp: NOW + i, partition }
     }
     const { key = `key-${i}`, value, headers, timestamp = NOW + i } = kinds[poison.length % kinds.length] as Kind
-    const record = { key, value, headers: { ...headers, ...(headers === undefined ? {} : own(headers)), [NUMBER]: String(i) }, timestamp, partition }
+    const record = {
+      key,
+      value,
+      headers: { ...headers, ...(headers === undefined ? {} : own(headers)), [NUMBER]: String(i) },
+      timestamp,
+      partition,
+    }
     poison.push(record)
     return record
   })
@@ -92,7 +118,12 @@ const byNumber = (a: Bytes, b: Bytes): number => numberOf(a) - numberOf(b)
 const numberOf = ({ headers }: Bytes): number => Number(Buffer.from(headers.find(([name]) => name === NUMBER)?.[1] ?? '', 'hex').toString())
 
 /** Each of `sent` is there once, byte for byte, in the partition it came from; behind its headers stand those of the preset, once. */
-export function expectLetters(letters: readonly RawRecord[], sent: readonly ProduceRecord[], preset: FailureHeaders, partitions: number): void {
+export function expectLetters(
+  letters: readonly RawRecord[],
+  sent: readonly ProduceRecord[],
+  preset: FailureHeaders,
+  partitions: number,
+): void {
   const names = failureHeaderNames(preset)
   const seen = letters.map((letter) => bytesOf({ ...pick(letter), partition: letter.origin.partition }, names)).sort(byNumber)
   const expected = sent.map((record) => bytesOf({ ...record, partition: (record.partition ?? 0) % partitions }, names)).sort(byNumber)

@@ -8,11 +8,16 @@ const has = (command) => spawnSync(command, ['--version'], { stdio: 'ignore' }).
 
 if (process.env.REDIS_URL === undefined && !has('redis-server')) {
   if (process.getuid?.() !== 0 || !has('apt-get')) {
-    console.error('The tests need Redis: install it (Debian, Ubuntu: apt-get install redis-server; macOS: brew install redis), or name one that runs in REDIS_URL.')
+    console.error(
+      'The tests need Redis: install it (Debian, Ubuntu: apt-get install redis-server; macOS: brew install redis), or name one that runs in REDIS_URL.',
+    )
     process.exit(1)
   }
   console.error('installing redis-server for the tests: apt-get install redis-server')
-  const steps = [['update', '-q'], ['install', '-yq', '--no-install-recommends', 'redis-server']]
+  const steps = [
+    ['update', '-q'],
+    ['install', '-yq', '--no-install-recommends', 'redis-server'],
+  ]
   for (const step of steps) {
     const { status } = spawnSync('apt-get', step, { stdio: ['ignore', 2, 2], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
     if (status !== 0) {

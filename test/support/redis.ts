@@ -28,10 +28,22 @@ export interface RedisServer {
 
 async function launch(port: number, directory: string, { sentinelOf, config = {} }: RedisOptions): Promise<ChildProcess> {
   const common = { port: String(port), bind: '127.0.0.1', dir: directory }
-  const watching = sentinelOf === undefined ? undefined : { 'sentinel monitor': `main 127.0.0.1 ${sentinelOf} 1`, 'sentinel down-after-milliseconds': 'main 1000', 'sentinel failover-timeout': 'main 3000' }
+  const watching =
+    sentinelOf === undefined
+      ? undefined
+      : {
+          'sentinel monitor': `main 127.0.0.1 ${sentinelOf} 1`,
+          'sentinel down-after-milliseconds': 'main 1000',
+          'sentinel failover-timeout': 'main 3000',
+        }
   const lines = { ...common, ...(watching ?? { save: '""', appendonly: 'no', 'repl-diskless-sync-delay': '0' }), ...config }
   const file = join(directory, 'redis.conf')
-  await writeFile(file, Object.entries(lines).map(([name, value]) => `${name} ${value}\n`).join(''))
+  await writeFile(
+    file,
+    Object.entries(lines)
+      .map(([name, value]) => `${name} ${value}\n`)
+      .join(''),
+  )
   const child = spawn('redis-server', [file, ...(watching === undefined ? [] : ['--sentinel'])], { stdio: ['ignore', 'pipe', 'pipe'] })
   // A test process that is ended in the middle leaves none behind.
   const reap = (): void => void child.kill('SIGKILL')
@@ -41,7 +53,12 @@ async function launch(port: number, directory: string, { sentinelOf, config = {}
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data: Buffer) => (said += data.toString()))
   let failure: Error | undefined
   child.on('error', (error: NodeJS.ErrnoException) => {
-    failure = error.code === 'ENOENT' ? new Error("redis-server is not there: install it (Debian: apt-get install redis-server; macOS: brew install redis). For tests that only use one, REDIS_URL can name one that runs") : error
+    failure =
+      error.code === 'ENOENT'
+        ? new Error(
+            'redis-server is not there: install it (Debian: apt-get install redis-server; macOS: brew install redis). For tests that only use one, REDIS_URL can name one that runs',
+          )
+        : error
   })
   await until(
     async () => {

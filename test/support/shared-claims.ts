@@ -5,7 +5,10 @@ import type { Clock } from '../../src/testing/index.js'
 export function viewOf(store: ClaimStore): ClaimStore & { crash(): void } {
   let gone = false
   const never = new Promise<never>(() => {})
-  const through = <A extends readonly unknown[], T>(call: (...given: A) => Promise<T>) => (...given: A): Promise<T> => (gone ? never : call(...given))
+  const through =
+    <A extends readonly unknown[], T>(call: (...given: A) => Promise<T>) =>
+    (...given: A): Promise<T> =>
+      gone ? never : call(...given)
   return {
     name: store.name,
     claim: through(store.claim.bind(store)),
@@ -35,7 +38,13 @@ export function marksBefore(clock: Clock): ClaimStore {
   const store = memoryClaims({ clock })
   return {
     ...viewOf(store),
-    claim: async (requests, terms) => (await store.claim(requests.map(({ id, origin }) => ({ id, origin })), terms)).map((held) => held && { ...held, group: 'whoever', transaction: 'over' }),
+    claim: async (requests, terms) =>
+      (
+        await store.claim(
+          requests.map(({ id, origin }) => ({ id, origin })),
+          terms,
+        )
+      ).map((held) => held && { ...held, group: 'whoever', transaction: 'over' }),
     ends: async (asked) => asked.map(() => 'committed'),
   }
 }
@@ -50,7 +59,10 @@ export function marksAfter(clock: Clock): ClaimStore {
       const scratch = { ...terms, transaction: `${terms.transaction}-look`, withinMs: 1 }
       const held = await Promise.all(requests.map(async ({ id }) => ((await store.find(id)) === undefined ? undefined : id)))
       open.set(terms.transaction, [...(open.get(terms.transaction) ?? []), [requests, terms]])
-      const known = await store.claim(requests.filter(({ id }) => held.includes(id)), scratch)
+      const known = await store.claim(
+        requests.filter(({ id }) => held.includes(id)),
+        scratch,
+      )
       const holders = requests.filter(({ id }) => held.includes(id)).map(({ id }, i) => [id, known[i]] as const)
       return requests.map(({ id }) => holders.find(([one]) => one === id)?.[1])
     },

@@ -16,10 +16,7 @@ export interface UntilOptions {
  * Resolves to the first value that is neither `undefined`, `null` nor `false`. A condition that throws counts as not yet
  * true; the last error becomes the cause of the failure.
  */
-export async function until<T>(
-  condition: () => T | Promise<T>,
-  options: UntilOptions = {},
-): Promise<Exclude<T, undefined | null | false>> {
+export async function until<T>(condition: () => T | Promise<T>, options: UntilOptions = {}): Promise<Exclude<T, undefined | null | false>> {
   const { what = 'the condition to hold', within = 10_000, every = 20 } = options
   const deadline = performance.now() + within
   let lastError: unknown

@@ -55,7 +55,10 @@ export function expectedWindows(windows: Windows, grace: number, records: readon
 }
 
 /** Every start whose window [start, start + size) holds `time`. */
-function startsAround(time: number, { sizeMs, advanceMs, offsetMs }: { readonly sizeMs: number; readonly advanceMs: number; readonly offsetMs: number }): number[] {
+function startsAround(
+  time: number,
+  { sizeMs, advanceMs, offsetMs }: { readonly sizeMs: number; readonly advanceMs: number; readonly offsetMs: number },
+): number[] {
   const starts: number[] = []
   for (let start = time - sizeMs + 1; start <= time; start++) if ((start - offsetMs) % advanceMs === 0) starts.push(start)
   return starts
@@ -101,14 +104,18 @@ function slidingWindows(records: readonly Arrived[], grace: number, size: number
     for (const end of [maker.time, maker.time + 1 + size]) {
       const start = end - size
       if (!isOpen(end, maker) || all.some((other) => other.key === maker.key && other.end === end)) continue
-      const ids = records.filter((record) => record.key === maker.key && record.time >= start && record.time <= end && isOpen(end, record)).map(({ id }) => id)
+      const ids = records
+        .filter((record) => record.key === maker.key && record.time >= start && record.time <= end && isOpen(end, record))
+        .map(({ id }) => id)
       if (ids.length > 0) all.push({ key: maker.key, start, end, ids })
     }
   }
   const now = lastNow(records)
   return {
     ...split(all, ({ end }) => end + grace < now),
-    late: records.filter((record) => !isOpen(record.time, record)).map(({ id, time, now }) => ({ id, streamTime: now, windows: [{ start: time - size, end: time }] })),
+    late: records
+      .filter((record) => !isOpen(record.time, record))
+      .map(({ id, time, now }) => ({ id, streamTime: now, windows: [{ start: time - size, end: time }] })),
     lost: records.filter(isLost).length,
   }
 }

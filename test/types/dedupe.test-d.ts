@@ -1,7 +1,21 @@
 // Compiled, never run: what must and must not type-check of dedupe.
 import { map, type Observable } from 'rxjs'
 import { Cluster as RedisCluster, Redis } from 'ioredis'
-import { contentHash, dedupe, header, keepResult, memoryClaims, recordKey, redisClaims, taskClaims, toTopic, type FailedRecord, type ProcessedId, type RecordStream, type StreamRecord } from '../../src/index.js'
+import {
+  contentHash,
+  dedupe,
+  header,
+  keepResult,
+  memoryClaims,
+  recordKey,
+  redisClaims,
+  taskClaims,
+  toTopic,
+  type FailedRecord,
+  type ProcessedId,
+  type RecordStream,
+  type StreamRecord,
+} from '../../src/index.js'
 
 declare const records: RecordStream
 declare const mixed: Observable<StreamRecord<Buffer, { readonly id: string; readonly amount: number }> | FailedRecord>
@@ -13,8 +27,21 @@ function expectType<Expected>() {
 
 // What comes out is what went in, failures included; functions see the good ones, with their type.
 expectType<typeof mixed>()(mixed.pipe(dedupe({ by: (order) => order.value.id, within: '10m' })), true)
-mixed.pipe(dedupe({ by: header('id'), within: 1_000, onDuplicate: (all) => all.pipe(map(({ record, first }) => record.with({ value: `${record.value.amount} ${first.origin.offset}` })), toTopic({ topic: 'again' })) }))
-mixed.pipe(dedupe({ by: recordKey(), within: '1d' }), keepResult({ by: (order) => order.value.id, result: (order) => String(order.value.amount) }))
+mixed.pipe(
+  dedupe({
+    by: header('id'),
+    within: 1_000,
+    onDuplicate: (all) =>
+      all.pipe(
+        map(({ record, first }) => record.with({ value: `${record.value.amount} ${first.origin.offset}` })),
+        toTopic({ topic: 'again' }),
+      ),
+  }),
+)
+mixed.pipe(
+  dedupe({ by: recordKey(), within: '1d' }),
+  keepResult({ by: (order) => order.value.id, result: (order) => String(order.value.amount) }),
+)
 records.pipe(dedupe({ by: contentHash(), within: '1h' }), toTopic({ topic: 'out' }))
 
 // @ts-expect-error an id is text

@@ -1,7 +1,19 @@
 // Compiled, never run: what must and must not type-check where records may fail.
 import { ConsecutiveBreaker, circuitBreaker as cockatielBreaker, handleAll } from 'cockatiel'
 import type { Observable } from 'rxjs'
-import { attempt, circuitBreaker, deadLetter, delayUntil, json, retryTopic, route, schedule, toTopic, type FailedRecord, type StreamRecord } from '../../src/index.js'
+import {
+  attempt,
+  circuitBreaker,
+  deadLetter,
+  delayUntil,
+  json,
+  retryTopic,
+  route,
+  schedule,
+  toTopic,
+  type FailedRecord,
+  type StreamRecord,
+} from '../../src/index.js'
 
 type OrderRecord = StreamRecord<Buffer | null, { id: string; amount: number }>
 declare const orders: Observable<OrderRecord>
@@ -15,9 +27,18 @@ function expectType<Expected>() {
 // attempt: what the function returns is the new value; a record is itself, nothing leaves it as it was; any of it may have failed.
 const charged = orders.pipe(attempt((order) => Promise.resolve({ receipt: order.value.id })))
 expectType<Observable<StreamRecord<Buffer | null, { receipt: string }> | FailedRecord>>()(charged, true)
-expectType<Observable<OrderRecord | FailedRecord>>()(orders.pipe(attempt(async (order, { signal }) => void (await fetch(order.value.id, { signal })))), true)
-expectType<Observable<StreamRecord<number, { id: string; amount: number }> | FailedRecord>>()(orders.pipe(attempt(async (order) => order.with({ key: order.value.amount }))), true)
-expectType<Observable<OrderRecord | StreamRecord<Buffer | null, string> | FailedRecord>>()(orders.pipe(attempt((order): string | undefined => order.headers['x']?.toString())), true)
+expectType<Observable<OrderRecord | FailedRecord>>()(
+  orders.pipe(attempt(async (order, { signal }) => void (await fetch(order.value.id, { signal })))),
+  true,
+)
+expectType<Observable<StreamRecord<number, { id: string; amount: number }> | FailedRecord>>()(
+  orders.pipe(attempt(async (order) => order.with({ key: order.value.amount }))),
+  true,
+)
+expectType<Observable<OrderRecord | StreamRecord<Buffer | null, string> | FailedRecord>>()(
+  orders.pipe(attempt((order): string | undefined => order.headers['x']?.toString())),
+  true,
+)
 
 // It takes failures from before, with a function that knows nothing of them.
 const charge = (order: OrderRecord): Promise<number> => Promise.resolve(order.value.amount)
@@ -47,7 +68,12 @@ attempt(charge, { breaker: cockatielBreaker(handleAll, { halfOpenAfter: 1_000, b
 attempt(charge, { breaker: { open: false } })
 
 // route knows the record's type, and needs a fallback and serdes as toTopic does.
-expectType<typeof orders>()(orders.pipe(route({ to: (order) => (order.value.amount > 10 ? 'large' : undefined), topics: ['large'], fallback: 'other', value: json() })), true)
+expectType<typeof orders>()(
+  orders.pipe(
+    route({ to: (order) => (order.value.amount > 10 ? 'large' : undefined), topics: ['large'], fallback: 'other', value: json() }),
+  ),
+  true,
+)
 
 // @ts-expect-error no fallback
 orders.pipe(route({ to: () => 'a', topics: ['a'], value: json() }))
@@ -57,7 +83,11 @@ orders.pipe(route({ to: () => 'a', topics: ['a'], fallback: 'other' }))
 
 // retryTopic gives failures back after the last delay: they are still to be dealt with.
 expectType<typeof decoded>()(decoded.pipe(retryTopic({ delays: ['1s', 5_000] })), true)
-decoded.pipe(retryTopic({ delays: ['1s'], only: [TypeError, 'ECONNRESET', (error) => error instanceof RangeError] }), deadLetter({ topic: 'dead' }), toTopic({ topic: 'out', value: json() }))
+decoded.pipe(
+  retryTopic({ delays: ['1s'], only: [TypeError, 'ECONNRESET', (error) => error instanceof RangeError] }),
+  deadLetter({ topic: 'dead' }),
+  toTopic({ topic: 'out', value: json() }),
+)
 
 // @ts-expect-error what failed for the last time is not written
 decoded.pipe(retryTopic({ delays: ['1s'] }), toTopic({ topic: 'out', value: json() }))
@@ -72,7 +102,10 @@ retryTopic({ delays: ['1s'], ordered: 'partition' })
 declare const raw: Observable<StreamRecord<Buffer | null, Buffer | null>>
 expectType<typeof raw>()(raw.pipe(delayUntil((record) => record.timestamp + 1_000)), true)
 expectType<typeof orders>()(orders.pipe(delayUntil((order) => new Date(order.value.amount), { value: json() })), true)
-expectType<typeof decoded>()(decoded.pipe(schedule({ at: (order) => order.value.amount, cancel: (order) => order.value.id === '', value: json() })), true)
+expectType<typeof decoded>()(
+  decoded.pipe(schedule({ at: (order) => order.value.amount, cancel: (order) => order.value.id === '', value: json() })),
+  true,
+)
 orders.pipe(schedule({ at: () => 5, id: (order) => order.value.id, partitioned: true, value: json() }))
 
 // @ts-expect-error an object needs a serde

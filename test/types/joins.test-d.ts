@@ -1,7 +1,24 @@
 // Compiled, never run: what must and must not type-check of repartition, tables, joins and stores.
 import { map, type Observable } from 'rxjs'
 import { z } from 'zod'
-import { joinStream, json, joinTable, repartition, store, string, sum, table, timedStore, tumbling, window, withStore, type FailedRecord, type RecordStream, type StreamRecord, type Table } from '../../src/index.js'
+import {
+  joinStream,
+  json,
+  joinTable,
+  repartition,
+  store,
+  string,
+  sum,
+  table,
+  timedStore,
+  tumbling,
+  window,
+  withStore,
+  type FailedRecord,
+  type RecordStream,
+  type StreamRecord,
+  type Table,
+} from '../../src/index.js'
 
 interface Order {
   readonly sku: string
@@ -46,8 +63,14 @@ expectType<Table<string>>()(table({ topic: 'names', value: string() }), true)
 expectType<Table<Order>>()(table({ topic: 'orders', value: json<Order>() }), true)
 
 // inner has a row, left may have none; what comes out has the record's key and the new value.
-expectType<Observable<StreamRecord<Buffer, string>>>()(orders.pipe(joinTable(customers, { join: (order, { city }) => `${order.value.sku} ${city}` })), true)
-expectType<Observable<StreamRecord<Buffer, string | undefined>>>()(orders.pipe(joinTable(customers, { kind: 'left', join: (_, row) => row?.city })), true)
+expectType<Observable<StreamRecord<Buffer, string>>>()(
+  orders.pipe(joinTable(customers, { join: (order, { city }) => `${order.value.sku} ${city}` })),
+  true,
+)
+expectType<Observable<StreamRecord<Buffer, string | undefined>>>()(
+  orders.pipe(joinTable(customers, { kind: 'left', join: (_, row) => row?.city })),
+  true,
+)
 // @ts-expect-error a row may be missing
 orders.pipe(joinTable(customers, { kind: 'left', join: (_, row) => row.city }))
 // @ts-expect-error rows are not changed in place
@@ -60,8 +83,16 @@ mixed.pipe(joinTable(customers, { join: (_, row) => row.city }))
 
 // Functions know both sides; which may be missing follows the kind.
 declare const payments: Observable<StreamRecord<Buffer, { readonly paid: number }>>
-expectType<Observable<StreamRecord<Buffer, number>>>()(orders.pipe(joinStream(payments, { within: '5m', join: (order, payment) => order.value.amount - payment.value.paid })), true)
-expectType<Observable<StreamRecord<Buffer, number | undefined>>>()(orders.pipe(joinStream(payments, { within: { before: 0, after: '5m' }, grace: '1s', kind: 'left', join: (_, payment) => payment?.value.paid })), true)
+expectType<Observable<StreamRecord<Buffer, number>>>()(
+  orders.pipe(joinStream(payments, { within: '5m', join: (order, payment) => order.value.amount - payment.value.paid })),
+  true,
+)
+expectType<Observable<StreamRecord<Buffer, number | undefined>>>()(
+  orders.pipe(
+    joinStream(payments, { within: { before: 0, after: '5m' }, grace: '1s', kind: 'left', join: (_, payment) => payment?.value.paid }),
+  ),
+  true,
+)
 // @ts-expect-error a left join may have no right side
 orders.pipe(joinStream(payments, { within: '5m', kind: 'left', join: (_, payment) => payment.value.paid }))
 // @ts-expect-error an outer join may have no left side
@@ -69,7 +100,13 @@ orders.pipe(joinStream(payments, { within: '5m', kind: 'outer', join: (order) =>
 orders.pipe(joinStream(payments, { within: '5m', leftValue: json(), time: (record) => record.timestamp, join: (order) => order.value.sku }))
 // @ts-expect-error the serde must take the values of its side
 orders.pipe(joinStream(payments, { within: '5m', rightValue: string(), join: (order) => order.value.sku }))
-orders.pipe(joinStream(payments, { within: '5m', join: (order) => order.value.sku, late: (late) => late.pipe(map((one) => (one.side === 'left' ? one.record.value.sku : one.record.value.paid))) }))
+orders.pipe(
+  joinStream(payments, {
+    within: '5m',
+    join: (order) => order.value.sku,
+    late: (late) => late.pipe(map((one) => (one.side === 'left' ? one.record.value.sku : one.record.value.paid))),
+  }),
+)
 // @ts-expect-error failures are handled before
 mixed.pipe(joinStream(payments, { within: '5m', join: (order) => order.value.sku }))
 // @ts-expect-error on both sides
@@ -78,7 +115,15 @@ orders.pipe(joinStream(mixed, { within: '5m', join: (order) => order.value.sku }
 // A store has the type of its values; what comes out of it is not changed in place.
 const carts = store<{ items: string[] }>({ name: 'carts' })
 const prices = timedStore<number>({ name: 'prices' })
-expectType<Observable<number>>()(orders.pipe(withStore(carts, (mine, order) => mine.update(order.key, (cart) => ({ items: [...(cart?.items ?? []), order.value.sku] }))?.items.length ?? 0)), true)
+expectType<Observable<number>>()(
+  orders.pipe(
+    withStore(
+      carts,
+      (mine, order) => mine.update(order.key, (cart) => ({ items: [...(cart?.items ?? []), order.value.sku] }))?.items.length ?? 0,
+    ),
+  ),
+  true,
+)
 // @ts-expect-error not in place
 orders.pipe(withStore(carts, (mine) => mine.get('a')?.items.push('x')))
 // @ts-expect-error another type

@@ -1,7 +1,19 @@
 // Compiled, never run: what must and must not type-check.
 import { filter, map, type Observable } from 'rxjs'
 import { z } from 'zod'
-import { decode, dropFailed, isFailed, json, mapValue, string, toTopic, withTransaction, type FailedRecord, type RecordStream, type StreamRecord } from '../../src/index.js'
+import {
+  decode,
+  dropFailed,
+  isFailed,
+  json,
+  mapValue,
+  string,
+  toTopic,
+  withTransaction,
+  type FailedRecord,
+  type RecordStream,
+  type StreamRecord,
+} from '../../src/index.js'
 
 declare const records: RecordStream
 const Order = z.object({ id: z.string(), amount: z.number() })
@@ -35,7 +47,12 @@ orders.pipe(toTopic({ topic: 'out', value: string() }))
 
 // Functions of the record know its type, and what comes out is what went in.
 const routed = orders.pipe(
-  toTopic({ topic: (order) => (order.value.amount > 10 ? 'large' : 'small'), topics: ['large', 'small'], value: json(), headers: (order) => ({ id: order.value.id }) }),
+  toTopic({
+    topic: (order) => (order.value.amount > 10 ? 'large' : 'small'),
+    topics: ['large', 'small'],
+    value: json(),
+    headers: (order) => ({ id: order.value.id }),
+  }),
 )
 expectType<typeof orders>()(routed, true)
 
@@ -44,12 +61,21 @@ expectType<Observable<StreamRecord<Buffer | null, number> | FailedRecord>>()(dec
 expectType<Observable<StreamRecord<Buffer | null, number>>>()(orders.pipe(mapValue((order) => order.amount)), true)
 
 // A derived key of another type needs a serde too.
-// @ts-expect-error a number is no key without one
-records.pipe(map((record) => record.with({ key: 5 })), toTopic({ topic: 'out' }))
-records.pipe(map((record) => record.with({ key: 5 })), toTopic({ topic: 'out', key: json() }))
+records.pipe(
+  map((record) => record.with({ key: 5 })),
+  // @ts-expect-error a number is no key without one
+  toTopic({ topic: 'out' }),
+)
+records.pipe(
+  map((record) => record.with({ key: 5 })),
+  toTopic({ topic: 'out', key: json() }),
+)
 
 // Type guards narrow.
-decoded.pipe(filter(isFailed), map((failed) => failed.raw.value))
+decoded.pipe(
+  filter(isFailed),
+  map((failed) => failed.raw.value),
+)
 
 // @ts-expect-error unknown option
 withTransaction((stream) => stream, { evry: '1s' })

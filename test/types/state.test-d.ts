@@ -1,6 +1,19 @@
 // Compiled, never run: what must and must not type-check of windows and aggregates.
 import { map, type Observable } from 'rxjs'
-import { aggregate, aggregator, count, json, sum, toTopic, tumbling, window, type FailedRecord, type RecordStream, type StreamRecord, type WindowResult } from '../../src/index.js'
+import {
+  aggregate,
+  aggregator,
+  count,
+  json,
+  sum,
+  toTopic,
+  tumbling,
+  window,
+  type FailedRecord,
+  type RecordStream,
+  type StreamRecord,
+  type WindowResult,
+} from '../../src/index.js'
 
 declare const records: RecordStream
 declare const orders: Observable<StreamRecord<Buffer, { readonly sku: string; readonly amount: number }>>
@@ -17,8 +30,26 @@ expectType<Observable<StreamRecord<Buffer, WindowResult<number>>>>()(revenue, tr
 revenue.pipe(toTopic({ topic: 'revenue', value: json() }))
 
 // Late records have the type of the input.
-orders.pipe(window(tumbling('1m'), { aggregate: count(), late: (late) => late.pipe(map(({ record }) => record.with({ value: record.value.sku })), toTopic({ topic: 'late' })) }))
-records.pipe(window(tumbling('1m'), { aggregate: count(), late: (late) => late.pipe(map(({ record }) => record), toTopic({ topic: 'late' })) }))
+orders.pipe(
+  window(tumbling('1m'), {
+    aggregate: count(),
+    late: (late) =>
+      late.pipe(
+        map(({ record }) => record.with({ value: record.value.sku })),
+        toTopic({ topic: 'late' }),
+      ),
+  }),
+)
+records.pipe(
+  window(tumbling('1m'), {
+    aggregate: count(),
+    late: (late) =>
+      late.pipe(
+        map(({ record }) => record),
+        toTopic({ topic: 'late' }),
+      ),
+  }),
+)
 
 // @ts-expect-error grouping by something else than the key needs repartition, or a word that it is partitioned by it
 orders.pipe(window(tumbling('1m'), { aggregate: count(), key: (order) => order.value.sku }))
@@ -32,5 +63,9 @@ mixed.pipe(aggregate(count()))
 // @ts-expect-error the aggregator takes other records
 orders.pipe(aggregate(sum((order: StreamRecord<Buffer, { readonly other: number }>) => order.value.other)))
 
-const own = aggregator({ init: () => ({ n: 0 }), add: (state, order: StreamRecord<Buffer, { readonly amount: number }>) => ({ n: state.n + order.value.amount }), result: ({ n }) => String(n) })
+const own = aggregator({
+  init: () => ({ n: 0 }),
+  add: (state, order: StreamRecord<Buffer, { readonly amount: number }>) => ({ n: state.n + order.value.amount }),
+  result: ({ n }) => String(n),
+})
 expectType<Observable<StreamRecord<Buffer, string>>>()(orders.pipe(aggregate(own)), true)

@@ -1,14 +1,22 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { assignTasks, type MemberClaim } from '../../src/runtime/assignor.js'
+import { assignTasks, type MemberClaim } from '../../src/runtime/group/assignor.js'
 
-const member = (memberId: string, owned: number[] = [], generation = 1, instanceId?: string): MemberClaim => ({ memberId, instanceId, owned, generation })
+const member = (memberId: string, owned: number[] = [], generation = 1, instanceId?: string): MemberClaim => ({
+  memberId,
+  instanceId,
+  owned,
+  generation,
+})
 
 describe('assignTasks', () => {
   it('gives every task to exactly one member, evenly', () => {
     fc.assert(
       fc.property(
-        fc.array(fc.record({ owned: fc.array(fc.nat(30), { maxLength: 31 }), generation: fc.integer({ min: -1, max: 5 }) }), { minLength: 1, maxLength: 8 }),
+        fc.array(fc.record({ owned: fc.array(fc.nat(30), { maxLength: 31 }), generation: fc.integer({ min: -1, max: 5 }) }), {
+          minLength: 1,
+          maxLength: 8,
+        }),
         fc.nat(30),
         (claims, tasks) => {
           const assigned = assignTasks(
@@ -32,7 +40,11 @@ describe('assignTasks', () => {
 
   it('moves nothing when nobody came or went', () => {
     const assigned = assignTasks([member('a', [1, 4]), member('b', [0, 2]), member('c', [3, 5])], 6)
-    expect([...assigned.values()]).toEqual([[1, 4], [0, 2], [3, 5]])
+    expect([...assigned.values()]).toEqual([
+      [1, 4],
+      [0, 2],
+      [3, 5],
+    ])
   })
 
   it('believes the later generation where two claim a task', () => {

@@ -24,7 +24,10 @@ interface Given {
 const SIZES = [0, 1, 47, 48, 49, 63, 64, 127, 128, 8_130, 8_191, 8_192, 8_193]
 const YEAR_3000 = Date.UTC(3000, 0)
 
-const bytes = fc.oneof(fc.uint8Array({ maxLength: 80 }), fc.constantFrom(...SIZES).map((size) => new Uint8Array(size).fill(0xe9)))
+const bytes = fc.oneof(
+  fc.uint8Array({ maxLength: 80 }),
+  fc.constantFrom(...SIZES).map((size) => new Uint8Array(size).fill(0xe9)),
+)
 const text = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 80 }),
   // One, two, three bytes of UTF-8 a character, and half of a pair.
@@ -36,7 +39,11 @@ const headerName = fc.oneof(fc.string({ unit: 'binary', maxLength: 12 }), fc.con
 const headers: fc.Arbitrary<HeadersInput> = fc
   .array(fc.tuple(headerName, fc.oneof(headerValue, fc.array(headerValue, { maxLength: 3 }))), { maxLength: 4 })
   .map((entries) => Object.assign(Object.create(null) as object, ...entries.map(([name, value]) => ({ [name]: value }))) as HeadersInput)
-const timestamp = fc.oneof(fc.constantFrom(-1, 0, YEAR_3000), fc.integer({ min: 1_700_000_000_000, max: 1_700_000_100_000 }), fc.integer({ min: 0, max: YEAR_3000 }))
+const timestamp = fc.oneof(
+  fc.constantFrom(-1, 0, YEAR_3000),
+  fc.integer({ min: 1_700_000_000_000, max: 1_700_000_100_000 }),
+  fc.integer({ min: 0, max: YEAR_3000 }),
+)
 const given: fc.Arbitrary<Given> = fc.record({ key: part, value: part, headers, timestamp })
 const compression = fc.constantFrom<Compression>('none', 'gzip')
 
@@ -46,12 +53,17 @@ const textOf = (value: Buffer): Buffer | string => (isUtf8(value) ? value.toStri
 describe('record batches', () => {
   it('read as they were written: keys, values, headers, times, order, offsets', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(given, { minLength: 1, maxLength: 30 }), compression, fc.integer({ min: 100, max: 30_000 }), async (records, codec, batchBytes) => {
-        const log = await logOf(written(records, batchBytes), codec)
-        const found = await readLog(log)
-        expect(found.map(seen)).toEqual(records.map(expected))
-        expect(found.map(({ offset }) => offset)).toEqual(records.map((_, offset) => offset))
-      }),
+      fc.asyncProperty(
+        fc.array(given, { minLength: 1, maxLength: 30 }),
+        compression,
+        fc.integer({ min: 100, max: 30_000 }),
+        async (records, codec, batchBytes) => {
+          const log = await logOf(written(records, batchBytes), codec)
+          const found = await readLog(log)
+          expect(found.map(seen)).toEqual(records.map(expected))
+          expect(found.map(({ offset }) => offset)).toEqual(records.map((_, offset) => offset))
+        },
+      ),
       { numRuns: 150 },
     )
   })
@@ -74,23 +86,35 @@ describe('record batches', () => {
 
   it('stay the same when records are copied as bytes, wholly or in part', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(given, { minLength: 1, maxLength: 20 }), fc.array(fc.constantFrom('whole', 'all but the value', 'headers', 'nothing'), { minLength: 1, maxLength: 5 }), async (records, ways) => {
-        const found = await readLog(await logOf(written(records, 5_000), 'none'))
-        const writer = new BatchWriter('copy', 0, 5_000)
-        for (const [i, record] of found.entries()) {
-          const way = ways[i % ways.length]
-          if (way === 'whole') writer.appendRaw(record)
-          else if (way === 'all but the value') writer.appendValue(record, i % 2 === 0 || record.value === null ? record.value : textOf(record.value))
-          else writer.append(record.key, record.value, way === 'headers' ? record : record.headers, record.timestamp)
-        }
-        expect((await readLog(await logOf(writer.take(true), 'none'))).map(seen)).toEqual(records.map(expected))
-      }),
+      fc.asyncProperty(
+        fc.array(given, { minLength: 1, maxLength: 20 }),
+        fc.array(fc.constantFrom('whole', 'all but the value', 'headers', 'nothing'), { minLength: 1, maxLength: 5 }),
+        async (records, ways) => {
+          const found = await readLog(await logOf(written(records, 5_000), 'none'))
+          const writer = new BatchWriter('copy', 0, 5_000)
+          for (const [i, record] of found.entries()) {
+            const way = ways[i % ways.length]
+            if (way === 'whole') writer.appendRaw(record)
+            else if (way === 'all but the value')
+              writer.appendValue(record, i % 2 === 0 || record.value === null ? record.value : textOf(record.value))
+            else writer.append(record.key, record.value, way === 'headers' ? record : record.headers, record.timestamp)
+          }
+          expect((await readLog(await logOf(writer.take(true), 'none'))).map(seen)).toEqual(records.map(expected))
+        },
+      ),
       { numRuns: 100 },
     )
   })
 
   it('take headers behind those that a record has, as if all had been written at once', async () => {
-    const added = fc.dictionary(fc.stringMatching(/^[a-z._-]{1,70}$/), fc.oneof(text, fc.uint8Array({ maxLength: 70 }).map((value) => Buffer.from(value))), { maxKeys: 70, noNullPrototype: true })
+    const added = fc.dictionary(
+      fc.stringMatching(/^[a-z._-]{1,70}$/),
+      fc.oneof(
+        text,
+        fc.uint8Array({ maxLength: 70 }).map((value) => Buffer.from(value)),
+      ),
+      { maxKeys: 70, noNullPrototype: true },
+    )
     await fc.assert(
       fc.asyncProperty(fc.array(given, { minLength: 1, maxLength: 10 }), added, timestamp, async (records, more, time) => {
         const [one, other] = [new BatchWriter('copy', 0, 5_000), new BatchWriter('copy', 0, 5_000)]
@@ -110,34 +134,53 @@ describe('record batches', () => {
   it('take headers behind those of a record whose numbers are longer than they need to be', async () => {
     // No key, no value, no headers: the zero takes two bytes.
     const odd = Buffer.from([1, 1, 0x80, 0])
-    const record = new LogRecord<unknown, unknown>({ topic: 'odd', partition: 0, bytes: odd, marks: undefined }, 0, 5, 0, 0, odd.length, RAW_ALL, undefined, undefined, undefined)
+    const record = new LogRecord<unknown, unknown>(
+      { topic: 'odd', partition: 0, bytes: odd, marks: undefined },
+      0,
+      5,
+      0,
+      0,
+      odd.length,
+      RAW_ALL,
+      undefined,
+      undefined,
+      undefined,
+    )
     const writer = new BatchWriter('copy', 0, 5_000)
     for (let i = 0; i < 2; i++) writer.appendAdding(record, addedHeaders({ why: 'not' }), 5)
     const found = await readLog(await logOf(writer.take(true), 'none'))
-    expect(found.map(({ key, value, headers: map }) => [key, value, String(map['why'])])).toEqual([[null, null, 'not'], [null, null, 'not']])
+    expect(found.map(({ key, value, headers: map }) => [key, value, String(map['why'])])).toEqual([
+      [null, null, 'not'],
+      [null, null, 'not'],
+    ])
   })
 
   it('say what their records span', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(given, { minLength: 1, maxLength: 10 }), compression, fc.boolean(), async (records, codec, transactional) => {
-        const log = await logOf(written(records, 1024 * 1024), codec, transactional)
-        const { bytes: batch, ...header } = viewBatch(log, 0, 'topic/0') as BatchView
-        expect(batch.equals(log)).toBe(true)
-        expect(header).toEqual({
-          records: AT.records,
-          baseOffset: 0,
-          lastOffset: records.length - 1,
-          count: records.length,
-          baseTimestamp: records[0]?.timestamp,
-          maxTimestamp: Math.max(...records.map(({ timestamp: time }) => time)),
-          logAppendTime: false,
-          compression: codec === 'none' ? 0 : 1,
-          transactional,
-          control: false,
-          producerId: 7n,
-          producerEpoch: 3,
-        })
-      }),
+      fc.asyncProperty(
+        fc.array(given, { minLength: 1, maxLength: 10 }),
+        compression,
+        fc.boolean(),
+        async (records, codec, transactional) => {
+          const log = await logOf(written(records, 1024 * 1024), codec, transactional)
+          const { bytes: batch, ...header } = viewBatch(log, 0, 'topic/0') as BatchView
+          expect(batch.equals(log)).toBe(true)
+          expect(header).toEqual({
+            records: AT.records,
+            baseOffset: 0,
+            lastOffset: records.length - 1,
+            count: records.length,
+            baseTimestamp: records[0]?.timestamp,
+            maxTimestamp: Math.max(...records.map(({ timestamp: time }) => time)),
+            logAppendTime: false,
+            compression: codec === 'none' ? 0 : 1,
+            transactional,
+            control: false,
+            producerId: 7n,
+            producerEpoch: 3,
+          })
+        },
+      ),
       { numRuns: 50 },
     )
   })
@@ -166,7 +209,8 @@ describe('a damaged batch', () => {
     writeInt64(second, AT.baseOffset, some.length)
     const both = Buffer.concat([first, second])
     for (let length = 0; length < first.length; length++) expect(viewBatch(first.subarray(0, length), 0, 'topic/0')).toBeUndefined()
-    for (let length = first.length; length < both.length; length++) expect(viewBatch(both.subarray(0, length), first.length, 'topic/0')).toBeUndefined()
+    for (let length = first.length; length < both.length; length++)
+      expect(viewBatch(both.subarray(0, length), first.length, 'topic/0')).toBeUndefined()
     expect((await readLog(both.subarray(0, both.length - 1))).map(seen)).toEqual(some.map(expected))
     expect(await readLog(both)).toHaveLength(2 * some.length)
   })
@@ -201,11 +245,13 @@ describe('a damaged batch', () => {
       outcomes.set(where, (outcomes.get(where) ?? new Set()).add(outcome(damaged)))
     }
     // A length that is too large looks like a batch that was cut.
-    expect(outcomes).toEqual(new Map([
-      ['length', new Set(['CORRUPT_BATCH', 'incomplete'])],
-      ['magic', new Set(['UNSUPPORTED_FORMAT'])],
-      ['rest', new Set(['CORRUPT_BATCH'])],
-    ]))
+    expect(outcomes).toEqual(
+      new Map([
+        ['length', new Set(['CORRUPT_BATCH', 'incomplete'])],
+        ['magic', new Set(['UNSUPPORTED_FORMAT'])],
+        ['rest', new Set(['CORRUPT_BATCH'])],
+      ]),
+    )
   })
 
   it('with a bit flipped is refused, whatever it holds', async () => {
@@ -234,7 +280,13 @@ describe('varints', () => {
   })
 
   it('of up to 54 bits read as they were written, in as many bytes as said', () => {
-    const edges = [31, 32, 34, 35, 41, 42, 48, 49, 53].flatMap((power) => [2 ** power - 1, 2 ** (power - 1), -(2 ** power - 1), -(2 ** (power - 1)), 1 - 2 ** (power - 1)])
+    const edges = [31, 32, 34, 35, 41, 42, 48, 49, 53].flatMap((power) => [
+      2 ** power - 1,
+      2 ** (power - 1),
+      -(2 ** power - 1),
+      -(2 ** (power - 1)),
+      1 - 2 ** (power - 1),
+    ])
     fc.assert(
       fc.property(fc.oneof(fc.maxSafeInteger(), fc.integer(), fc.constantFrom(...edges)), (value) => {
         expect(writeVarlong(target, 1, value)).toBe(1 + varlongSize(value))
@@ -266,7 +318,14 @@ async function logOf(batches: readonly OutputBatch[], codec: Compression, transa
   let offset = 0
   for (const batch of batches) {
     const compressed = codec === 'gzip' ? { compressed: await gzipCodec.compress(batch.bytes.subarray(AT.records)) } : {}
-    const stamped = stampBatch(batch, { producerId: 7n, producerEpoch: 3, baseSequence: offset, transactional, compression: codec === 'gzip' ? 1 : 0, ...compressed })
+    const stamped = stampBatch(batch, {
+      producerId: 7n,
+      producerEpoch: 3,
+      baseSequence: offset,
+      transactional,
+      compression: codec === 'gzip' ? 1 : 0,
+      ...compressed,
+    })
     writeInt64(stamped, AT.baseOffset, offset)
     offset += batch.count
     stored.push(stamped)
@@ -276,7 +335,11 @@ async function logOf(batches: readonly OutputBatch[], codec: Compression, transa
 
 async function readLog(log: Buffer, fromOffset = 0): Promise<Read[]> {
   const found: Read[] = []
-  for (let at = 0, view = viewBatch(log, at, 'topic/0'); view !== undefined; at += view.bytes.length, view = viewBatch(log, at, 'topic/0')) {
+  for (
+    let at = 0, view = viewBatch(log, at, 'topic/0');
+    view !== undefined;
+    at += view.bytes.length, view = viewBatch(log, at, 'topic/0')
+  ) {
     const plain = view.compression === 0 ? view : withUncompressed(view, await gzipCodec.decompress(view.bytes.subarray(view.records)))
     takeAll(readerOf(plain, fromOffset), found)
   }

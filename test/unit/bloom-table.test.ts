@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { BloomTable } from '../../src/state/bloom-table.js'
-import { TextList } from '../../src/state/msgpack.js'
+import { BloomTable } from '../../src/operators/dedupe/claims/bloom-table.js'
+import { TextList } from '../../src/operators/dedupe/claims/msgpack.js'
 
 const MINUTE = 60_000
 
@@ -66,8 +66,12 @@ describe('the filters of a task', () => {
     for (const id of ids(15_000, 15_100)) table.add(id)
     table.advance('a', 50)
     table.rollback()
-    const past = (one: BloomTable, by: 'isPast' | 'wasPast'): boolean[] => [41, 42].map((offset) => one[by]({ topic: 'a', partition: 0, offset }))
-    expect([past(table, 'isPast'), past(table, 'wasPast')]).toEqual([[true, false], [false, false]])
+    const past = (one: BloomTable, by: 'isPast' | 'wasPast'): boolean[] =>
+      [41, 42].map((offset) => one[by]({ topic: 'a', partition: 0, offset }))
+    expect([past(table, 'isPast'), past(table, 'wasPast')]).toEqual([
+      [true, false],
+      [false, false],
+    ])
     const restored = newTable(20_000)
     for (const [key, value] of log.values) restored.load(Buffer.from(key, 'hex'), value)
     restored.loaded()
@@ -76,7 +80,10 @@ describe('the filters of a task', () => {
     expect(known(restored, ids(15_000, 15_100))).toBeLessThan(10)
     restored.advance('a', 42)
     commit(restored, log)
-    expect([past(restored, 'isPast'), past(restored, 'wasPast')]).toEqual([[true, true], [true, false]])
+    expect([past(restored, 'isPast'), past(restored, 'wasPast')]).toEqual([
+      [true, true],
+      [true, false],
+    ])
   })
 
   it('of a warm copy that follows for long take no more than those in use', () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ClaimTable, type Claimant } from '../../src/state/claim-table.js'
+import { ClaimTable, type Claimant } from '../../src/operators/dedupe/claims/claim-table.js'
 
 const WITHIN = 100
 const clock = { now: () => 1_000_000, after: () => () => {} }
@@ -75,7 +75,15 @@ function commit(table: ClaimTable, log: Changelog): void {
 }
 
 const step = fc.oneof(
-  { weight: 12, arbitrary: fc.record({ do: fc.constant('record' as const), id: fc.constantFrom('x', 'y', 'z', 'ü', '\u{1f600}'), source: fc.nat(1), ahead: fc.integer({ min: -150, max: 60 }) }) },
+  {
+    weight: 12,
+    arbitrary: fc.record({
+      do: fc.constant('record' as const),
+      id: fc.constantFrom('x', 'y', 'z', 'ü', '\u{1f600}'),
+      source: fc.nat(1),
+      ahead: fc.integer({ min: -150, max: 60 }),
+    }),
+  },
   { weight: 3, arbitrary: fc.constant({ do: 'commit' as const }) },
   { weight: 2, arbitrary: fc.constant({ do: 'rollback' as const }) },
   { weight: 1, arbitrary: fc.constant({ do: 'restart' as const }) },
@@ -95,7 +103,12 @@ describe('the claims of a task', () => {
           if (one.do === 'record') {
             const at = next[one.source] as { offset: number; time: number }
             at.time += Math.max(0, one.ahead)
-            const record: Fed = { id: one.id, source: sources[one.source] as Fed['source'], offset: at.offset++, timestamp: at.time + Math.min(0, one.ahead) }
+            const record: Fed = {
+              id: one.id,
+              source: sources[one.source] as Fed['source'],
+              offset: at.offset++,
+              timestamp: at.time + Math.min(0, one.ahead),
+            }
             expect(table.take(record.id, record) < 0).toBe(oracle.take(record))
             continue
           }
@@ -171,7 +184,15 @@ describe('the claims of a task', () => {
     commit(table, log)
     table.take('x', { source: a, offset: 4, timestamp: 1_010 })
     table.keepResult('x', first, 'paid')
-    const before = { id: 'x', state: 'passed', origin: { topic: 'a', partition: 0, offset: 3 }, at: 1_000, until: 1_100, duplicates: 0, result: undefined }
+    const before = {
+      id: 'x',
+      state: 'passed',
+      origin: { topic: 'a', partition: 0, offset: 3 },
+      at: 1_000,
+      until: 1_100,
+      duplicates: 0,
+      result: undefined,
+    }
     expect(table.find('x')).toEqual(before)
     table.rollback()
     expect(table.find('x')).toEqual(before)

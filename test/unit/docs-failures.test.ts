@@ -7,14 +7,20 @@ const EXAMPLES = `${ROOT}test/embedded`
 
 /** A test as a user of the package would write it. */
 const published = (file: string): string =>
-  readFileSync(`${EXAMPLES}/${file}`, 'utf8').replaceAll("'../../src/index.js'", "'millrace'").replaceAll("'../../src/testing/index.js'", "'millrace/testing'")
+  readFileSync(`${EXAMPLES}/${file}`, 'utf8')
+    .replaceAll("'../../src/index.js'", "'millrace'")
+    .replaceAll("'../../src/testing/index.js'", "'millrace/testing'")
 
 describe('docs/failures.md', () => {
   const page = readFileSync(`${ROOT}docs/failures.md`, 'utf8')
   const blocks = [...page.matchAll(/(?:<!-- (\S+) -->\n)?```ts\n([\s\S]*?)```/g)].map(([, file, code]) => ({ file, code }))
 
   it('every example on the page is a test that runs, word for word', () => {
-    expect(blocks.map(({ file }) => file).sort()).toEqual(readdirSync(EXAMPLES).filter((name) => name.startsWith('failures-docs-')).sort())
+    expect(blocks.map(({ file }) => file).sort()).toEqual(
+      readdirSync(EXAMPLES)
+        .filter((name) => name.startsWith('failures-docs-'))
+        .sort(),
+    )
     for (const { file, code } of blocks) expect(code).toBe(published(file as string))
   })
 

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { failureHeaderNames, failureHeaders, readFailure, type Failure, type FailureHeaders } from '../../src/record/failure-headers.js'
 import { addedHeaders, encodeHeaders, readHeaders, replaceHeaders, type HeadersInput } from '../../src/record/headers.js'
-import { backoffMs } from '../../src/runtime/backoff.js'
+import { backoffMs } from '../../src/operators/attempt/backoff.js'
 import { Fifo } from '../../src/runtime/fifo.js'
 
 const PRESETS: readonly FailureHeaders[] = ['millrace', 'spring', 'streams']
@@ -22,7 +22,11 @@ const failures: fc.Arbitrary<Failure> = fc.record({
 
 /** One header after the other, as the wire has them: names may repeat anywhere. */
 const section = (entries: readonly (readonly [string, string | null])[]): Buffer =>
-  entries.reduce((bytes, [name, value]) => replaceHeaders(bytes, 0, new Set(), Object.defineProperty({}, name, { value, enumerable: true }) as HeadersInput), encodeHeaders({}))
+  entries.reduce(
+    (bytes, [name, value]) =>
+      replaceHeaders(bytes, 0, new Set(), Object.defineProperty({}, name, { value, enumerable: true }) as HeadersInput),
+    encodeHeaders({}),
+  )
 
 describe('failure headers', () => {
   for (const preset of PRESETS) {
@@ -40,9 +44,19 @@ describe('failure headers', () => {
 
     it(`${preset}: of a header that stands there more than once the last one counts; nonsense is not taken for a number`, () => {
       const name = { millrace: 'millrace.attempts', spring: 'kafka_deliveryAttempt', streams: 'millrace.attempts' }[preset]
-      const failure: Failure = { origin: { topic: 't', partition: 1, offset: 2 }, timestamp: 3, step: 's', error: 'E', code: undefined, message: 'm', stack: '', attempts: 4 }
+      const failure: Failure = {
+        origin: { topic: 't', partition: 1, offset: 2 },
+        timestamp: 3,
+        step: 's',
+        error: 'E',
+        code: undefined,
+        message: 'm',
+        stack: '',
+        attempts: 4,
+      }
       const written = failureHeaders(failure, preset)
-      const read = (value: string | Buffer | readonly (string | Buffer | null)[]): number | undefined => readFailure(readHeaders(encodeHeaders({ ...written, [name]: value }), 0))?.attempts
+      const read = (value: string | Buffer | readonly (string | Buffer | null)[]): number | undefined =>
+        readFailure(readHeaders(encodeHeaders({ ...written, [name]: value }), 0))?.attempts
       expect(read(['9', null, written[name] as string])).toBe(4)
       for (const nonsense of ['', 'three', '4.5', '99999999999999999999', Buffer.alloc(3)]) expect(read(nonsense)).toBe(1)
       expect(read([written[name] as string, null])).toBe(1)
@@ -54,8 +68,18 @@ describe('failure headers', () => {
   })
 
   it("Kafka Streams' own exception header holds the message too", () => {
-    const headers = { '__streams.errors.topic': 't', '__streams.errors.partition': '3', '__streams.errors.offset': '12', '__streams.errors.exception': 'java.lang.RuntimeException: no: never' }
-    expect(readFailure(readHeaders(encodeHeaders(headers), 0))).toMatchObject({ origin: { topic: 't', partition: 3, offset: 12 }, error: 'java.lang.RuntimeException', timestamp: -1, attempts: 1 })
+    const headers = {
+      '__streams.errors.topic': 't',
+      '__streams.errors.partition': '3',
+      '__streams.errors.offset': '12',
+      '__streams.errors.exception': 'java.lang.RuntimeException: no: never',
+    }
+    expect(readFailure(readHeaders(encodeHeaders(headers), 0))).toMatchObject({
+      origin: { topic: 't', partition: 3, offset: 12 },
+      error: 'java.lang.RuntimeException',
+      timestamp: -1,
+      attempts: 1,
+    })
   })
 })
 
@@ -92,7 +116,7 @@ describe('Fifo', () => {
         const [fifo, model] = [new Fifo<number>(), [] as number[]]
         for (const step of steps) {
           if (step === null) expect(fifo.shift()).toBe(model.shift())
-          else fifo.push(step), model.push(step)
+          else (fifo.push(step), model.push(step))
           expect([fifo.length, fifo.first]).toEqual([model.length, model[0]])
         }
       }),

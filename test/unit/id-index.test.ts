@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { IdIndex } from '../../src/state/id-index.js'
+import { IdIndex } from '../../src/operators/dedupe/claims/id-index.js'
 
 describe('the index of ids', () => {
   it('finds what a Map finds, through insertions and removals', () => {

@@ -5,20 +5,33 @@ import { VirtualClock } from '../../src/testing/index.js'
 /** Topics with batches that begin at these times; `more` are those known to have more than is fetched. */
 function inputs(fetched: Record<string, (number | undefined)[]>, more: Set<string> = new Set()) {
   const clock = new VirtualClock(0)
-  const order = new InputOrder<Stretch>(Object.keys(fetched), {
-    take: (topic) => {
-      const times = fetched[topic] as (number | undefined)[]
-      if (times.length === 0) return undefined
-      const time = times.shift()
-      return { topic, ...(time === undefined ? {} : { time }) }
+  const order = new InputOrder<Stretch>(
+    Object.keys(fetched),
+    {
+      take: (topic) => {
+        const times = fetched[topic] as (number | undefined)[]
+        if (times.length === 0) return undefined
+        const time = times.shift()
+        return { topic, ...(time === undefined ? {} : { time }) }
+      },
+      hasMore: (topic) => more.has(topic),
     },
-    hasMore: (topic) => more.has(topic),
-  }, clock)
+    clock,
+  )
   const next = (): string | undefined => {
     const stretch = order.next()
     return stretch === undefined ? undefined : `${stretch.topic}${stretch.time ?? ''}`
   }
-  return { clock, order, next, all: (): (string | undefined)[] => { const taken: (string | undefined)[] = []; for (let one = next(); one !== undefined; one = next()) taken.push(one); return taken } }
+  return {
+    clock,
+    order,
+    next,
+    all: (): (string | undefined)[] => {
+      const taken: (string | undefined)[] = []
+      for (let one = next(); one !== undefined; one = next()) taken.push(one)
+      return taken
+    },
+  }
 }
 
 describe('the order in which inputs are read', () => {

@@ -33,12 +33,17 @@ class Model {
     else if (one.kind === 'delete') this.values.delete(`${one.time}/${one.key}`)
     else if (one.kind === 'advance') this.streamTime = Math.max(this.streamTime, one.time)
     else if (one.kind === 'commit') this.committed = { values: new Map(this.values), streamTime: this.streamTime }
-    else ({ values: this.values, streamTime: this.streamTime } = { values: new Map(this.committed.values), streamTime: this.committed.streamTime })
+    else
+      ({ values: this.values, streamTime: this.streamTime } = {
+        values: new Map(this.committed.values),
+        streamTime: this.committed.streamTime,
+      })
   }
 }
 
 const make = (): MemoryStore<Box> => new MemoryStore<Box>({ serde: json<Box>(), timed: true, version: 1 })
-const content = (store: MemoryStore<Box>): [string, number][] => [...store].map(([key, { n }, time]): [string, number] => [`${time}/${Buffer.from(key, 'latin1').toString('utf8')}`, n]).sort()
+const content = (store: MemoryStore<Box>): [string, number][] =>
+  [...store].map(([key, { n }, time]): [string, number] => [`${time}/${Buffer.from(key, 'latin1').toString('utf8')}`, n]).sort()
 const sorted = (map: Map<string, number>): [string, number][] => [...map].sort()
 const text = (key: string): string => Buffer.from(key, 'utf8').toString('latin1')
 
@@ -135,23 +140,34 @@ describe('the memory store', () => {
   })
 
   it.each([
-    ['a put that forgets the old value', (store: MemoryStore<Box>) => (store.put = (key, value, time) => void (store.edit(key, time).value = Object.assign(store.edit(key, time), { old: undefined, value }).value))],
-    ['an edit without a snapshot', (store: MemoryStore<Box>) => {
-      const edit = store.edit.bind(store)
-      store.edit = (key, time) => {
-        const entry = edit(key, time)
-        entry.old = entry.value
-        return entry
-      }
-    }],
-    ['a rollback that keeps the stream time', (store: MemoryStore<Box>) => {
-      const rollback = store.rollback.bind(store)
-      store.rollback = () => {
-        const { streamTime } = store
-        rollback()
-        store.advance(streamTime)
-      }
-    }],
+    [
+      'a put that forgets the old value',
+      (store: MemoryStore<Box>) =>
+        (store.put = (key, value, time) =>
+          void (store.edit(key, time).value = Object.assign(store.edit(key, time), { old: undefined, value }).value)),
+    ],
+    [
+      'an edit without a snapshot',
+      (store: MemoryStore<Box>) => {
+        const edit = store.edit.bind(store)
+        store.edit = (key, time) => {
+          const entry = edit(key, time)
+          entry.old = entry.value
+          return entry
+        }
+      },
+    ],
+    [
+      'a rollback that keeps the stream time',
+      (store: MemoryStore<Box>) => {
+        const rollback = store.rollback.bind(store)
+        store.rollback = () => {
+          const { streamTime } = store
+          rollback()
+          store.advance(streamTime)
+        }
+      },
+    ],
   ])('is caught by the first test: %s', (_, breakIt) => {
     expect(() =>
       fc.assert(

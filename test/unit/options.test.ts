@@ -13,8 +13,12 @@ const refusal = (fn: () => unknown): string => {
 
 describe('options at the door', () => {
   it('refuses unknown options by name', () => {
-    expect(refusal(() => withTransaction((r) => r, { evry: '1s' } as object))).toMatch(/INVALID_OPTIONS withTransaction.*unknown option 'evry'/s)
-    expect(refusal(() => embedded().source({ group: 'g', topics: ['t'], from: 'earliest' } as never))).toMatch(/INVALID_OPTIONS source.*'from'/s)
+    expect(refusal(() => withTransaction((r) => r, { evry: '1s' } as object))).toMatch(
+      /INVALID_OPTIONS withTransaction.*unknown option 'evry'/s,
+    )
+    expect(refusal(() => embedded().source({ group: 'g', topics: ['t'], from: 'earliest' } as never))).toMatch(
+      /INVALID_OPTIONS source.*'from'/s,
+    )
     expect(refusal(() => toTopic({ topic: 't', serde: 1 } as never))).toMatch(/INVALID_OPTIONS toTopic.*'serde'/s)
     expect(refusal(() => kafka({ broker: 'x' } as never))).toMatch(/INVALID_OPTIONS kafka.*brokers/s)
   })
@@ -32,6 +36,18 @@ describe('options at the door', () => {
   })
 
   it('reads durations with their unit', () => {
-    expect(['100ms', '1.5s', '10m', '2h', '7d', 42, '5', '1w', -1, '', null].map(parseDuration)).toEqual([100, 1500, 600_000, 7_200_000, 604_800_000, 42, undefined, undefined, undefined, undefined, undefined])
+    expect(['100ms', '1.5s', '10m', '2h', '7d', 42, '5', '1w', -1, '', null].map(parseDuration)).toEqual([
+      100,
+      1500,
+      600_000,
+      7_200_000,
+      604_800_000,
+      42,
+      undefined,
+      undefined,
+      undefined,
+      undefined,
+      undefined,
+    ])
   })
 })

@@ -24,7 +24,13 @@ describe('restoring a store', () => {
   const begin = (topic: string, cancelled = (): boolean => false) => {
     const store: MemoryStore<number> = spec.create()
     const progress: RestoreProgress[] = []
-    const run = restore([{ spec, store, topic, partition: 0 }], { log, clock, logger: silentLogger, cancelled, onProgress: (one) => progress.push(one) })
+    const run = restore([{ spec, store, topic, partition: 0 }], {
+      log,
+      clock,
+      logger: silentLogger,
+      cancelled,
+      onProgress: (one) => progress.push(one),
+    })
     return { run, progress, content: () => Object.fromEntries([...store].map(([key, value]) => [key, value])) }
   }
 
@@ -66,12 +72,16 @@ describe('restoring a store', () => {
 
   it('is noticed above where it stops at the last stable offset', async () => {
     // The deliberately broken variant: the end that a reader of committed records sees.
-    const broken: LogClient = Object.create(log, { offsets: { value: (at: never, of: string) => log.offsets(at, of === 'latest' ? 'stable' : 'earliest') } }) as LogClient
+    const broken: LogClient = Object.create(log, {
+      offsets: { value: (at: never, of: string) => log.offsets(at, of === 'latest' ? 'stable' : 'earliest') },
+    }) as LogClient
     const topic = await newTopic(log)
     const other = await producer(log, 'broken', { transactionTimeoutMs: 600_000 })
     await other.send([changes(topic, { b: 2 })])
     const store = spec.create()
-    expect(await restore([{ spec, store, topic, partition: 0 }], { log: broken, clock, logger: silentLogger, cancelled: () => false })).toBe(true)
+    expect(
+      await restore([{ spec, store, topic, partition: 0 }], { log: broken, clock, logger: silentLogger, cancelled: () => false }),
+    ).toBe(true)
     await other.commit([], undefined)
     expect([...store]).toEqual([])
   })
@@ -96,7 +106,10 @@ describe('restoring a store', () => {
     writer.append('a', '1', {}, 0)
     await one.send(writer.take(true))
     await one.commit([], undefined)
-    await expect(begin(topic).run).rejects.toMatchObject({ code: 'STATE_MISMATCH', message: expect.stringContaining('without a state header') as string })
+    await expect(begin(topic).run).rejects.toMatchObject({
+      code: 'STATE_MISMATCH',
+      message: expect.stringContaining('without a state header') as string,
+    })
     const damaged = await newTopic(log)
     const bad = new BatchWriter(damaged, 0, 1024)
     bad.append('a', '{', stateHeader(spec), 0)

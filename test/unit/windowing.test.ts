@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { aggregator, bytes, json, session, sliding, tumbling, window } from '../../src/index.js'
-import { sessionSerde, type Session } from '../../src/runtime/windowing/session-windows.js'
-import { windowing } from '../../src/runtime/windowing/create.js'
+import { sessionSerde, type Session } from '../../src/operators/window/session-windows.js'
+import { windowing } from '../../src/operators/window/create.js'
 import type { StoreSpec, TaskStore } from '../../src/state/store.js'
 
 const withoutMerge = aggregator({ name: 'list', init: () => [] as number[], add: (state: number[]) => state })
@@ -10,7 +10,10 @@ describe('windows that merge', () => {
   for (const [name, windows] of Object.entries({ session: session(1_000), sliding: sliding(1_000) })) {
     it(`${name} windows refuse an aggregator without merge where it is given`, () => {
       expect(() => window(windows, { aggregate: withoutMerge, name: 'mine' })).toThrow(
-        expect.objectContaining({ code: 'INVALID_OPTIONS', message: expect.stringMatching(new RegExp(`window 'mine': ${name} windows .* 'list' has no merge function`)) as string }),
+        expect.objectContaining({
+          code: 'INVALID_OPTIONS',
+          message: expect.stringMatching(new RegExp(`window 'mine': ${name} windows .* 'list' has no merge function`)) as string,
+        }),
       )
     })
   }
@@ -24,7 +27,10 @@ describe('the state of a session', () => {
   it('keeps its end beside what its own serde writes, text or bytes', () => {
     const asText = sessionSerde(json<{ n: string }>())
     const back = (encoded: Uint8Array | string | null): Buffer => Buffer.from(encoded as Uint8Array)
-    expect(asText.decode(back(asText.encode({ end: 1_700_000_000_123, state: { n: 'ü' } })))).toEqual({ end: 1_700_000_000_123, state: { n: 'ü' } })
+    expect(asText.decode(back(asText.encode({ end: 1_700_000_000_123, state: { n: 'ü' } })))).toEqual({
+      end: 1_700_000_000_123,
+      state: { n: 'ü' },
+    })
     const asBytes = sessionSerde(bytes())
     expect(asBytes.decode(back(asBytes.encode({ end: 7, state: Buffer.from([0, 255]) })))).toEqual({ end: 7, state: Buffer.from([0, 255]) })
     expect(asBytes.encode({ end: 7, state: null })).toBeNull()

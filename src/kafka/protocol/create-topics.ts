@@ -7,7 +7,10 @@ export interface TopicResult {
   readonly message: string | null
 }
 
-export const CreateTopics: Api<{ readonly topics: readonly NewTopic[]; readonly timeoutMs: number }, Throttled & { readonly results: readonly TopicResult[] }> = {
+export const CreateTopics: Api<
+  { readonly topics: readonly NewTopic[]; readonly timeoutMs: number },
+  Throttled & { readonly results: readonly TopicResult[] }
+> = {
   key: 19,
   name: 'CreateTopics',
   version: 4,
@@ -28,6 +31,9 @@ export const CreateTopics: Api<{ readonly topics: readonly NewTopic[]; readonly 
   },
   decode(reader) {
     const throttleMs = reader.int32()
-    return { throttleMs, results: reader.array(() => ({ topic: reader.string(), error: reader.int16(), message: reader.nullableString() })) }
+    return {
+      throttleMs,
+      results: reader.array(() => ({ topic: reader.string(), error: reader.int16(), message: reader.nullableString() })),
+    }
   },
 }

@@ -39,7 +39,11 @@ export const EndTxnBumpingEpoch: Api<EndTxnRequest, EndTxnResponse> = {
     writer.noTags()
   },
   decode(reader) {
-    const response = { throttleMs: reader.int32(), error: reader.int16(), next: { producerId: reader.bigint64(), producerEpoch: reader.int16() } }
+    const response = {
+      throttleMs: reader.int32(),
+      error: reader.int16(),
+      next: { producerId: reader.bigint64(), producerEpoch: reader.int16() },
+    }
     reader.tags()
     return response
   },

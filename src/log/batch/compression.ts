@@ -48,6 +48,7 @@ export function codecFor(name: CompressionName, lookup: CodecLookup): Codec {
 /** The codec for the number in a batch's attributes. */
 export function codecByNumber(number: number, lookup: CodecLookup): Codec {
   const name = NAMES[number]
-  if (name === undefined || name === 'none') throw new MillraceError('UNSUPPORTED_FORMAT', `unknown compression ${number} in a record batch`)
+  if (name === undefined || name === 'none')
+    throw new MillraceError('UNSUPPORTED_FORMAT', `unknown compression ${number} in a record batch`)
   return codecFor(name, lookup)
 }

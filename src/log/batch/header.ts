@@ -39,7 +39,10 @@ export const NO_PRODUCER = -1n
 export function readInt64(bytes: Buffer, at: number): number {
   const value = bytes.readInt32BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 4)
   if (!Number.isSafeInteger(value)) {
-    throw new MillraceError('UNSAFE_INTEGER', `a 64-bit number of the log (${bytes.readBigInt64BE(at)}) is larger than 2^53 - 1, which a number cannot hold exactly`)
+    throw new MillraceError(
+      'UNSAFE_INTEGER',
+      `a 64-bit number of the log (${bytes.readBigInt64BE(at)}) is larger than 2^53 - 1, which a number cannot hold exactly`,
+    )
   }
   return value
 }

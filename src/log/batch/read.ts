@@ -32,17 +32,28 @@ export function viewBatch(source: Buffer, at: number, where: string): BatchView 
   if (source.length - at < AT.records) return undefined
   const magic = source.readInt8(at + AT.magic)
   if (magic !== 2) {
-    throw new MillraceError('UNSUPPORTED_FORMAT', `${where}: record format ${magic} is older than Kafka 0.11; only format 2 is read. Rewrite the topic with a current message format`)
+    throw new MillraceError(
+      'UNSUPPORTED_FORMAT',
+      `${where}: record format ${magic} is older than Kafka 0.11; only format 2 is read. Rewrite the topic with a current message format`,
+    )
   }
   const length = source.readInt32BE(at + AT.batchLength) + LENGTH_OVERHEAD
   if (length < AT.records) {
-    throw new MillraceError('CORRUPT_BATCH', `${where}: a batch says that it is ${length} bytes long, less than its header: it was damaged on disk or on the way`, { retryable: true })
+    throw new MillraceError(
+      'CORRUPT_BATCH',
+      `${where}: a batch says that it is ${length} bytes long, less than its header: it was damaged on disk or on the way`,
+      { retryable: true },
+    )
   }
   if (source.length - at < length) return undefined
   const bytes = source.subarray(at, at + length)
   const baseOffset = readInt64(bytes, AT.baseOffset)
   if (batchCrc(bytes) !== bytes.readUInt32BE(AT.crc)) {
-    throw new MillraceError('CORRUPT_BATCH', `${where}: the batch at offset ${baseOffset} fails its CRC: it was damaged on disk or on the way`, { retryable: true })
+    throw new MillraceError(
+      'CORRUPT_BATCH',
+      `${where}: the batch at offset ${baseOffset} fails its CRC: it was damaged on disk or on the way`,
+      { retryable: true },
+    )
   }
   const attributes = bytes.readInt16BE(AT.attributes)
   return {
@@ -107,14 +118,28 @@ export class BatchReader {
       const body = cursor.pos
       const end = body + length
       if (length < 0 || end > bytes.length) {
-        throw new MillraceError('CORRUPT_BATCH', `${this.source.topic}/${this.source.partition}: a record of the batch at offset ${baseOffset} runs past its end`)
+        throw new MillraceError(
+          'CORRUPT_BATCH',
+          `${this.source.topic}/${this.source.partition}: a record of the batch at offset ${baseOffset} runs past its end`,
+        )
       }
       this.pos = end
       const timestampDelta = readVarlong(bytes, body + 1)
       const offset = baseOffset + readVarint(bytes, cursor.pos)
       if (offset < this.fromOffset) continue
       const timestamp = logAppendTime ? this.view.maxTimestamp : baseTimestamp + timestampDelta
-      return new LogRecord<Buffer | null, Buffer | null>(this.source, offset, timestamp, seq, cursor.pos, end, RAW_ALL, undefined, undefined, undefined)
+      return new LogRecord<Buffer | null, Buffer | null>(
+        this.source,
+        offset,
+        timestamp,
+        seq,
+        cursor.pos,
+        end,
+        RAW_ALL,
+        undefined,
+        undefined,
+        undefined,
+      )
     }
     return undefined
   }

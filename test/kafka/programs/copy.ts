@@ -12,9 +12,19 @@ const cluster = kafka(doomed())
 
 await lastValueFrom(
   cluster
-    .source({ group: GROUP, topics: [INPUT], signal: shutdownSignal(), sessionTimeout: Number(SESSION), ...(INSTANCE === undefined ? {} : { instanceId: INSTANCE }) })
+    .source({
+      group: GROUP,
+      topics: [INPUT],
+      signal: shutdownSignal(),
+      sessionTimeout: Number(SESSION),
+      ...(INSTANCE === undefined ? {} : { instanceId: INSTANCE }),
+    })
     .pipe(
-      withTransaction((records) => records.pipe(toTopic({ topic: OUTPUT })), { every: 30, maxRecords: Number(MAX_RECORDS), guarantee: GUARANTEE as 'exactly-once' | 'at-least-once' }),
+      withTransaction((records) => records.pipe(toTopic({ topic: OUTPUT })), {
+        every: 30,
+        maxRecords: Number(MAX_RECORDS),
+        guarantee: GUARANTEE as 'exactly-once' | 'at-least-once',
+      }),
       tap((commit) => console.log(JSON.stringify({ records: commit.records, lag: commit.lag }))),
     ),
   { defaultValue: undefined },

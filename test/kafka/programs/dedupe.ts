@@ -3,7 +3,17 @@
  * Sends its parent a line for each commit.
  */
 import { lastValueFrom, tap } from 'rxjs'
-import { dedupe, header, kafka, recordKey, redisClaims, shutdownSignal, toTopic, withTransaction, type RecordStream } from '../../../src/index.js'
+import {
+  dedupe,
+  header,
+  kafka,
+  recordKey,
+  redisClaims,
+  shutdownSignal,
+  toTopic,
+  withTransaction,
+  type RecordStream,
+} from '../../../src/index.js'
 import { doomed } from '../../support/doomed.js'
 
 const { INPUT = '', OUTPUT = '', GROUP = '', STORE = 'task', REDIS_URL = '', PREFIX = '', INSTANCE, MAX_RECORDS = '500' } = process.env
@@ -18,10 +28,22 @@ const once = (records: RecordStream) => {
 }
 
 await lastValueFrom(
-  cluster.source({ group: GROUP, topics: [INPUT], signal: shutdownSignal(), sessionTimeout: 6_000, ...(INSTANCE === undefined ? {} : { instanceId: INSTANCE }) }).pipe(
-    withTransaction((records) => once(records).pipe(toTopic({ topic: OUTPUT })), { every: 30, maxRecords: Number(MAX_RECORDS), provision: true }),
-    tap((commit) => console.log(JSON.stringify({ records: commit.records, duplicate: commit.duplicate }))),
-  ),
+  cluster
+    .source({
+      group: GROUP,
+      topics: [INPUT],
+      signal: shutdownSignal(),
+      sessionTimeout: 6_000,
+      ...(INSTANCE === undefined ? {} : { instanceId: INSTANCE }),
+    })
+    .pipe(
+      withTransaction((records) => once(records).pipe(toTopic({ topic: OUTPUT })), {
+        every: 30,
+        maxRecords: Number(MAX_RECORDS),
+        provision: true,
+      }),
+      tap((commit) => console.log(JSON.stringify({ records: commit.records, duplicate: commit.duplicate }))),
+    ),
   { defaultValue: undefined },
 )
 await cluster.close()

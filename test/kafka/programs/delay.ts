@@ -9,16 +9,18 @@ const cluster = kafka({ ...doomed(), logger: silentLogger })
 const at = ({ value }: RawRecord): number => Number(String(value).split('@')[1])
 
 await lastValueFrom(
-  cluster.source({ group: GROUP, topics: [INPUT], signal: shutdownSignal(), sessionTimeout: '6s', instanceId: 'one' }).pipe(
-    withTransaction(
-      (records) =>
-        records.pipe(
-          BY_ID === undefined ? delayUntil(at) : schedule({ at, cancel: ({ value }) => String(value).startsWith('cancel') }),
-          toTopic({ topic: OUTPUT, headers: () => ({ passed: String(Date.now()) }) }),
-        ),
-      { every: 30, maxRecords: 60, provision: true },
+  cluster
+    .source({ group: GROUP, topics: [INPUT], signal: shutdownSignal(), sessionTimeout: '6s', instanceId: 'one' })
+    .pipe(
+      withTransaction(
+        (records) =>
+          records.pipe(
+            BY_ID === undefined ? delayUntil(at) : schedule({ at, cancel: ({ value }) => String(value).startsWith('cancel') }),
+            toTopic({ topic: OUTPUT, headers: () => ({ passed: String(Date.now()) }) }),
+          ),
+        { every: 30, maxRecords: 60, provision: true },
+      ),
     ),
-  ),
   { defaultValue: undefined },
 )
 await cluster.close()

@@ -7,5 +7,7 @@ import { doomed } from '../../support/doomed.js'
 const { INPUT = '', OUTPUT = '', LATE = '', GROUP = '' } = process.env
 
 const cluster = kafka(doomed())
-await lastValueFrom(delaysPipeline(cluster, { group: GROUP, input: INPUT, output: OUTPUT, late: LATE, signal: shutdownSignal() }), { defaultValue: undefined })
+await lastValueFrom(delaysPipeline(cluster, { group: GROUP, input: INPUT, output: OUTPUT, late: LATE, signal: shutdownSignal() }), {
+  defaultValue: undefined,
+})
 await cluster.close()

@@ -11,7 +11,13 @@ const cluster = kafka(doomed())
 
 await lastValueFrom(
   cluster
-    .source({ group: GROUP, topics: [INPUT], signal: shutdownSignal(), sessionTimeout: 6_000, ...(INSTANCE === undefined ? {} : { instanceId: INSTANCE }) })
+    .source({
+      group: GROUP,
+      topics: [INPUT],
+      signal: shutdownSignal(),
+      sessionTimeout: 6_000,
+      ...(INSTANCE === undefined ? {} : { instanceId: INSTANCE }),
+    })
     .pipe(
       withTransaction(
         (records) =>

@@ -4,10 +4,35 @@
  * Sends its parent a line for each commit, and with MEMORY one for each look at what it holds.
  */
 import { EMPTY, concatMap, from, lastValueFrom, mergeMap, tap, type Observable } from 'rxjs'
-import { FailedRecord, attempt, deadLetter, deliveryAttempt, isFailed, kafka, retryTopic, shutdownSignal, silentLogger, toTopic, withTransaction, type RawRecord, type RecordStream } from '../../../src/index.js'
+import {
+  FailedRecord,
+  attempt,
+  deadLetter,
+  deliveryAttempt,
+  isFailed,
+  kafka,
+  retryTopic,
+  shutdownSignal,
+  silentLogger,
+  toTopic,
+  withTransaction,
+  type RawRecord,
+  type RecordStream,
+} from '../../../src/index.js'
 import { doomed } from '../../support/doomed.js'
 
-const { INPUT = '', OUTPUT = '', DEAD = '', GROUP = '', DELAYS = '300,600', ORDERED, INSTANCE, MAX_RECORDS = '200', BROKEN, MEMORY } = process.env
+const {
+  INPUT = '',
+  OUTPUT = '',
+  DEAD = '',
+  GROUP = '',
+  DELAYS = '300,600',
+  ORDERED,
+  INSTANCE,
+  MAX_RECORDS = '200',
+  BROKEN,
+  MEMORY,
+} = process.env
 
 const cluster = kafka({ ...doomed(), logger: silentLogger })
 
@@ -20,7 +45,12 @@ const sendBack = (records: Observable<RawRecord | FailedRecord>): Observable<Raw
     concatMap((item) => {
       if (!isFailed(item)) return from([item])
       const { key, value, origin } = item.raw
-      return from(cluster.produce({ topic: INPUT, records: [{ key, value, headers: { attempt: String(attemptOf(item.raw) + 1) }, partition: origin.partition }] })).pipe(mergeMap(() => EMPTY))
+      return from(
+        cluster.produce({
+          topic: INPUT,
+          records: [{ key, value, headers: { attempt: String(attemptOf(item.raw) + 1) }, partition: origin.partition }],
+        }),
+      ).pipe(mergeMap(() => EMPTY))
     }),
   )
 
@@ -33,7 +63,9 @@ const project = (records: RecordStream): Observable<unknown> =>
       },
       { concurrency: 64 },
     ),
-    broken ? sendBack : retryTopic<RawRecord | FailedRecord>({ delays: DELAYS.split(',').map(Number), ordered: ORDERED === undefined ? false : 'key' }),
+    broken
+      ? sendBack
+      : retryTopic<RawRecord | FailedRecord>({ delays: DELAYS.split(',').map(Number), ordered: ORDERED === undefined ? false : 'key' }),
     deadLetter({ topic: DEAD }),
     toTopic({ topic: OUTPUT }),
   )
@@ -47,10 +79,20 @@ if (MEMORY !== undefined) {
 }
 
 await lastValueFrom(
-  cluster.source({ group: GROUP, topics: [INPUT], signal: shutdownSignal(), sessionTimeout: '6s', ...(INSTANCE === undefined ? {} : { instanceId: INSTANCE }) }).pipe(
-    withTransaction(project, { every: 30, maxRecords: Number(MAX_RECORDS), provision: true }),
-    tap(({ records, processed, failed, filtered, duplicate, late, generation, meters }) => console.log(JSON.stringify({ records, processed, failed, filtered, duplicate, late, generation, meters }))),
-  ),
+  cluster
+    .source({
+      group: GROUP,
+      topics: [INPUT],
+      signal: shutdownSignal(),
+      sessionTimeout: '6s',
+      ...(INSTANCE === undefined ? {} : { instanceId: INSTANCE }),
+    })
+    .pipe(
+      withTransaction(project, { every: 30, maxRecords: Number(MAX_RECORDS), provision: true }),
+      tap(({ records, processed, failed, filtered, duplicate, late, generation, meters }) =>
+        console.log(JSON.stringify({ records, processed, failed, filtered, duplicate, late, generation, meters })),
+      ),
+    ),
   { defaultValue: undefined },
 )
 await cluster.close()

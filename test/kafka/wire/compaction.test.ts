@@ -30,7 +30,13 @@ describe('a compacted topic', () => {
 
   it('reads over gaps, batches without records, and what is left of transactions', async () => {
     const topic = uniqueName('compacted')
-    const config = { 'cleanup.policy': 'compact', 'segment.ms': '200', 'min.cleanable.dirty.ratio': '0.01', 'max.compaction.lag.ms': '200', 'delete.retention.ms': '0' }
+    const config = {
+      'cleanup.policy': 'compact',
+      'segment.ms': '200',
+      'min.cleanable.dirty.ratio': '0.01',
+      'max.compaction.lag.ms': '200',
+      'delete.retention.ms': '0',
+    }
     await log.createTopics([{ topic, partitions: 1, config }])
     const sender = await producer(log, uniqueName('tx'))
     const passing = await producer(log, uniqueName('tx'))

@@ -36,7 +36,10 @@ describe.each([2, 0] as const)('fencing, transaction.version %i', (transactionVe
 
     const sender = await producer(log, uniqueName('tx'))
     await sender.send([batchOf(topic, 0, ['zombie'])])
-    await expect(sender.commit([{ topic, partition: 0, offset: 5 }], zombie)).rejects.toMatchObject({ code: 'MEMBER_LOST', reaction: 'lost' })
+    await expect(sender.commit([{ topic, partition: 0, offset: 5 }], zombie)).rejects.toMatchObject({
+      code: 'MEMBER_LOST',
+      reaction: 'lost',
+    })
     await expect(sender.commit([], undefined)).rejects.toMatchObject({ reaction: 'lost' })
     await sender.abort()
     await sender.send([batchOf(topic, 0, ['member'])])
@@ -63,7 +66,9 @@ describe.each([2, 0] as const)('fencing, transaction.version %i', (transactionVe
     await expect(dying.commit([{ topic, partition: 1, offset: 9 }], member)).rejects.toMatchObject({ code: 'CLOSED' })
     let settled = false
     let tries = 0
-    const patient = client(server?.brokers ?? inject('kafkaBrokers'), { logger: { ...silentLogger, debug: (_, message) => void (message === 'trying again' && tries++) } })
+    const patient = client(server?.brokers ?? inject('kafkaBrokers'), {
+      logger: { ...silentLogger, debug: (_, message) => void (message === 'trying again' && tries++) },
+    })
     const reading = patient.committedOffsets(member.group, [{ topic, partition: 1 }]).finally(() => (settled = true))
     await until(() => tries >= 3)
     expect(settled).toBe(false)
@@ -114,7 +119,12 @@ describe.each([2, 0] as const)('fencing, transaction.version %i', (transactionVe
     const member = await soleMember(log, uniqueName('group'))
     const sender = await producer(log, uniqueName('tx'))
     for (let offset = 1; offset <= 3; offset++) await sender.commit([{ topic, partition: 0, offset }], member)
-    expect(await log.committedOffsets(member.group, [{ topic, partition: 0 }, { topic, partition: 1 }])).toEqual([3, undefined])
+    expect(
+      await log.committedOffsets(member.group, [
+        { topic, partition: 0 },
+        { topic, partition: 1 },
+      ]),
+    ).toEqual([3, undefined])
   })
 
   it('without a transactional id, outputs are in the log before the offsets are committed', async () => {
@@ -129,7 +139,9 @@ describe.each([2, 0] as const)('fencing, transaction.version %i', (transactionVe
     expect(steps).toEqual(['produce-sent', 'produce-acknowledged', 'offsets-sent', 'offsets-acknowledged'])
     expect(await readAll(log, own, 0)).toEqual(['a'])
     expect(await log.committedOffsets(member.group, [{ topic: own, partition: 0 }])).toEqual([1])
-    await expect(sender.commit([{ topic: own, partition: 0, offset: 2 }], { ...member, generation: 0 })).rejects.toMatchObject({ reaction: 'lost' })
+    await expect(sender.commit([{ topic: own, partition: 0, offset: 2 }], { ...member, generation: 0 })).rejects.toMatchObject({
+      reaction: 'lost',
+    })
     await sender.abort()
     await sender.send([batchOf(own, 0, ['b'])])
     expect(await readAll(log, own, 0)).toEqual(['a', 'b'])

@@ -22,8 +22,14 @@ describe('group membership', () => {
     await observer.close()
   })
 
-  const membership = (log: LogClient, group: string, instanceId?: string): LogGroup => log.group({ group, instanceId, sessionTimeoutMs: 2_000, rebalanceTimeoutMs: 5_000 })
-  const memberOf = (group: string, { memberId, generation }: JoinResult, instanceId?: string): GroupMember => ({ group, memberId, generation, instanceId })
+  const membership = (log: LogClient, group: string, instanceId?: string): LogGroup =>
+    log.group({ group, instanceId, sessionTimeoutMs: 2_000, rebalanceTimeoutMs: 5_000 })
+  const memberOf = (group: string, { memberId, generation }: JoinResult, instanceId?: string): GroupMember => ({
+    group,
+    memberId,
+    generation,
+    instanceId,
+  })
   /** A subscription that carries a text. */
   const saying = (text: string): Buffer => Buffer.concat([Buffer.from([0, 0, 0, 0, 0, 0, 0, 0, 0, text.length]), Buffer.from(text)])
 
@@ -37,7 +43,12 @@ describe('group membership', () => {
     await a.heartbeat(member)
 
     const joining = b.join('', PROTOCOL, saying('b'))
-    const asked = await until(() => a.heartbeat(member).then(() => undefined, (error: unknown) => error as Error))
+    const asked = await until(() =>
+      a.heartbeat(member).then(
+        () => undefined,
+        (error: unknown) => error as Error,
+      ),
+    )
     expect(asked).toMatchObject({ code: 'REBALANCE_IN_PROGRESS', reaction: 'rejoin' })
     const [again, other] = await Promise.all([a.join(alone.memberId, PROTOCOL, saying('a')), joining])
     expect(again.generation).toBe(other.generation)
@@ -46,13 +57,23 @@ describe('group membership', () => {
     expect(leader.members).toHaveLength(2)
     const parts = new Map([again, other].map(({ memberId }) => [memberId, Buffer.from(`part of ${memberId}`)]))
     const assignments = (result: JoinResult): Map<string, Buffer> | undefined => (result === leader ? parts : undefined)
-    const received = await Promise.all([a.sync(memberOf(name, again), assignments(again)), b.sync(memberOf(name, other), assignments(other))])
+    const received = await Promise.all([
+      a.sync(memberOf(name, again), assignments(again)),
+      b.sync(memberOf(name, other), assignments(other)),
+    ])
     expect(received.map(String)).toEqual([`part of ${again.memberId}`, `part of ${other.memberId}`])
 
     await expect(a.heartbeat(member)).rejects.toMatchObject({ reaction: 'lost' })
     await b.leave(memberOf(name, other))
     await expect(b.heartbeat(memberOf(name, other))).rejects.toMatchObject({ code: 'MEMBER_LOST', reaction: 'lost' })
-    await expect(until(() => a.heartbeat(memberOf(name, again)).then(() => undefined, (error: unknown) => error as Error))).resolves.toMatchObject({ reaction: 'rejoin' })
+    await expect(
+      until(() =>
+        a.heartbeat(memberOf(name, again)).then(
+          () => undefined,
+          (error: unknown) => error as Error,
+        ),
+      ),
+    ).resolves.toMatchObject({ reaction: 'rejoin' })
   })
 
   it('a member without heartbeats is lost', async () => {
@@ -76,7 +97,14 @@ describe('group membership', () => {
     await a.sync(member, new Map([[joined.memberId, Buffer.from('part')]]))
     const taken = await b.join('', PROTOCOL, saying('a'))
     expect(taken.generation).toBe(joined.generation)
-    expect(String(await b.sync(memberOf(name, taken, 'one'), taken.members === undefined ? undefined : new Map([[taken.memberId, Buffer.from('part')]])))).toBe('part')
+    expect(
+      String(
+        await b.sync(
+          memberOf(name, taken, 'one'),
+          taken.members === undefined ? undefined : new Map([[taken.memberId, Buffer.from('part')]]),
+        ),
+      ),
+    ).toBe('part')
     await expect(a.heartbeat(member)).rejects.toMatchObject({ code: 'INSTANCE_FENCED', reaction: 'fatal' })
     await expect(a.join(joined.memberId, PROTOCOL, saying('a'))).rejects.toMatchObject({ code: 'INSTANCE_FENCED', reaction: 'fatal' })
     await b.leave(memberOf(name, taken, 'one'))
@@ -87,7 +115,10 @@ describe('group membership', () => {
     const group = membership(first, name)
     const joined = await group.join('', PROTOCOL, saying('a'))
     await group.sync(memberOf(name, joined), new Map([[joined.memberId, Buffer.alloc(0)]]))
-    await expect(membership(second, name).join('', 'other', saying('b'))).rejects.toMatchObject({ code: 'BROKER_REFUSED', reaction: 'fatal' })
+    await expect(membership(second, name).join('', 'other', saying('b'))).rejects.toMatchObject({
+      code: 'BROKER_REFUSED',
+      reaction: 'fatal',
+    })
   })
 
   it('leaves while a join waits for the others', async () => {
@@ -96,12 +127,24 @@ describe('group membership', () => {
     const joined = await a.join('', PROTOCOL, saying('a'))
     await a.sync(memberOf(name, joined), new Map([[joined.memberId, Buffer.alloc(0)]]))
     const waiting = b.join('', PROTOCOL, saying('b')).catch((error: unknown) => error)
-    await until(() => a.heartbeat(memberOf(name, joined)).then(() => false, () => true))
+    await until(() =>
+      a.heartbeat(memberOf(name, joined)).then(
+        () => false,
+        () => true,
+      ),
+    )
     const rejoining = a.join(joined.memberId, PROTOCOL, saying('a'))
     const [other, again] = [(await waiting) as JoinResult, await rejoining]
     // With other metadata than before, or the coordinator takes it for a repetition and answers at once.
     const stuck = a.join(again.memberId, PROTOCOL, saying('c')).catch((error: unknown) => error)
-    await until(() => b.heartbeat(memberOf(name, other)).then(() => false, () => true), { what: 'the coordinator to hold the join' })
+    await until(
+      () =>
+        b.heartbeat(memberOf(name, other)).then(
+          () => false,
+          () => true,
+        ),
+      { what: 'the coordinator to hold the join' },
+    )
     await a.leave(memberOf(name, again))
     // The place is free: the other member, joining again, is alone.
     const alone = await b.join(other.memberId, PROTOCOL, saying('b'))

@@ -112,16 +112,19 @@ describe.each([2, 0] as const)('lost answers, transaction.version %i', (transact
     expect(await committed()).toEqual([7])
   })
 
-  it.each(['lose answer', 'lose request'] as const)('the commit: %s, the same commit is tried again, and the next transaction works', async (fate) => {
-    const sender = await producer(log, uniqueName('tx'))
-    first(END_TXN, fate, 2)
-    for (const value of ['a', 'b', 'c']) {
-      await sender.send([batchOf(topic, 0, [value])])
-      await sender.commit([{ topic, partition: 1, offset: value.charCodeAt(0) }], member)
-    }
-    expect(await readAll(direct, topic, 0)).toEqual(['a', 'b', 'c'])
-    expect(await committed()).toEqual([99])
-  })
+  it.each(['lose answer', 'lose request'] as const)(
+    'the commit: %s, the same commit is tried again, and the next transaction works',
+    async (fate) => {
+      const sender = await producer(log, uniqueName('tx'))
+      first(END_TXN, fate, 2)
+      for (const value of ['a', 'b', 'c']) {
+        await sender.send([batchOf(topic, 0, [value])])
+        await sender.commit([{ topic, partition: 1, offset: value.charCodeAt(0) }], member)
+      }
+      expect(await readAll(direct, topic, 0)).toEqual(['a', 'b', 'c'])
+      expect(await committed()).toEqual([99])
+    },
+  )
 
   it.each(['lose answer', 'lose request'] as const)('the abort: %s, and nothing is seen of the transaction', async (fate) => {
     const sender = await producer(log, uniqueName('tx'))
@@ -141,31 +144,35 @@ describe.each([2, 0] as const)('lost answers, transaction.version %i', (transact
     expect(await readAll(direct, topic, 0)).toEqual(['a'])
   })
 
-  if (transactionVersion === 0) it('adding partitions: the answer is lost, and they are added again', async () => {
-    const sender = await producer(log, uniqueName('tx'))
-    first(ADD_PARTITIONS, 'lose answer')
-    await sender.send([batchOf(topic, 0, ['a'])])
-    await sender.commit([], undefined)
-    expect(await readAll(direct, topic, 0)).toEqual(['a'])
-  })
+  if (transactionVersion === 0)
+    it('adding partitions: the answer is lost, and they are added again', async () => {
+      const sender = await producer(log, uniqueName('tx'))
+      first(ADD_PARTITIONS, 'lose answer')
+      await sender.send([batchOf(topic, 0, ['a'])])
+      await sender.commit([], undefined)
+      expect(await readAll(direct, topic, 0)).toEqual(['a'])
+    })
 
-  it.each(['lose answer', 'lose request'] as const)('no answer to the commit at all (%s): indeterminate, never to be aborted, decided after init()', async (fate) => {
-    const sender = await producer(log, uniqueName('tx'), { transactionTimeoutMs: 2_000 })
-    await sender.send([batchOf(topic, 0, ['a'])])
-    proxy.decide = ({ apiKey }) => (apiKey === END_TXN ? fate : 'pass')
-    const failure = sender.commit([{ topic, partition: 1, offset: 7 }], member)
-    await expect(failure).rejects.toMatchObject({ code: 'COMMIT_INDETERMINATE', reaction: 'indeterminate' })
-    await expect(sender.abort()).rejects.toMatchObject({ code: 'COMMIT_INDETERMINATE', reaction: 'fatal' })
-    await expect(sender.send([batchOf(topic, 0, ['x'])])).rejects.toMatchObject({ reaction: 'indeterminate' })
-    await expect(sender.commit([], undefined)).rejects.toMatchObject({ reaction: 'indeterminate' })
-    proxy.decide = () => 'pass'
-    await sender.init()
-    const carriedOut = fate === 'lose answer'
-    expect(await committed()).toEqual([carriedOut ? 7 : undefined])
-    await sender.send([batchOf(topic, 0, ['b'])])
-    await sender.commit([], undefined)
-    expect(await readAll(direct, topic, 0)).toEqual(carriedOut ? ['a', 'b'] : ['b'])
-  })
+  it.each(['lose answer', 'lose request'] as const)(
+    'no answer to the commit at all (%s): indeterminate, never to be aborted, decided after init()',
+    async (fate) => {
+      const sender = await producer(log, uniqueName('tx'), { transactionTimeoutMs: 2_000 })
+      await sender.send([batchOf(topic, 0, ['a'])])
+      proxy.decide = ({ apiKey }) => (apiKey === END_TXN ? fate : 'pass')
+      const failure = sender.commit([{ topic, partition: 1, offset: 7 }], member)
+      await expect(failure).rejects.toMatchObject({ code: 'COMMIT_INDETERMINATE', reaction: 'indeterminate' })
+      await expect(sender.abort()).rejects.toMatchObject({ code: 'COMMIT_INDETERMINATE', reaction: 'fatal' })
+      await expect(sender.send([batchOf(topic, 0, ['x'])])).rejects.toMatchObject({ reaction: 'indeterminate' })
+      await expect(sender.commit([], undefined)).rejects.toMatchObject({ reaction: 'indeterminate' })
+      proxy.decide = () => 'pass'
+      await sender.init()
+      const carriedOut = fate === 'lose answer'
+      expect(await committed()).toEqual([carriedOut ? 7 : undefined])
+      await sender.send([batchOf(topic, 0, ['b'])])
+      await sender.commit([], undefined)
+      expect(await readAll(direct, topic, 0)).toEqual(carriedOut ? ['a', 'b'] : ['b'])
+    },
+  )
 
   it('a commit that arrives after init() does not end the next transaction', async () => {
     const sender = await producer(log, uniqueName('tx'), { transactionTimeoutMs: 2_000 })

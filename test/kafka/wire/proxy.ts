@@ -87,33 +87,39 @@ export class Proxy {
       if (!detached) broker.destroy()
     })
     broker.on('close', () => client.destroy())
-    client.on('data', framed((frame) => {
-      const request = { apiKey: frame.readInt16BE(4), version: frame.readInt16BE(6), body: frame.subarray(14 + frame.readInt16BE(12)) }
-      const correlationId = frame.readInt32BE(8)
-      const fate = this.decide(request)
-      if (fate === 'lose request') {
-        client.destroy()
-        return
-      }
-      if (fate === 'lose answer') doomed.add(correlationId)
-      asked.set(correlationId, request.apiKey)
-      // A broker answers the requests of a connection in turn: what comes after one held back waits behind it.
-      if (fate === 'hold' || detached) {
-        detached = true
-        this.held.push({ apiKey: request.apiKey, send: () => broker.write(frame) })
-      } else {
-        broker.write(frame)
-      }
-    }))
-    broker.on('data', framed((frame) => {
-      const correlationId = frame.readInt32BE(4)
-      const apiKey = asked.get(correlationId) ?? -1
-      asked.delete(correlationId)
-      if (apiKey === METADATA || apiKey === FIND_COORDINATOR) this.redirect(frame)
-      this.answered(apiKey, frame)
-      if (doomed.has(correlationId)) client.destroy()
-      else client.write(frame)
-    }))
+    client.on(
+      'data',
+      framed((frame) => {
+        const request = { apiKey: frame.readInt16BE(4), version: frame.readInt16BE(6), body: frame.subarray(14 + frame.readInt16BE(12)) }
+        const correlationId = frame.readInt32BE(8)
+        const fate = this.decide(request)
+        if (fate === 'lose request') {
+          client.destroy()
+          return
+        }
+        if (fate === 'lose answer') doomed.add(correlationId)
+        asked.set(correlationId, request.apiKey)
+        // A broker answers the requests of a connection in turn: what comes after one held back waits behind it.
+        if (fate === 'hold' || detached) {
+          detached = true
+          this.held.push({ apiKey: request.apiKey, send: () => broker.write(frame) })
+        } else {
+          broker.write(frame)
+        }
+      }),
+    )
+    broker.on(
+      'data',
+      framed((frame) => {
+        const correlationId = frame.readInt32BE(4)
+        const apiKey = asked.get(correlationId) ?? -1
+        asked.delete(correlationId)
+        if (apiKey === METADATA || apiKey === FIND_COORDINATOR) this.redirect(frame)
+        this.answered(apiKey, frame)
+        if (doomed.has(correlationId)) client.destroy()
+        else client.write(frame)
+      }),
+    )
   }
 
   /** A host and port are a string and an int32: the port can be changed where it stands. */
@@ -122,7 +128,8 @@ export class Proxy {
     address.writeInt16BE(this.target.host.length, 0)
     address.write(this.target.host, 2)
     address.writeInt32BE(this.target.port, 2 + this.target.host.length)
-    for (let at = frame.indexOf(address); at >= 0; at = frame.indexOf(address, at + 1)) frame.writeInt32BE(this.port, at + address.length - 4)
+    for (let at = frame.indexOf(address); at >= 0; at = frame.indexOf(address, at + 1))
+      frame.writeInt32BE(this.port, at + address.length - 4)
   }
 }
 

@@ -41,7 +41,8 @@ describe('fetching ahead', () => {
     const reader: LogReader = log.reader({ isolation: 'read_committed', prefetchBytes, onData: () => onData(reader) })
     return reader
   }
-  const at = (...partitions: number[]): { topic: string; partition: number; offset: number }[] => partitions.map((partition) => ({ topic, partition, offset: 0 }))
+  const at = (...partitions: number[]): { topic: string; partition: number; offset: number }[] =>
+    partitions.map((partition) => ({ topic, partition, offset: 0 }))
 
   it('partitions added one by one do not wait for a poll that has nothing to give', async () => {
     const seen: string[][] = Array.from({ length: 8 }, () => [])
@@ -53,7 +54,9 @@ describe('fetching ahead', () => {
     proxy.decide = (request) => (isLongPoll(request) ? 'hold' : 'pass')
     await until(() => proxy.holding > 0)
     for (let partition = 1; partition < 8; partition++) {
-      reader.assign(at(...Array.from({ length: partition + 1 }, (_, i) => i)).map((each) => ({ ...each, offset: seen[each.partition]?.length ?? 0 })))
+      reader.assign(
+        at(...Array.from({ length: partition + 1 }, (_, i) => i)).map((each) => ({ ...each, offset: seen[each.partition]?.length ?? 0 })),
+      )
       await until(() => seen[partition]?.length === 1, { what: `partition ${partition}` })
     }
     await write(5, ['later'])

@@ -21,7 +21,12 @@ describe('what a broker refuses', () => {
     const sender = await producer(log, uniqueName('tx'))
     const good = sender.send([batchOf(topic, 0, ['good'])])
     const large = sender.send([batchOf(topic, 1, ['x'.repeat(2000)]), batchOf(topic, 1, ['behind it'])])
-    await expect(large).rejects.toMatchObject({ code: 'RECORD_TOO_LARGE', reaction: 'abort', retryable: false, message: expect.stringContaining(`${topic}/1`) })
+    await expect(large).rejects.toMatchObject({
+      code: 'RECORD_TOO_LARGE',
+      reaction: 'abort',
+      retryable: false,
+      message: expect.stringContaining(`${topic}/1`),
+    })
     await good
     await expect(sender.send([batchOf(topic, 0, ['refused'])])).rejects.toMatchObject({ code: 'RECORD_TOO_LARGE' })
     await expect(sender.commit([], undefined)).rejects.toMatchObject({ code: 'RECORD_TOO_LARGE', reaction: 'abort' })
@@ -46,13 +51,20 @@ describe('what a broker refuses', () => {
     const topic = uniqueName('narrow')
     await log.createTopics([{ topic, partitions: 1 }])
     const sender = await producer(log, uniqueName('tx'), { transactionTimeoutMs: 2_000 })
-    await expect(sender.send([batchOf(topic, 7, ['a'])])).rejects.toMatchObject({ code: 'MISSING_TOPIC', reaction: 'abort', message: expect.stringContaining(`${topic}/7`) })
+    await expect(sender.send([batchOf(topic, 7, ['a'])])).rejects.toMatchObject({
+      code: 'MISSING_TOPIC',
+      reaction: 'abort',
+      message: expect.stringContaining(`${topic}/7`),
+    })
   })
 
   it('an offset that is not in the log', async () => {
     const topic = uniqueName('range')
     await log.createTopics([{ topic, partitions: 1 }])
-    expect(await firstError(log, topic, 99)).toMatchObject({ code: 'OFFSET_OUT_OF_RANGE', message: expect.stringContaining(`${topic}/0 at offset 99`) })
+    expect(await firstError(log, topic, 99)).toMatchObject({
+      code: 'OFFSET_OUT_OF_RANGE',
+      message: expect.stringContaining(`${topic}/0 at offset 99`),
+    })
   })
 
   it('topics that exist, and impossible ones', async () => {
@@ -60,7 +72,10 @@ describe('what a broker refuses', () => {
     await log.createTopics([{ topic, partitions: 1 }])
     await expect(log.createTopics([{ topic }])).rejects.toMatchObject({ code: 'TOPIC_EXISTS' })
     await expect(log.createTopics([{ topic: uniqueName('rf'), replicationFactor: 9 }])).rejects.toMatchObject({ code: 'BROKER_REFUSED' })
-    await expect(log.createTopics([{ topic: uniqueName('config'), config: { nonsense: '1' } }])).rejects.toMatchObject({ code: 'BROKER_REFUSED', message: expect.stringContaining('nonsense') })
+    await expect(log.createTopics([{ topic: uniqueName('config'), config: { nonsense: '1' } }])).rejects.toMatchObject({
+      code: 'BROKER_REFUSED',
+      message: expect.stringContaining('nonsense'),
+    })
     await expect(log.createTopics([{ topic: 'not allowed!' }])).rejects.toMatchObject({ code: 'BROKER_REFUSED' })
     await log.deleteTopics([topic, uniqueName('never-there')])
     expect(await log.topics([topic])).toEqual(new Map())
@@ -72,7 +87,10 @@ describe('what a broker refuses', () => {
   })
 
   it('a transaction timeout above the limit', async () => {
-    await expect(producer(log, uniqueName('tx'), { transactionTimeoutMs: 2 ** 30 })).rejects.toMatchObject({ code: 'INVALID_OPTIONS', reaction: 'fatal' })
+    await expect(producer(log, uniqueName('tx'), { transactionTimeoutMs: 2 ** 30 })).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      reaction: 'fatal',
+    })
   })
 })
 
@@ -92,7 +110,14 @@ describe('closing', () => {
     await until(() => reader.end(topic, 0) !== undefined)
     const sender = await producer(log, uniqueName('tx'))
     const outcomes = Promise.allSettled([joining, sender.send([batchOf(topic, 0, ['a'])])])
-    await until(() => other.heartbeat(member).then(() => false, () => true), { what: 'the coordinator to hold the join' })
+    await until(
+      () =>
+        other.heartbeat(member).then(
+          () => false,
+          () => true,
+        ),
+      { what: 'the coordinator to hold the join' },
+    )
     await log.close()
     const [joined] = await outcomes
     expect(joined).toMatchObject({ status: 'rejected', reason: { code: 'CLOSED' } })
@@ -105,7 +130,10 @@ describe('closing', () => {
 describe('getting in', () => {
   it('an address without a broker: BROKER_UNREACHABLE with the address, in bounded time', { timeout: 20_000 }, async () => {
     const log = client(['127.0.0.1:1', 'no-such-host.invalid:9092'])
-    await expect(log.connect()).rejects.toMatchObject({ code: 'BROKER_UNREACHABLE', message: expect.stringMatching(/127\.0\.0\.1:1: connection refused.*no-such-host\.invalid:9092: .*host name/s) })
+    await expect(log.connect()).rejects.toMatchObject({
+      code: 'BROKER_UNREACHABLE',
+      message: expect.stringMatching(/127\.0\.0\.1:1: connection refused.*no-such-host\.invalid:9092: .*host name/s),
+    })
     await log.close()
   })
 
@@ -135,7 +163,10 @@ describe('getting in', () => {
     const server = createServer((socket) => sockets.add(socket.on('error', () => {})))
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     const { port } = server.address() as AddressInfo
-    const log = client(Array.from({ length: 20 }, () => `127.0.0.1:${port}`), { requestTimeoutMs: 2_000 })
+    const log = client(
+      Array.from({ length: 20 }, () => `127.0.0.1:${port}`),
+      { requestTimeoutMs: 2_000 },
+    )
     await expect(log.connect()).rejects.toMatchObject({ code: 'BROKER_UNREACHABLE' })
     const again = log.connect()
     const closing = expect(again).rejects.toMatchObject({ code: 'CLOSED' })
@@ -148,15 +179,50 @@ describe('getting in', () => {
 
   // Key, least and largest version, as the brokers of then answer. Version 3 is answered with version 0 where it is not known.
   const OLD_BROKERS = [
-    ['2.4', 3, 0, [[0, 0, 8], [1, 0, 11], [3, 0, 9], [9, 0, 6], [18, 0, 3], [28, 0, 2]]],
-    ['1.0', 0, 35, [[0, 0, 5], [1, 0, 6], [3, 0, 5], [9, 0, 3], [18, 0, 1], [28, 0, 0]]],
+    [
+      '2.4',
+      3,
+      0,
+      [
+        [0, 0, 8],
+        [1, 0, 11],
+        [3, 0, 9],
+        [9, 0, 6],
+        [18, 0, 3],
+        [28, 0, 2],
+      ],
+    ],
+    [
+      '1.0',
+      0,
+      35,
+      [
+        [0, 0, 5],
+        [1, 0, 6],
+        [3, 0, 5],
+        [9, 0, 3],
+        [18, 0, 1],
+        [28, 0, 0],
+      ],
+    ],
   ] as const
-  const FUTURE = [[0, 12, 20], [1, 12, 30], [3, 9, 20], [9, 8, 12], [18, 0, 5], [28, 3, 8]] as const
+  const FUTURE = [
+    [0, 12, 20],
+    [1, 12, 30],
+    [3, 9, 20],
+    [9, 8, 12],
+    [18, 0, 5],
+    [28, 3, 8],
+  ] as const
 
   it.each(OLD_BROKERS)('Kafka %s: BROKER_TOO_OLD, and which to upgrade to', async (_, version, error, apis) => {
     const broker = await answering(version, error, apis)
     const log = client([broker.address])
-    await expect(log.connect()).rejects.toMatchObject({ code: 'BROKER_TOO_OLD', reaction: 'fatal', message: expect.stringMatching(new RegExp(`${broker.address}.*upgrade it to 2.5 or later`)) })
+    await expect(log.connect()).rejects.toMatchObject({
+      code: 'BROKER_TOO_OLD',
+      reaction: 'fatal',
+      message: expect.stringMatching(new RegExp(`${broker.address}.*upgrade it to 2.5 or later`)),
+    })
     await log.close()
     broker.close()
   })
@@ -164,7 +230,11 @@ describe('getting in', () => {
   it('a Kafka of the future that has dropped what is needed here', async () => {
     const broker = await answering(3, 0, FUTURE)
     const log = client([broker.address])
-    await expect(log.connect()).rejects.toMatchObject({ code: 'BROKER_REFUSED', reaction: 'fatal', message: expect.stringContaining('millrace is too old') })
+    await expect(log.connect()).rejects.toMatchObject({
+      code: 'BROKER_REFUSED',
+      reaction: 'fatal',
+      message: expect.stringContaining('millrace is too old'),
+    })
     await log.close()
     broker.close()
   })
@@ -185,7 +255,8 @@ describe('rights', () => {
   afterAll(() => server.stop())
 
   const ssl = (): { ca: string[] } => ({ ca: [...(server.connection.ssl?.ca ?? [])] })
-  const as = (user: { username: string; password: string }): LogClient => client(server.brokers, { ssl: ssl(), sasl: { mechanism: 'scram-sha-256', ...user } })
+  const as = (user: { username: string; password: string }): LogClient =>
+    client(server.brokers, { ssl: ssl(), sasl: { mechanism: 'scram-sha-256', ...user } })
 
   it('TLS and SCRAM let in whoever may', async () => {
     const log = as(boss)
@@ -239,7 +310,11 @@ describe('rights', () => {
 })
 
 /** Answers whatever it is asked with the versions it says to know. */
-async function answering(version: 0 | 3, error: number, apis: readonly (readonly [key: number, min: number, max: number])[]): Promise<{ readonly address: string; close(): void }> {
+async function answering(
+  version: 0 | 3,
+  error: number,
+  apis: readonly (readonly [key: number, min: number, max: number])[],
+): Promise<{ readonly address: string; close(): void }> {
   const server = createServer((socket) => {
     socket.on('error', () => {})
     socket.on('data', (request) => {

@@ -134,13 +134,7 @@ async function prepareNode(
 }
 
 /** KRaft storage carries the cluster's id, its first feature levels and its SCRAM users from the start. */
-async function format(
-  libs: string,
-  home: string,
-  node: Node,
-  clusterId: string,
-  options: KafkaOptions,
-): Promise<void> {
+async function format(libs: string, home: string, node: Node, clusterId: string, options: KafkaOptions): Promise<void> {
   // With "=", as the id may begin with a dash.
   const args = ['format', `--cluster-id=${clusterId}`, '--config', node.config]
   if (options.transactionVersion !== undefined) {
@@ -174,12 +168,7 @@ function launchOptions(libs: string, home: string, node: Node, options: KafkaOpt
  * Waits until a broker answers a metadata request in which it and every other running broker is in service. Listening
  * is not enough: a broker listens before the controller lets it lead partitions.
  */
-async function serving(
-  node: Node,
-  index: number,
-  nodes: readonly Node[],
-  connection: KafkaConnection,
-): Promise<void> {
+async function serving(node: Node, index: number, nodes: readonly Node[], connection: KafkaConnection): Promise<void> {
   try {
     await until(
       async () => {

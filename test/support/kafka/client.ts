@@ -135,9 +135,7 @@ async function produce(producer: Producer, topic: string, records: readonly Sent
 async function committed(admin: Admin, group: string, topic: string): Promise<Map<number, number>> {
   const [found] = await admin.fetchOffsets({ groupId: group, topics: [topic] })
   return new Map(
-    (found?.partitions ?? [])
-      .map(({ partition, offset }) => [partition, Number(offset)] as const)
-      .filter(([, offset]) => offset >= 0),
+    (found?.partitions ?? []).map(({ partition, offset }) => [partition, Number(offset)] as const).filter(([, offset]) => offset >= 0),
   )
 }
 

@@ -29,9 +29,7 @@ export function classPath(libs: string): string {
 }
 
 function cacheRoot(): string {
-  return (
-    process.env['MILLRACE_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'millrace')
-  )
+  return process.env['MILLRACE_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'millrace')
 }
 
 /** Whether this machine can run a broker at all. */

@@ -40,11 +40,9 @@ export function startJvm(options: JvmOptions): Jvm {
   const log = openSync(options.logFile, 'a')
   let child: ChildProcess
   try {
-    child = spawn(
-      'java',
-      [...logging, ...(options.jvm ?? []), '-cp', classPath(options.libs), options.main, ...options.args],
-      { stdio: ['ignore', log, log] },
-    )
+    child = spawn('java', [...logging, ...(options.jvm ?? []), '-cp', classPath(options.libs), options.main, ...options.args], {
+      stdio: ['ignore', log, log],
+    })
   } finally {
     closeSync(log)
   }
@@ -102,7 +100,11 @@ export function runJava(
   within: number,
 ): Promise<{ readonly stdout: string; readonly stderr: string }> {
   return new Promise((done, failed) => {
-    const child = spawn('java', [...logging, '-cp', classPath(libs), main, ...args], { stdio: ['ignore', 'pipe', 'pipe'], timeout: within, killSignal: 'SIGKILL' })
+    const child = spawn('java', [...logging, '-cp', classPath(libs), main, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: within,
+      killSignal: 'SIGKILL',
+    })
     const stdout: Buffer[] = []
     const stderr: Buffer[] = []
     child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk))
@@ -111,7 +113,12 @@ export function runJava(
     child.on('close', (code, signal) => {
       const result = { stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() }
       if (code === 0) done(result)
-      else failed(new Error(`${main} ended with ${signal === null ? `exit code ${code}` : `${signal}, perhaps after ${within} ms`}:\n${result.stderr.slice(-4_000)}`))
+      else
+        failed(
+          new Error(
+            `${main} ended with ${signal === null ? `exit code ${code}` : `${signal}, perhaps after ${within} ms`}:\n${result.stderr.slice(-4_000)}`,
+          ),
+        )
     })
   })
 }

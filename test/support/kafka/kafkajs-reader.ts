@@ -90,12 +90,7 @@ async function listOffsets(cluster: InnerCluster, topic: string): Promise<Partit
 }
 
 /** From the start again when a leader moved or a broker went away meanwhile: reading changes nothing. */
-async function withCluster<T>(
-  kafka: Kafka,
-  topic: string,
-  isolation: Isolation,
-  use: (cluster: InnerCluster) => Promise<T>,
-): Promise<T> {
+async function withCluster<T>(kafka: Kafka, topic: string, isolation: Isolation, use: (cluster: InnerCluster) => Promise<T>): Promise<T> {
   const { done } = await until(() => tryWithCluster(kafka, topic, isolation, use), {
     what: `${topic} to be readable`,
     within: 30_000,

@@ -10,7 +10,13 @@ const framed = (payload: Uint8Array): Buffer => {
 }
 
 describe('frames', () => {
-  const payloads = fc.array(fc.oneof(fc.uint8Array({ maxLength: 20 }), fc.integer({ min: 60_000, max: 200_000 }).map((size) => new Uint8Array(size).fill(size))), { maxLength: 12 })
+  const payloads = fc.array(
+    fc.oneof(
+      fc.uint8Array({ maxLength: 20 }),
+      fc.integer({ min: 60_000, max: 200_000 }).map((size) => new Uint8Array(size).fill(size)),
+    ),
+    { maxLength: 12 },
+  )
   const cuts = fc.infiniteStream(fc.oneof(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 300_000 })))
 
   it('come out whole and in order, however their bytes come in', () => {
@@ -19,7 +25,7 @@ describe('frames', () => {
         const got: Buffer[] = []
         const frames = new Frames((frame) => got.push(frame))
         const stream = Buffer.concat(given.map(framed))
-        for (let at = 0; at < stream.length; ) {
+        for (let at = 0; at < stream.length;) {
           const { value: size } = sizes.next() as { value: number }
           if (inPlace) {
             const read = stream.copy(frames.room(), 0, at, at + size)

@@ -40,7 +40,8 @@ describe('requests', () => {
       { topic: 't', partition: 1, offset: 2 ** 32 + 4 },
       { topic: 't', partition: 2, offset: 0 },
     ]
-    const bytes = '0374780667726f75700000000000000007000300000005076d656d626572046f6e6502027403000000010000000100000004ffffffff0100000000020000000000000000ffffffff01000000'
+    const bytes =
+      '0374780667726f75700000000000000007000300000005076d656d626572046f6e6502027403000000010000000100000004ffffffff0100000000020000000000000000ffffffff01000000'
     expect(written(TxnOffsetCommit, { ...identity, member, offsets })).toBe(bytes)
     expect(written(TxnOffsetCommitImplicit, { ...identity, member, offsets })).toBe(bytes)
   })
@@ -51,7 +52,9 @@ describe('requests', () => {
   })
 
   it('InitProducerId', () => {
-    expect(written(initProducerId(5), { transactionalId: 'tx', transactionTimeoutMs: 10_000, producerId: -1n, producerEpoch: -1 })).toBe('03747800002710ffffffffffffffffffff00')
+    expect(written(initProducerId(5), { transactionalId: 'tx', transactionTimeoutMs: 10_000, producerId: -1n, producerEpoch: -1 })).toBe(
+      '03747800002710ffffffffffffffffffff00',
+    )
   })
 
   it('OffsetFetch asks for stable offsets', () => {
@@ -69,13 +72,28 @@ describe('requests', () => {
   })
 
   it('JoinGroup', () => {
-    const body = { group: 'group', sessionTimeoutMs: 10_000, rebalanceTimeoutMs: 20_000, memberId: '', instanceId: undefined, protocol: 'p', metadata: Buffer.from([1, 2]) }
+    const body = {
+      group: 'group',
+      sessionTimeoutMs: 10_000,
+      rebalanceTimeoutMs: 20_000,
+      memberId: '',
+      instanceId: undefined,
+      protocol: 'p',
+      metadata: Buffer.from([1, 2]),
+    }
     expect(written(JoinGroup, body)).toBe('000567726f75700000271000004e200000ffff0008636f6e73756d657200000001000170000000020102')
   })
 
   it('Fetch', () => {
-    const body = { maxWaitMs: 250, maxBytes: 1_000, readCommitted: true, partitions: [{ topic: 't', partition: 1, offset: 2 ** 32 + 4, maxBytes: 500 }] }
-    expect(written(Fetch, body)).toBe('ffffffff000000fa00000001000003e80100000000ffffffff000000010001740000000100000001ffffffff0000000100000004ffffffffffffffff000001f4000000000000')
+    const body = {
+      maxWaitMs: 250,
+      maxBytes: 1_000,
+      readCommitted: true,
+      partitions: [{ topic: 't', partition: 1, offset: 2 ** 32 + 4, maxBytes: 500 }],
+    }
+    expect(written(Fetch, body)).toBe(
+      'ffffffff000000fa00000001000003e80100000000ffffffff000000010001740000000100000001ffffffff0000000100000004ffffffffffffffff000001f4000000000000',
+    )
   })
 
   it('Metadata never creates a topic', () => {
@@ -83,22 +101,35 @@ describe('requests', () => {
   })
 
   it('ListOffsets', () => {
-    expect(written(ListOffsets, { readCommitted: true, partitions: [{ topic: 't', partition: 1, timestamp: -2 }] })).toBe('ffffffff01000000010001740000000100000001fffffffffffffffffffffffe')
+    expect(written(ListOffsets, { readCommitted: true, partitions: [{ topic: 't', partition: 1, timestamp: -2 }] })).toBe(
+      'ffffffff01000000010001740000000100000001fffffffffffffffffffffffe',
+    )
   })
 })
 
 describe('responses', () => {
   it('TxnOffsetCommit', () => {
-    expect(read(TxnOffsetCommitImplicit, '0000000902027402000000010016000000')).toEqual({ throttleMs: 9, results: [{ topic: 't', partition: 1, error: 22 }] })
+    expect(read(TxnOffsetCommitImplicit, '0000000902027402000000010016000000')).toEqual({
+      throttleMs: 9,
+      results: [{ topic: 't', partition: 1, error: 22 }],
+    })
   })
 
   it('EndTxn gives the next identity', () => {
-    expect(read(EndTxnBumpingEpoch, '0000000000000000000000000008000000')).toEqual({ throttleMs: 0, error: 0, next: { producerId: 8n, producerEpoch: 0 } })
+    expect(read(EndTxnBumpingEpoch, '0000000000000000000000000008000000')).toEqual({
+      throttleMs: 0,
+      error: 0,
+      next: { producerId: 8n, producerEpoch: 0 },
+    })
   })
 
   it('OffsetFetch', () => {
     const results = [{ topic: 't', partition: 1, offset: 12, error: 88 }]
-    expect(read(OffsetFetch, '000000000202740200000001000000000000000cffffffff026d00580000000000')).toEqual({ throttleMs: 0, error: 0, results })
+    expect(read(OffsetFetch, '000000000202740200000001000000000000000cffffffff026d00580000000000')).toEqual({
+      throttleMs: 0,
+      error: 0,
+      results,
+    })
   })
 
   it('Produce with what is wrong, and tagged fields that are stepped over', () => {
@@ -114,13 +145,28 @@ describe('responses', () => {
   })
 
   it('ApiVersions with the finalised features', () => {
-    const bytes = '00000200000003000d0000000003030014020e67726f75702e76657273696f6e000000010001080000000000000005021a02147472616e73616374696f6e2e76657273696f6e0002000200'
-    expect(read(ApiVersions, bytes)).toEqual({ throttleMs: 3, error: 0, versions: new Map([[0, { min: 3, max: 13 }]]), features: new Map([['transaction.version', 2]]) })
+    const bytes =
+      '00000200000003000d0000000003030014020e67726f75702e76657273696f6e000000010001080000000000000005021a02147472616e73616374696f6e2e76657273696f6e0002000200'
+    expect(read(ApiVersions, bytes)).toEqual({
+      throttleMs: 3,
+      error: 0,
+      versions: new Map([[0, { min: 3, max: 13 }]]),
+      features: new Map([['transaction.version', 2]]),
+    })
   })
 
   it('Fetch', () => {
-    const bytes = '0000000900000000000000000001000174000000010000000100000000000000000014000000000000001200000000000000020000000100000000000000070000000000000003ffffffff00000003010203'
-    const partition = { topic: 't', partition: 1, error: 0, highWatermark: 20, lastStableOffset: 18, aborted: [{ producerId: 7n, firstOffset: 3 }], records }
+    const bytes =
+      '0000000900000000000000000001000174000000010000000100000000000000000014000000000000001200000000000000020000000100000000000000070000000000000003ffffffff00000003010203'
+    const partition = {
+      topic: 't',
+      partition: 1,
+      error: 0,
+      highWatermark: 20,
+      lastStableOffset: 18,
+      aborted: [{ producerId: 7n, firstOffset: 3 }],
+      records,
+    }
     expect(read(Fetch, bytes)).toEqual({ throttleMs: 9, error: 0, partitions: [partition] })
   })
 

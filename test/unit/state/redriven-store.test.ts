@@ -1,11 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { RedrivenStore } from '../../../src/state/redriven-store.js'
+import { RedrivenStore } from '../../../src/redrive/redriven-store.js'
 
 type Step = { readonly kind: 'add'; readonly offset: number } | { readonly kind: 'commit' | 'rollback' | 'restart' }
 
 const offset = fc.oneof(fc.nat(20), fc.constantFrom(8_191, 8_192, 8_193, 16_383, 1_000_000, Number.MAX_SAFE_INTEGER))
-const step: fc.Arbitrary<Step> = fc.oneof({ weight: 5, arbitrary: offset.map((at) => ({ kind: 'add' as const, offset: at })) }, fc.constantFrom({ kind: 'commit' as const }, { kind: 'rollback' as const }, { kind: 'restart' as const }))
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 5, arbitrary: offset.map((at) => ({ kind: 'add' as const, offset: at })) },
+  fc.constantFrom({ kind: 'commit' as const }, { kind: 'rollback' as const }, { kind: 'restart' as const }),
+)
 
 describe('RedrivenStore', () => {
   it('has what was added and committed, through rollbacks and restores from the changelog', () => {
@@ -37,7 +40,8 @@ describe('RedrivenStore', () => {
             }
           }
           for (const at of [...now, 0, 7, 8_191, 8_192, 999_999]) expect(store.has(at)).toBe(now.has(at))
-          for (const start of [0, 5, 8_190, 16_000]) expect(store.hasAny(start, start + 20)).toBe([...now].some((at) => at >= start && at < start + 20))
+          for (const start of [0, 5, 8_190, 16_000])
+            expect(store.hasAny(start, start + 20)).toBe([...now].some((at) => at >= start && at < start + 20))
           expect(store.highest).toBe(Math.max(-1, ...now))
         }
       }),

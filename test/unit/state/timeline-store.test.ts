@@ -14,7 +14,9 @@ type Changes = [key: string, value: string | null][]
 
 function changesOf(store: TimelineStore<string[]>): Changes {
   const changes: Changes = []
-  store.changes((key, value) => changes.push([Buffer.from(key).toString('latin1'), value === null ? null : Buffer.from(value as Uint8Array).toString()]))
+  store.changes((key, value) =>
+    changes.push([Buffer.from(key).toString('latin1'), value === null ? null : Buffer.from(value as Uint8Array).toString()]),
+  )
   return changes
 }
 
@@ -26,7 +28,8 @@ function reloaded(logs: readonly Changes[]): TimelineStore<string[]> {
   return store
 }
 
-const contents = (store: TimelineStore<string[]>): string[] => [...store].map(([key, value, time]) => `${key}@${time}: ${value.join(',')}`).sort()
+const contents = (store: TimelineStore<string[]>): string[] =>
+  [...store].map(([key, value, time]) => `${key}@${time}: ${value.join(',')}`).sort()
 const times = (entries: readonly { readonly time: number }[]): number[] => entries.map(({ time }) => time)
 
 function add(store: TimelineStore<string[]>, key: string, time: number, name: string): void {
@@ -117,7 +120,13 @@ describe('timeline store', () => {
 
   it('hands out what is due, earliest first, once', () => {
     const store = makeStore()
-    for (const [key, time] of [['a', 5], ['b', 1], ['a', 3], ['c', 9]] as const) store.put(key, time, ['x'])
+    for (const [key, time] of [
+      ['a', 5],
+      ['b', 1],
+      ['a', 3],
+      ['c', 9],
+    ] as const)
+      store.put(key, time, ['x'])
     expect(expired(store, 10)).toEqual([])
     expect(expired(store, 15)).toEqual(['b@1 at 11', 'a@3 at 13', 'a@5 at 15'])
     store.commit()
@@ -128,7 +137,11 @@ describe('timeline store', () => {
 
   it('hands out once more after a rollback what was looked at and stayed', () => {
     // Due at 5 after its time and once more at 10.
-    const store = new TimelineStore<string>({ serde: json<string>(), version: 1, due: (time, _value, handled) => (handled < time + 5 ? time + 5 : time + 10) })
+    const store = new TimelineStore<string>({
+      serde: json<string>(),
+      version: 1,
+      due: (time, _value, handled) => (handled < time + 5 ? time + 5 : time + 10),
+    })
     const seen = (streamTime: number): string[] => {
       const out: string[] = []
       store.advance(streamTime)
@@ -218,7 +231,10 @@ describe('timeline store', () => {
           }
           expect(contents(store)).toEqual(model.map(({ key, time, names }) => `${key}@${time}: ${names.join(',')}`).sort())
           for (const of of ['a', 'b', 'ab']) {
-            const own = model.filter((row) => row.key === of).map((row) => row.time).sort((a, b) => a - b)
+            const own = model
+              .filter((row) => row.key === of)
+              .map((row) => row.time)
+              .sort((a, b) => a - b)
             expect(times(store.range(of, 5, 25))).toEqual(own.filter((time) => time >= 5 && time <= 25))
             expect(store.last(of, 20)?.time).toBe(own.filter((time) => time <= 20).at(-1))
           }

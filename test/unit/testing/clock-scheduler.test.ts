@@ -9,9 +9,14 @@ describe('RxJS on a virtual clock', () => {
     const clock = new VirtualClock()
     const scheduler = clockScheduler(clock)
     const seen: unknown[] = []
-    interval(1_000, scheduler).pipe(timeInterval(scheduler), take(3)).subscribe(({ value, interval: ms }) => seen.push([value, ms, clock.now()]))
+    interval(1_000, scheduler)
+      .pipe(timeInterval(scheduler), take(3))
+      .subscribe(({ value, interval: ms }) => seen.push([value, ms, clock.now()]))
     await clock.advance('2999ms')
-    expect(seen).toEqual([[0, 1_000, 1_000], [1, 1_000, 2_000]])
+    expect(seen).toEqual([
+      [0, 1_000, 1_000],
+      [1, 1_000, 2_000],
+    ])
     await clock.advance(1)
     expect(seen).toHaveLength(3)
     expect(clock.pendingTimers).toBe(0)
@@ -45,7 +50,9 @@ describe('RxJS on a virtual clock', () => {
     }, 5)
     await expect(clock.advance(5)).rejects.toThrow('unhandled')
     const seen: unknown[] = []
-    timer(5, clockScheduler(clock)).pipe(map(() => throwError(() => 'never'))).subscribe((value) => seen.push(value))
+    timer(5, clockScheduler(clock))
+      .pipe(map(() => throwError(() => 'never')))
+      .subscribe((value) => seen.push(value))
     await clock.advance(5)
     expect(seen).toHaveLength(1)
   })
@@ -65,7 +72,9 @@ describe('RxJS on a virtual clock', () => {
       const clocks = [new VirtualClock(), new VirtualClock(50)] as const
       clocks.forEach((clock, i) => {
         memberContext.run({ clock, signal: new AbortController().signal, clients: new Set() }, () => {
-          timer(100, 100).pipe(take(2)).subscribe((n) => seen.push(`${i}: ${n} at ${clock.now()}, ${asyncScheduler.now()}`))
+          timer(100, 100)
+            .pipe(take(2))
+            .subscribe((n) => seen.push(`${i}: ${n} at ${clock.now()}, ${asyncScheduler.now()}`))
         })
       })
       await new Promise<void>((resolve) => timer(1).subscribe(() => resolve()))

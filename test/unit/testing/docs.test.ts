@@ -10,7 +10,8 @@ const blocks = (page: string): { readonly file: string | undefined; readonly cod
   [...page.matchAll(/(?:<!-- (\S+) -->\n)?```ts\n([\s\S]*?)```/g)].map(([, file, code]) => ({ file, code: code as string }))
 
 /** A test as a user of the package would write it. */
-const asPublished = (test: string): string => test.replaceAll("'../../src/index.js'", "'millrace'").replaceAll("'../../src/testing/index.js'", "'millrace/testing'")
+const asPublished = (test: string): string =>
+  test.replaceAll("'../../src/index.js'", "'millrace'").replaceAll("'../../src/testing/index.js'", "'millrace/testing'")
 
 describe('docs/testing.md', () => {
   const page = readFileSync(`${ROOT}docs/testing.md`, 'utf8')

@@ -1,8 +1,36 @@
-import { EMPTY, NEVER, Subject, concatMap, delay, filter, map, merge, mergeMap, take, of as just, tap, toArray, type Observable } from 'rxjs'
+import {
+  EMPTY,
+  NEVER,
+  Subject,
+  concatMap,
+  delay,
+  filter,
+  map,
+  merge,
+  mergeMap,
+  take,
+  of as just,
+  tap,
+  toArray,
+  type Observable,
+} from 'rxjs'
 import { TestScheduler } from 'rxjs/testing'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { aggregate, bytes, count as counting, decode, dropFailed, json, mapValue, meter, toTopic, type RawRecord, type RecordStream, type StreamRecord } from '../../../src/index.js'
+import {
+  aggregate,
+  bytes,
+  count as counting,
+  decode,
+  dropFailed,
+  json,
+  mapValue,
+  meter,
+  toTopic,
+  type RawRecord,
+  type RecordStream,
+  type StreamRecord,
+} from '../../../src/index.js'
 import { record, sliceOf, type TypedRecordStream } from '../../../src/testing/index.js'
 
 const Count = z.object({ n: z.number() })
@@ -30,28 +58,41 @@ describe('sliceOf', () => {
     )
     expect(run.completed).toBe(true)
     expect(run.emitted.map(({ id, value }) => [id, value])).toEqual([['in/0/0', { twice: 2 }]])
-    expect(run.written('out')).toEqual([{ partition: 0, offset: 0, timestamp: 5, key: 'a', value: '{"twice":2}', headers: { trace: Buffer.from('t') } }])
+    expect(run.written('out')).toEqual([
+      { partition: 0, offset: 0, timestamp: 5, key: 'a', value: '{"twice":2}', headers: { trace: Buffer.from('t') } },
+    ])
     expect(run.counts).toEqual({ records: 4, processed: 1, filtered: 1, duplicate: 0, late: 0, failed: 2 })
     expect(run.meters).toEqual({ read: 2 })
   })
 
   it('records that are typed already go in as they are', () => {
-    const run = sliceOf([count(1), count(2), record({ key: 'x', value: { n: 3 }, origin: { topic: 'elsewhere', partition: 3, offset: 9 }, timestamp: 7 })], (records) =>
-      records.pipe(
-        map((r) => r.with({ value: String(r.value.n) })),
-        toTopic({ topic: 'out' }),
-      ),
+    const run = sliceOf(
+      [count(1), count(2), record({ key: 'x', value: { n: 3 }, origin: { topic: 'elsewhere', partition: 3, offset: 9 }, timestamp: 7 })],
+      (records) =>
+        records.pipe(
+          map((r) => r.with({ value: String(r.value.n) })),
+          toTopic({ topic: 'out' }),
+        ),
     )
     expect(run.emitted.map(({ id }) => id)).toEqual(['in/0/0', 'in/0/1', 'elsewhere/3/9'])
-    expect(run.written('out').map(({ key, value, timestamp }) => [key, value, timestamp])).toEqual([['k', '1', -1], ['k', '2', -1], ['x', '3', 7]])
+    expect(run.written('out').map(({ key, value, timestamp }) => [key, value, timestamp])).toEqual([
+      ['k', '1', -1],
+      ['k', '2', -1],
+      ['x', '3', 7],
+    ])
     expect(run.counts).toMatchObject({ records: 3, processed: 3 })
   })
 
   it('records nobody changes are copied byte for byte, to the partition of their key', () => {
-    const given = Array.from({ length: 20 }, (_, i) => ({ key: `key ${i % 3}`, value: Buffer.from([0xff, i]), headers: { h: Buffer.from([i]) } }))
+    const given = Array.from({ length: 20 }, (_, i) => ({
+      key: `key ${i % 3}`,
+      value: Buffer.from([0xff, i]),
+      headers: { h: Buffer.from([i]) },
+    }))
     const run = sliceOf(given, (records) => records.pipe(out), { topics: { out: { partitions: 4, value: bytes() } } })
     const written = run.written('out')
-    const sorted = (list: readonly { value: Uint8Array | null }[]): unknown[] => list.map(({ value }) => value?.[1]).sort((a, b) => Number(a) - Number(b))
+    const sorted = (list: readonly { value: Uint8Array | null }[]): unknown[] =>
+      list.map(({ value }) => value?.[1]).sort((a, b) => Number(a) - Number(b))
     expect(sorted(written)).toEqual(sorted(given))
     const partitions = new Map(written.map(({ key, partition }) => [key, partition]))
     expect(written.every(({ key, partition }) => partitions.get(key) === partition)).toBe(true)
@@ -76,10 +117,7 @@ describe('sliceOf', () => {
 
   it('several topics, several branches, and topics of branches that planning does not take', () => {
     const project = (records: RecordStream): Observable<unknown> =>
-      merge(
-        records.pipe(toTopic({ topic: 'all' })),
-        records.pipe(mergeMap((r) => just(r).pipe(toTopic({ topic: 'late' })))),
-      )
+      merge(records.pipe(toTopic({ topic: 'all' })), records.pipe(mergeMap((r) => just(r).pipe(toTopic({ topic: 'late' })))))
     expect(() => sliceOf([{ value: 'x' }], project)).toThrow(/which planning did not see.*declare: \{ topics: \['late'\] \}/)
     const run = sliceOf([{ value: 'x' }], project, { declare: { topics: ['late'] } })
     expect([run.written('all').length, run.written('late').length]).toEqual([1, 1])
@@ -177,7 +215,9 @@ describe('sliceOf', () => {
     })
 
     it('misuse is caught as in a pipeline', () => {
-      expect(() => sliceOf([{ value: 'a' }, { value: 'b' }], (records) => records.pipe(take(1)))).toThrow(/the first record not taken is in\/0\/1/)
+      expect(() => sliceOf([{ value: 'a' }, { value: 'b' }], (records) => records.pipe(take(1)))).toThrow(
+        /the first record not taken is in\/0\/1/,
+      )
       expect(() => sliceOf([{ value: 'a' }], () => EMPTY)).toThrow(/before its first record/)
     })
 
@@ -198,18 +238,27 @@ describe('sliceOf', () => {
     })
 
     it('wrong options and records are refused by name', () => {
-      expect(() => sliceOf([], (records) => records, { partitions: 3 } as never)).toThrow(/sliceOf: wrong options\n.*unknown option 'partitions'/)
+      expect(() => sliceOf([], (records) => records, { partitions: 3 } as never)).toThrow(
+        /sliceOf: wrong options\n.*unknown option 'partitions'/,
+      )
       expect(() => sliceOf([{ val: 1 } as never], (records) => records)).toThrow(/unknown option 'val'/)
-      expect(() => sliceOf([{ value: { n: 1 } as never }], (records) => records)).toThrow(/the value of a record for 'in' is of type object, not text or bytes/)
+      expect(() => sliceOf([{ value: { n: 1 } as never }], (records) => records)).toThrow(
+        /the value of a record for 'in' is of type object, not text or bytes/,
+      )
     })
   })
 
   it('state begins empty and is kept within the slice', () => {
-    const project = (records: TypedRecordStream<Buffer, number>): Observable<StreamRecord<Buffer, number>> => records.pipe(aggregate(counting(), { name: 'counts', emit: 'each' }), toTopic({ topic: 'out', value: json() }))
+    const project = (records: TypedRecordStream<Buffer, number>): Observable<StreamRecord<Buffer, number>> =>
+      records.pipe(aggregate(counting(), { name: 'counts', emit: 'each' }), toTopic({ topic: 'out', value: json() }))
     const given = ['a', 'b', 'a'].map((key) => record({ key: Buffer.from(key), value: 1, timestamp: 0 }))
     for (let slice = 0; slice < 2; slice++) {
       const run = sliceOf(given, project)
-      expect(run.written('out').map(({ key, value }) => [key, value])).toEqual([['a', '1'], ['b', '1'], ['a', '2']])
+      expect(run.written('out').map(({ key, value }) => [key, value])).toEqual([
+        ['a', '1'],
+        ['b', '1'],
+        ['a', '2'],
+      ])
     }
   })
 
@@ -219,4 +268,3 @@ describe('sliceOf', () => {
     expect(run.emitted).toHaveLength(1)
   })
 })
-

@@ -1,0 +1,333 @@
+import type { OperatorFunction, Subscriber } from 'rxjs'
+import { z } from 'zod'
+import type { Duration } from '../../record/duration.js'
+import { MillraceError } from '../../record/error.js'
+import { FailedRecord } from '../../record/failed-record.js'
+import type { LogRecord, Origin } from '../../record/record.js'
+import type { Good } from '../../record/types.js'
+import { Mark, mark } from '../../runtime/accounting.js'
+import { ClaimQueue, type ClaimQueueTarget } from './claim-queue.js'
+import { ClaimSession, type ClaimSettings } from './claim-session.js'
+import { activeSlice, type SliceContext } from '../../runtime/context.js'
+import { isIdRule, ruleOfFunction, type IdRule } from './id-rule.js'
+import { resultKeepers, type KeepResult } from './kept-results.js'
+import { operate, type Step } from '../../runtime/operate.js'
+import { functionOption, objectWith, parseOptions, positiveDuration, positiveInteger, storeName } from '../../runtime/options.js'
+import { OwnedQueue } from './owned-queue.js'
+import { OwnedSession, type OwnedSettings } from './owned-session.js'
+import { withSideOutput, type SideOutput } from '../../runtime/side-output.js'
+import { loadBloomFilters } from './claims/bloom-filter.js'
+import { bloomTable } from './claims/bloom-table.js'
+import { CLAIM_STORE_METHODS, type ClaimStore } from './claims/claim-store.js'
+import { claimTable } from './claims/claim-table.js'
+import { TaskClaims } from './claims/task-claims.js'
+
+/** A record that was dropped, and the one that came first. */
+export interface Duplicate<R> {
+  readonly record: R
+  readonly id: string
+  readonly first: {
+    readonly origin: Origin
+    /** When it passed, in milliseconds since the epoch. */
+    readonly at: number
+  }
+}
+
+/** A filter that knows which ids are surely new, so that they pass without waiting for the store. */
+export interface BloomOptions {
+  /** How many different ids come within the time, over all partitions: the filters are sized by it. More cost memory, not records. */
+  readonly expected: number
+  /** How many new ids are looked up all the same. Default 0.01, one in a hundred; that costs time and never a record. */
+  readonly errorRate?: number
+  /**
+   * Says that all records of one id come in one partition of this source, and that nobody else claims ids under the store's prefix. Without it a filter would know nothing of what
+   * others claim, and its 'surely new' would be wrong.
+   */
+  readonly exclusive: true
+}
+
+export interface DedupeOptions<R> {
+  /** The id: a function of the record, `recordKey()`, `header('name')` or `contentHash()`. */
+  readonly by: ((record: NoInfer<Good<R>>) => string | null | undefined) | IdRule
+  /**
+   * How long an id is remembered. In the task's own store it goes by event time: by the timestamps of the partition that the first one came from, so that
+   * a backlog read in a minute is judged as when it was written. In a shared store it goes by the store's clock, from the claim on.
+   */
+  readonly within: Duration
+  /**
+   * Where ids are remembered: 'task' (default), exact within a partition, committed with the offsets; the same with a handle to look into it, `taskClaims()`; or
+   * a store that partitions, pipelines and services share: `redisClaims({ ... })`, `memoryClaims()`, one of your own.
+   */
+  readonly store?: 'task' | TaskClaims | ClaimStore
+  /** Says that all records of one id are in one partition, which a task's own store needs; without it the plan warns. `recordKey()` needs no saying. */
+  readonly partitioned?: true
+  /** Gets the duplicates; what it does with them commits with everything else. Default: they are counted (`Commit.duplicate`). */
+  readonly onDuplicate?: SideOutput<Duplicate<NoInfer<Good<R>>>>
+  /** What to do with a record whose id is missing, empty or not text: 'fail' (default) fails it with MISSING_ID, which follows `onError` of withTransaction; 'pass' lets it pass unseen. */
+  readonly onMissing?: 'fail' | 'pass'
+  /** Most ids a task keeps; beyond it the oldest are forgotten early, with a warning. Default 10,000,000, some 2 GB; it bounds memory where `within` does not. */
+  readonly maxIds?: number
+  /** Shared stores: how long a record waits for another record that has claimed its id and not committed yet; then its slice is given up and run again. Default '5s'. */
+  readonly waitAtMost?: Duration
+  /**
+   * Shared stores: a claim this old, whose transaction has still not committed, no longer counts: its group has died whole. Default '2m'. A transaction that takes more than half of it is run again,
+   * and it must exceed the session timeout; shorter frees the ids of a group that is gone sooner.
+   */
+  readonly takeOverAfter?: Duration
+  /** Redis: a Bloom filter before the look-up, where it may stand. Default: none. */
+  readonly bloom?: BloomOptions
+  /** Names the state and its changelog, '<group>-<name>-changelog'; must stay the same. Default 'dedupe'; needed where a pipeline has two. */
+  readonly name?: string
+}
+
+type AnyBy = ((record: never) => unknown) | IdRule
+
+const ofTask = "is for the task's own store: leave it out with a shared one"
+const ofShared = "is for a shared store: leave it out with the task's own"
+
+const schema = z
+  .strictObject({
+    by: z.custom<AnyBy>((given) => typeof given === 'function' || isIdRule(given), {
+      message: "expected a function from the record to its id, recordKey(), header('name') or contentHash()",
+    }),
+    // Whole milliseconds, as stores count them.
+    within: positiveDuration.transform(Math.ceil),
+    store: z
+      .union([z.literal('task'), z.instanceof(TaskClaims), objectWith<ClaimStore>(CLAIM_STORE_METHODS, 'a claim store')], {
+        message: "expected 'task', taskClaims(), redisClaims({ ... }), memoryClaims() or another claim store",
+      })
+      .default('task'),
+    partitioned: z.literal(true).optional(),
+    onDuplicate: functionOption<SideOutput<Duplicate<unknown>>>('a function from the observable of duplicates to another').optional(),
+    onMissing: z.enum(['fail', 'pass']).default('fail'),
+    maxIds: positiveInteger.max(50_000_000).optional(),
+    waitAtMost: positiveDuration.optional(),
+    takeOverAfter: positiveDuration.optional(),
+    bloom: z
+      .strictObject({
+        expected: positiveInteger,
+        errorRate: z.number().gt(0).lt(1).default(0.01),
+        exclusive: z.literal(true, {
+          message:
+            "a filter knows only what its own task has seen, so 'surely new' is wrong for ids that other partitions, pipelines or services claim too. If all records of one id come in one partition of this source and nobody else uses the prefix, say exclusive: true; else leave bloom out",
+        }),
+      })
+      .optional(),
+    name: storeName.default('dedupe'),
+  })
+  .superRefine((options, { addIssue }) => {
+    const refuse = (names: readonly (keyof typeof options)[], message: string): void => {
+      for (const name of names) if (options[name] !== undefined) addIssue({ code: 'custom', path: [name], message })
+    }
+    if (isShared(options.store)) refuse(['partitioned', 'maxIds'], ofTask)
+    else refuse(['waitAtMost', 'takeOverAfter', 'bloom'], ofShared)
+    if (options.bloom !== undefined) {
+      refuse(['waitAtMost', 'takeOverAfter'], 'is for ids that others claim too, and with bloom nobody does: leave it out')
+      if (isShared(options.store) && options.store.owned === undefined)
+        addIssue({
+          code: 'custom',
+          path: ['bloom'],
+          message: `the store '${options.store.name}' has no part for ids that one task owns (owned), which a filter needs`,
+        })
+    }
+  })
+
+/**
+ * Lets the first record of each id pass; later ones within the time are duplicates.
+ *
+ * The claim of an id commits with the outputs and offsets of the record that made it, or not at all. The same record again, after an abort, a crash or
+ * through a retry topic, is not its own duplicate: it is told by its origin. A second record of one origin with the same id in one transaction, a copy that user code made, is one.
+ *
+ * Order: kept. Offsets: duplicates are consumed like others, counted as `duplicate`. State: one claim an id for `within`, on the changelog many to a record. Memory: about 120 bytes an id beside its text,
+ * bounded by the ids of `within` and by `maxIds`. With a shared store: no state here, and in memory the records of the slice that wait for its answer. FailedRecords pass untouched.
+ *
+ * With a shared store a claim counts when its transaction has committed; until then others with the same id wait. Which is first is the store's to say; what it loses lets duplicates pass,
+ * never a record. While it does not answer, nothing is taken in.
+ *
+ * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; as error of the slice MISSING_ID, CLAIM_STORE_FAILED
+ * @example
+ * orders.pipe(
+ *   dedupe({ by: (order) => order.value.id, within: '10m', partitioned: true, onDuplicate: (all) => all.pipe(map(({ record }) => record), toTopic({ topic: 'again' })) }),
+ *   toTopic({ topic: 'orders-once', value: json() }),
+ * )
+ */
+export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
+  const {
+    by,
+    within: withinMs,
+    store,
+    partitioned,
+    onDuplicate,
+    onMissing,
+    maxIds = 10_000_000,
+    waitAtMost = 5_000,
+    takeOverAfter = 120_000,
+    bloom,
+    name,
+  } = parseOptions(schema, options, 'dedupe')
+  const what = `dedupe '${name}'`
+  const rule = isIdRule(by) ? by : ruleOfFunction(by)
+  const table = claimTable(name, { withinMs, maxIds })
+  if (bloom !== undefined) loadBloomFilters()
+  const settings = isShared(store) ? { what, store, withinMs, waitMs: waitAtMost, takeOverMs: takeOverAfter } : undefined
+
+  /** The id, or undefined for a record that passes without one. */
+  const idOf = (record: LogRecord<unknown, unknown>): string | undefined => {
+    const id = rule.idOf(record)
+    if (typeof id === 'string' && id !== '') return id
+    if (onMissing === 'fail') throw missingId(what, rule, record, id)
+    return undefined
+  }
+
+  return withSideOutput<R, R, Duplicate<Good<R>>>(
+    (put) => {
+      const takeResults = (slice: SliceContext, target: Subscriber<R>, keep: KeepResult): void => {
+        const keepers = resultKeepers(slice)
+        const key = `${name}/${slice.partition}`
+        keepers.set(key, keep)
+        target.add(() => keepers.delete(key))
+      }
+
+      const inTask = (slice: SliceContext, target: Subscriber<R>): Step<R> => {
+        const claims = slice.store(what, table)
+        claims.useClock(slice.clock)
+        if (slice.mode === 'plan' && !rule.partitioned && partitioned !== true) slice.warn(notPartitioned(what, rule))
+        if (slice.mode === 'run') {
+          if (store instanceof TaskClaims) store.attach(`${slice.group}/${slice.partition}`, claims)
+          takeResults(slice, target, (id, record, result) => claims.keepResult(id, record, result))
+        }
+        if (claims.evicted > 0) {
+          slice.logger.warn(
+            { partition: slice.partition, forgotten: claims.evicted, maxIds },
+            `${what} forgot ids before their time, as there are more than maxIds: their duplicates pass`,
+          )
+          claims.evicted = 0
+        }
+        return {
+          next(item) {
+            if (item instanceof FailedRecord) return target.next(item)
+            const record = item as unknown as LogRecord<unknown, unknown>
+            const id = idOf(record)
+            if (id === undefined) return target.next(item)
+            const first = claims.take(id, record)
+            if (first < 0) return target.next(item)
+            mark(record, Mark.duplicate)
+            if (onDuplicate !== undefined)
+              put({ record: item as Good<R>, id, first: { origin: claims.originOf(first), at: claims.timeOf(first) } })
+          },
+        }
+      }
+
+      /** What both kinds of queues do with records. */
+      const ends = (target: Subscriber<R>): ClaimQueueTarget<R> => ({
+        pass: (item) => target.next(item),
+        duplicate(item, id, first) {
+          mark(item as unknown as LogRecord<unknown, unknown>, Mark.duplicate)
+          if (onDuplicate !== undefined) put({ record: item as Good<R>, id, first })
+        },
+        fail: (error) => target.error(error),
+        done: () => target.complete(),
+      })
+
+      const through = (queue: Queue<R>, target: Subscriber<R>): Step<R> => {
+        target.add(() => queue.close())
+        return {
+          next(item) {
+            const record = item as unknown as LogRecord<unknown, unknown>
+            const id = item instanceof FailedRecord ? undefined : idOf(record)
+            if (id === undefined) queue.pass(item)
+            else if (record.offset >= 0) queue.add(item, id, record)
+            else throw withoutOrigin(what)
+          },
+          complete: () => queue.end(),
+        }
+      }
+
+      const shared = (slice: SliceContext, target: Subscriber<R>, claiming: ClaimSettings): Step<R> => {
+        const session = slice.shared(what, () => new ClaimSession(claiming, slice.clock, slice.logger))
+        slice.join(session)
+        takeResults(slice, target, (id, _, result) => session.keepResult(id, result))
+        return through(new ClaimQueue<R>(session, slice, ends(target)), target)
+      }
+
+      const behindFilter = (
+        slice: SliceContext,
+        target: Subscriber<R>,
+        owning: OwnedSettings,
+        filters: NonNullable<typeof bloom>,
+      ): Step<R> => {
+        const { expected, errorRate } = filters
+        const seen = slice.store(what, bloomTable(name, { withinMs, expected: Math.ceil(expected / slice.tasks), errorRate }))
+        if (slice.mode === 'plan') return { next() {} }
+        const session = slice.shared(what, () => new OwnedSession(owning, slice.clock, slice.logger))
+        slice.join(session)
+        if (seen.overfull && !seen.told) {
+          seen.told = true
+          slice.logger.warn(
+            { partition: slice.partition, expected },
+            `${what}: more ids come within the time than expected; further filters are put beside the first, which costs memory and time. Raise bloom.expected`,
+          )
+        }
+        takeResults(slice, target, (id, _, result) => session.keepResult(id, result))
+        return through(new OwnedQueue<R>(session, seen, withinMs, slice, ends(target)), target)
+      }
+
+      return operate<R, R>(what, (target) => {
+        const slice = activeSlice(what)
+        if (settings === undefined) return inTask(slice, target)
+        if (slice.mode === 'plan') {
+          refuseSecond(what, slice)
+          slice.join(new ClaimSession(settings, slice.clock, slice.logger))
+        }
+        if (bloom !== undefined) return behindFilter(slice, target, settings as ClaimSettings & OwnedSettings, bloom)
+        // Planning claims nothing.
+        return slice.mode === 'plan' ? { next() {} } : shared(slice, target, settings)
+      })
+    },
+    onDuplicate as SideOutput<Duplicate<Good<R>>> | undefined,
+  )
+}
+
+function isShared(store: 'task' | TaskClaims | ClaimStore): store is ClaimStore {
+  return store !== 'task' && !(store instanceof TaskClaims)
+}
+
+/** What a dedupe with a shared store keeps from slice to slice is kept by its name. */
+function refuseSecond(what: string, slice: SliceContext): void {
+  const own = {}
+  if (slice.shared(what, () => own) === own) return
+  throw new MillraceError(
+    'PLAN_FAILED',
+    `there are two of ${what} in the pipeline, or one that is subscribed twice: give each a name of its own`,
+  )
+}
+
+interface Queue<R> {
+  pass(item: R): void
+  add(item: R, id: string, record: LogRecord<unknown, unknown>): void
+  end(): void
+  close(): void
+}
+
+function withoutOrigin(what: string): MillraceError {
+  return new MillraceError(
+    'INVALID_OPTIONS',
+    `${what}: a record that was not read from a topic (made by an operator before it) cannot be told from its own replay in a shared store. Put dedupe before that operator, or use the task's own store`,
+  )
+}
+
+function notPartitioned(what: string, rule: IdRule): string {
+  return (
+    `${what} goes by ${rule.name} and keeps its ids in each task: two records of one id in two partitions would both pass. If one id is always in one partition, say so with partitioned: true; ` +
+    'else put repartition({ key: ... }) before it and go by recordKey(), or use a shared store'
+  )
+}
+
+function missingId(what: string, rule: IdRule, { id, origin }: LogRecord<unknown, unknown>, given: unknown): MillraceError {
+  const found = given === '' ? 'is empty' : given === undefined || given === null ? 'is missing' : `is a ${typeof given}, not text`
+  return new MillraceError(
+    'MISSING_ID',
+    `${what}: the id of ${id} (${rule.name}) ${found}. Drop such records before it, let them pass with onMissing: 'pass', or see onError of withTransaction`,
+    { origin },
+  )
+}

@@ -1,0 +1,176 @@
+import type { LogRecord } from '../../record/record.js'
+import type { BloomTable } from './claims/bloom-table.js'
+import { sameOrigin, type OwnedId } from './claims/claim-store.js'
+import type { ClaimQueueTarget } from './claim-queue.js'
+import { runInSlice, type SliceContext } from '../../runtime/context.js'
+import { Fifo } from '../../runtime/fifo.js'
+import type { OwnedSession } from './owned-session.js'
+
+/** Ids looked up in one call. */
+const BATCH = 512
+/** Records between two looks at the clock. */
+const LOOK = 64
+
+class Item<R> {
+  /** Of one that has to be looked for: what was found, once it is known. */
+  held: OwnedId | undefined = undefined
+
+  constructor(
+    readonly item: R,
+    readonly id: string,
+    /** Undefined for what passes anyway. */
+    readonly record: LogRecord<unknown, unknown> | undefined,
+    public open: boolean,
+  ) {}
+}
+
+/**
+ * The records of one slice before a Bloom filter: those whose id is surely new pass at once, the others wait for an exact look-up, and those behind them with them, so that
+ * the order stays.
+ */
+export class OwnedQueue<R> {
+  private readonly items = new Fifo<Item<R>>()
+  private unsent: Item<R>[] = []
+  private scheduled = false
+  private ended = false
+  private over = false
+  private now = 0
+  private untilLook = 0
+
+  constructor(
+    private readonly session: OwnedSession,
+    private readonly table: BloomTable,
+    private readonly withinMs: number,
+    private readonly slice: SliceContext,
+    private readonly target: ClaimQueueTarget<R>,
+  ) {
+    this.look()
+  }
+
+  pass(item: R): void {
+    if (this.items.length === 0) this.target.pass(item)
+    else this.items.push(new Item<R>(item, '', undefined, false))
+  }
+
+  add(item: R, id: string, record: LogRecord<unknown, unknown>): void {
+    if (this.untilLook-- === 0) this.look()
+    const { table } = this
+    table.advance(record.source.topic, record.offset)
+    if (!table.has(id)) {
+      table.add()
+      this.enter(id, record)
+      this.pass(item)
+      return
+    }
+    const one = new Item(item, id, record, true)
+    this.items.push(one)
+    this.unsent.push(one)
+    if (this.unsent.length >= BATCH) this.send()
+    else if (!this.scheduled) {
+      this.scheduled = true
+      queueMicrotask(() => {
+        this.scheduled = false
+        this.send()
+      })
+    }
+  }
+
+  end(): void {
+    this.ended = true
+    this.send()
+    this.drain()
+  }
+
+  close(): void {
+    this.over = true
+  }
+
+  private look(): void {
+    this.untilLook = LOOK
+    this.now = this.slice.clock.now()
+    const over = this.table.turnTo(this.table.sectionAt(this.now))
+    if (over !== undefined && this.slice.mode === 'run') this.session.forget(over)
+  }
+
+  private enter(id: string, { source, offset }: LogRecord<unknown, unknown>): void {
+    this.session.pass(id, source.topic, source.partition, offset, this.now, this.table.section, this.slice)
+  }
+
+  private send(): void {
+    const { unsent } = this
+    if (unsent.length === 0 || this.over) return
+    this.unsent = []
+    // What is in the open transaction is known here, and may not be in the store yet.
+    const asked = unsent.filter(({ id }) => this.session.inTransaction(id) === undefined)
+    const answer =
+      asked.length === 0
+        ? Promise.resolve([])
+        : this.session.lookUp(
+            asked.map(({ id }) => id),
+            this.table.numbers,
+            this.slice,
+          )
+    answer.then(
+      (found) => {
+        asked.forEach((one, i) => (one.held = found[i]))
+        for (const one of unsent) one.open = false
+        this.drain()
+      },
+      (error: unknown) => this.fail(error),
+    )
+  }
+
+  private drain(): void {
+    if (this.over || this.slice.closed) return
+    runInSlice(this.slice, () => {
+      for (let head = this.items.first; head !== undefined && !head.open; head = this.items.first) {
+        this.items.shift()
+        this.decide(head)
+        if (this.over || this.slice.closed) return
+      }
+    })
+    if (!this.ended || this.items.length > 0 || this.over) return
+    this.over = true
+    this.session.written(this.slice).then(
+      () => {
+        if (!this.slice.closed) runInSlice(this.slice, () => this.target.done())
+      },
+      (error: unknown) => {
+        if (!this.slice.closed) this.target.fail(error)
+      },
+    )
+  }
+
+  private decide({ item, id, record, held: found }: Item<R>): void {
+    if (record === undefined) return this.target.pass(item)
+    const here = this.session.inTransaction(id)
+    const held = here ?? (found !== undefined && found.at + this.withinMs > this.now ? found : undefined)
+    if (held === undefined || (here === undefined && this.isLeftBehind(held))) {
+      this.table.add(id)
+      this.enter(id, record)
+      this.target.pass(item)
+    } else if (here === undefined && sameOrigin(held.origin, record.origin)) {
+      // It has passed before, and comes again through a retry topic.
+      this.session.meet(held)
+      this.target.pass(item)
+    } else {
+      this.session.countDuplicate(held)
+      this.target.duplicate(item, id, { origin: held.origin, at: held.at })
+    }
+  }
+
+  /**
+   * Put by a transaction that did not commit and could not take it out again. For a record that no transaction went past: it comes again. For one that was passed over since the task
+   * came here, and put by a transaction of ours: it was given up. What was passed over before may have been written over by a member that did not know yet that it had lost the task.
+   */
+  private isLeftBehind(held: OwnedId): boolean {
+    const { origin } = held
+    return !this.table.isPast(origin) || (this.session.isDoubtful(held) && !this.table.wasPast(origin))
+  }
+
+  private fail(error: unknown): void {
+    if (this.over || this.slice.closed) return
+    this.over = true
+    this.target.fail(error)
+  }
+}

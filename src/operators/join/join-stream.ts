@@ -1,0 +1,198 @@
+import { Observable, type OperatorFunction } from 'rxjs'
+import { z } from 'zod'
+import { MillraceError, errorMessage } from '../../record/error.js'
+import type { Duration } from '../../record/duration.js'
+import { record as newRecord, type LogRecord, type StreamRecord } from '../../record/record.js'
+import { json, type Serde, type SerdeFor } from '../../record/serde.js'
+import type { ValueOf } from '../../record/types.js'
+import type { Window } from '../../record/windows.js'
+import { Mark, mark } from '../../runtime/accounting.js'
+import { activeSlice } from '../../runtime/context.js'
+import { asWritable, encodePart } from '../../runtime/encode.js'
+import { eventTime } from '../../runtime/event-time.js'
+import { grouping } from '../../runtime/grouping.js'
+import { operate } from '../../runtime/operate.js'
+import { duration, functionOption, objectWith, parseOptions, storeName } from '../../runtime/options.js'
+import { withSideOutput, type SideOutput } from '../../runtime/side-output.js'
+import { StreamJoin, sideStore, type Partner, type ValueCodec } from './stream-join.js'
+import { bytesOfKey } from '../../state/key.js'
+
+type AnyRecord = StreamRecord<unknown, unknown>
+
+/** What is known of a record when it is joined, perhaps minutes after it came. */
+export interface Joined<V> {
+  readonly key: Buffer
+  readonly value: V
+  /** Its event time. */
+  readonly timestamp: number
+}
+
+/** A record that came when its window was closed: it is joined with nothing. */
+export type LateJoinRecord<L, R> = ({ readonly side: 'left'; readonly record: L } | { readonly side: 'right'; readonly record: R }) & {
+  /** Where its partners would have been, both ends included. */
+  readonly window: Window
+  /** How far event time had come in its task. */
+  readonly streamTime: number
+}
+
+interface Inner<L, R, V> {
+  readonly kind?: 'inner'
+  /** Makes the value of a pair. */
+  readonly join: (left: Joined<ValueOf<L>>, right: Joined<ValueOf<R>>) => V
+}
+
+interface Left<L, R, V> {
+  /** 'inner' (default): pairs only. 'left': also each left record that found no partner. 'outer': those of both sides. */
+  readonly kind: 'left'
+  readonly join: (left: Joined<ValueOf<L>>, right: Joined<ValueOf<R>> | undefined) => V
+}
+
+interface Outer<L, R, V> {
+  readonly kind: 'outer'
+  /** At least one of the two is there. */
+  readonly join: (left: Joined<ValueOf<L>> | undefined, right: Joined<ValueOf<R>> | undefined) => V
+}
+
+interface JoinStreamBase<L extends AnyRecord, R extends AnyRecord> {
+  /** How far the times of a pair may be apart, both ends included; apart: how much earlier and how much later than the left record the right one may be. */
+  readonly within: Duration | { readonly before: Duration; readonly after: Duration }
+  /** How long after that a record is still taken, for records out of order. Default 0. */
+  readonly grace?: Duration
+  /** Event time in milliseconds. Default: the record's timestamp. */
+  readonly time?: (record: NoInfer<L> | NoInfer<R>) => number
+  /** How values of the left side are kept. Default: bytes as they are, all else as JSON. */
+  readonly leftValue?: SerdeFor<ValueOf<L>>
+  /** The same of the right side. */
+  readonly rightValue?: SerdeFor<ValueOf<R>>
+  /** What becomes of records that came when their window was closed; they are counted either way. Default: nothing. */
+  readonly late?: SideOutput<LateJoinRecord<NoInfer<L>, NoInfer<R>>>
+  /** Names the state and its changelogs, '<group>-<name>-left-changelog' and -right-; must stay the same. Default 'join'; needed where a pipeline has two. */
+  readonly name?: string
+}
+
+export type JoinStreamOptions<L extends AnyRecord, R extends AnyRecord, V> = JoinStreamBase<L, R> &
+  (Inner<NoInfer<L>, NoInfer<R>, V> | Left<NoInfer<L>, NoInfer<R>, V> | Outer<NoInfer<L>, NoInfer<R>, V>)
+
+const serde = objectWith<Serde<unknown>>(['encode', 'decode'], 'a serde such as json()').optional()
+const schema = z.strictObject({
+  within: z.union([duration.transform((ms) => ({ before: ms, after: ms })), z.strictObject({ before: duration, after: duration })], {
+    error: "expected a time span such as '5m', or { before, after }",
+  }),
+  grace: duration.default(0),
+  kind: z.enum(['inner', 'left', 'outer']).default('inner'),
+  join: functionOption<(left: unknown, right: unknown) => unknown>('a function of the left and the right record'),
+  time: functionOption<(record: AnyRecord) => number>('a function from the record to milliseconds').optional(),
+  leftValue: serde,
+  rightValue: serde,
+  late: functionOption<SideOutput<LateJoinRecord<AnyRecord, AnyRecord>>>(
+    'a function from the observable of late records to another',
+  ).optional(),
+  name: storeName.default('join'),
+})
+
+/**
+ * Joins the records of two streams that have the same key and whose times are not further apart than `within`.
+ *
+ * Both come from one source: it reads two topics, and `filter((r) => r.origin.topic === ...)` parts them, so that records of one key are in one
+ * task. Stream time is the highest time of either side in the task; it commits and survives restarts. The window of a record closes when stream
+ * time has passed the last time a partner may have, and the grace. A pair is handed out once, when the second of the two comes, if the windows
+ * of both are open. A record without a partner, where `kind` asks for it, is handed out once, when its window closes, as in Kafka Streams since
+ * KAFKA-10847. A record whose window is closed when it comes is late: it is counted, goes to `late` and is joined with nothing, where Kafka
+ * Streams joins it with what is still there and may have handed out its partner as alone before.
+ *
+ * The topics of a task are read in order of their records' timestamps, as far as they are fetched, so that neither side runs ahead while a pipeline
+ * catches up. Nothing is handed out by the clock: without records time stands still.
+ *
+ * Order: pairs in the order their second record comes; records alone by the end of their window. Results carry the key's bytes and the later of
+ * the two times, and no headers. State: each record until its window closes, on two changelogs. Memory: the values plus about 250 bytes each.
+ * FailedRecords are not accepted: handle them before.
+ *
+ * @throws MillraceError INVALID_OPTIONS; as error of the slice MISSING_KEY, NOT_REPARTITIONED, INVALID_TIMESTAMP, ENCODE_FAILED
+ * @example
+ * const from = (topic: string) => records.pipe(filter((record) => record.origin.topic === topic))
+ * from('orders').pipe(
+ *   joinStream(from('payments'), { within: '5m', grace: '30s', kind: 'left', join: (order, payment) => ({ order: order.value, paid: payment !== undefined }) }),
+ *   toTopic({ topic: 'paid', value: json() }),
+ * )
+ * @see KAFKA-10847, KIP-633 (grace)
+ */
+export function joinStream<L extends AnyRecord, R extends AnyRecord, V>(
+  right: Observable<R>,
+  options: JoinStreamOptions<L, R, V>,
+): OperatorFunction<L, StreamRecord<Buffer, V>> {
+  if (typeof (right as Partial<Observable<R>> | undefined)?.subscribe !== 'function')
+    throw new MillraceError('INVALID_OPTIONS', 'joinStream: its first argument is the right stream, an observable of the same slice')
+  const { within, grace, kind, join, time, leftValue, rightValue, late, name } = parseOptions(schema, options, 'joinStream')
+  const what = `joinStream '${name}'`
+  const { before: beforeMs, after: afterMs } = within
+  const window = { beforeMs, afterMs, graceMs: grace }
+  // Which records are alone is known only where it was kept.
+  const leftSpec = sideStore({ name: `${name}-left`, kind: `join/${kind}/left`, waitsMs: afterMs, graceMs: grace })
+  const rightSpec = sideStore({ name: `${name}-right`, kind: `join/${kind}/right`, waitsMs: beforeMs, graceMs: grace })
+  const keyOf = grouping<AnyRecord>(what, undefined)
+  const timeOf = eventTime<AnyRecord>(what, time)
+
+  const main = (put: (late: LateJoinRecord<L, R>) => void): OperatorFunction<L, StreamRecord<Buffer, V>> => {
+    const operator = (left: Observable<L>): Observable<StreamRecord<Buffer, V>> =>
+      new Observable((target) => {
+        const slice = activeSlice(what)
+        let taking: LogRecord<unknown, unknown> | undefined
+        const codec = (given: Serde<unknown> | undefined, side: string): ValueCodec => {
+          const { encode, decode, name: form } = given ?? json()
+          const named = { name: form, encode }
+          return {
+            bytesAsTheyAre: given === undefined,
+            encode: (value) => encodePart(what, named, value, taking as LogRecord<unknown, unknown>, `${side} value`),
+            decode(bytes) {
+              try {
+                return decode(bytes)
+              } catch (error) {
+                throw new MillraceError(
+                  'CORRUPT_STATE',
+                  `${what}: a kept ${side} value cannot be read as ${form}: ${errorMessage(error)}. Was the serde changed? Give the join another name`,
+                  { cause: error },
+                )
+              }
+            },
+          }
+        }
+        const sides = [
+          { store: slice.store(what, leftSpec), codec: codec(leftValue, 'left') },
+          { store: slice.store(what, rightSpec), codec: codec(rightValue, 'right') },
+        ] as const
+        const joining = new StreamJoin(kind, window, ...sides, (keyText, one, other) => {
+          const key = bytesOfKey(keyText)
+          const joined = (partner: Partner | undefined): Joined<unknown> | undefined =>
+            partner === undefined ? undefined : { key, ...partner }
+          const value = join(joined(one), joined(other)) as V
+          target.next(newRecord({ key, value, timestamp: Math.max(one?.timestamp ?? 0, other?.timestamp ?? 0) }))
+        })
+
+        const take = (side: 'left' | 'right', record: AnyRecord): void => {
+          taking = asWritable(what, record)
+          const at = timeOf(record)
+          const inTime = joining.add(side, keyOf(record), at, record.value)
+          mark(taking, inTime ? Mark.processed : Mark.late)
+          if (inTime) return
+          const span = side === 'left' ? { start: at - beforeMs, end: at + afterMs } : { start: at - afterMs, end: at + beforeMs }
+          put({ side, record, window: span, streamTime: joining.streamTime } as LateJoinRecord<L, R>)
+        }
+        let open = 2
+        const follow = (side: 'left' | 'right', source: Observable<AnyRecord>): void => {
+          const step = operate<AnyRecord, never>(what, () => ({ next: (record) => take(side, record) }))
+          target.add(
+            source.pipe(step).subscribe({
+              error: (error: unknown) => target.error(error),
+              complete: () => {
+                if (--open === 0) target.complete()
+              },
+            }),
+          )
+        }
+        follow('left', left)
+        follow('right', right)
+      })
+    return Object.defineProperty(operator, 'name', { value: what })
+  }
+  return withSideOutput(main, late as SideOutput<LateJoinRecord<L, R>> | undefined)
+}

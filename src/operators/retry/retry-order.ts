@@ -1,0 +1,146 @@
+import type { LogRecord, RawRecord } from '../../record/record.js'
+import { json } from '../../record/serde.js'
+import { keptKeyOf, type KeyText } from '../../state/key.js'
+import { memoryStore, type MemoryStore } from '../../state/memory-store.js'
+import type { StoreSpec } from '../../state/store.js'
+import type { Gate } from '../../runtime/context.js'
+
+/** The records of one key that are in retry topics. They are done in the order of their offsets. */
+export interface Line {
+  /** All up to this offset are done. */
+  readonly done: number
+  /** The last one. */
+  readonly tail: number
+  /** Where the first one waits, and until when: the others wait there too. */
+  readonly tier: number
+  readonly due: number
+}
+
+/** What a slice knows of a key beyond what is stored. */
+interface Passage {
+  /** The last record that went in. */
+  entered: number
+  /** The first that goes to a retry topic; -1 for none. What is behind it waits. */
+  left: number
+  /** A record that failed and is on its way to the retry topic; -1 for none. */
+  failing: number
+}
+
+export function orderStore(name: string): StoreSpec<MemoryStore<Line>> {
+  return memoryStore<Line>({ name, kind: 'retry-order', version: 1, serde: json<Line>(), timed: false })
+}
+
+/**
+ * Lets the records of a key through one behind the other, also where some of them are in retry topics: each of those knows the offset of the one
+ * before it, and goes in when that is done.
+ *
+ * Keys are those the records were read with, apart for each topic; records without one have no order. Memory: one entry for each key
+ * that has records in retry topics, however many.
+ */
+export class RetryOrder implements Gate {
+  private readonly passages = new Map<KeyText, Passage>()
+
+  constructor(
+    private readonly store: MemoryStore<Line>,
+    /** Writes a record to where the first one of its key waits. */
+    private readonly park: (record: RawRecord, behind: number, line: Line) => void,
+  ) {}
+
+  admits(given: RawRecord): boolean {
+    const record = given as LogRecord<unknown, unknown>
+    const key = keyOf(record)
+    if (key === undefined) return true
+    const line = this.store.get(key)
+    const passage = this.passages.get(key)
+    const { offset } = record
+    if (line === undefined) {
+      if (passage !== undefined) passage.entered = offset
+      return true
+    }
+    const behind = record.source.retries?.behind ?? line.tail
+    if (!this.waits(record, key) && behind <= Math.max(line.done, passage?.entered ?? -1)) {
+      this.passageOf(key).entered = offset
+      return true
+    }
+    this.parkBehind(record, key, line)
+    return false
+  }
+
+  failing(record: LogRecord<unknown, unknown>): void {
+    const key = keyOf(record)
+    if (key === undefined) return
+    const passage = this.passageOf(key)
+    if (passage.failing < 0) passage.failing = record.offset
+  }
+
+  holds(record: LogRecord<unknown, unknown>): boolean {
+    const key = keyOf(record)
+    if (key === undefined) return false
+    const failing = this.passages.get(key)?.failing ?? -1
+    return this.waits(record, key) || (failing >= 0 && failing < record.offset)
+  }
+
+  /** A record that failed came to the retry topic: true if it goes there only because of one before it. */
+  parks(raw: RawRecord): boolean {
+    const record = raw as LogRecord<unknown, unknown>
+    const key = keyOf(record)
+    if (key === undefined) return false
+    if (!this.waits(record, key)) return false
+    this.parkBehind(record, key, this.store.get(key) as Line)
+    return true
+  }
+
+  /** A record goes to a retry topic, by itself: what comes behind it waits. */
+  leaves(raw: RawRecord, tier: number, due: number): void {
+    const record = raw as LogRecord<unknown, unknown>
+    const key = keyOf(record)
+    if (key === undefined) return
+    const { offset } = record
+    const passage = this.passageOf(key)
+    passage.left = offset
+    passage.failing = -1
+    const line = this.store.get(key)
+    this.store.put(key, { done: line?.done ?? offset - 1, tail: Math.max(line?.tail ?? -1, offset), tier, due })
+  }
+
+  /** A record that failed is done with: it passes on. */
+  passes(raw: RawRecord): void {
+    const key = keyOf(raw as LogRecord<unknown, unknown>)
+    const passage = key === undefined ? undefined : this.passages.get(key)
+    if (passage !== undefined) passage.failing = -1
+  }
+
+  /** All that went in is done or has left. */
+  complete(): void {
+    for (const [key, { entered, left }] of this.passages) {
+      const line = this.store.get(key)
+      if (line === undefined) continue
+      const done = Math.max(line.done, left >= 0 ? left - 1 : entered)
+      if (done >= line.tail) this.store.delete(key)
+      else if (done !== line.done) this.store.put(key, { ...line, done })
+    }
+  }
+
+  private waits({ offset }: LogRecord<unknown, unknown>, key: KeyText): boolean {
+    const left = this.passages.get(key)?.left ?? -1
+    return left >= 0 && left < offset
+  }
+
+  private parkBehind(record: LogRecord<unknown, unknown>, key: KeyText, line: Line): void {
+    const behind = record.source.retries?.behind ?? line.tail
+    if (record.offset > line.tail) this.store.put(key, { ...line, tail: record.offset })
+    this.park(record as LogRecord<Buffer | null, Buffer | null>, behind, line)
+  }
+
+  private passageOf(key: KeyText): Passage {
+    let passage = this.passages.get(key)
+    if (passage === undefined) this.passages.set(key, (passage = { entered: -1, left: -1, failing: -1 }))
+    return passage
+  }
+}
+
+/** The topic is part of it: offsets of two topics have no order. Topic names hold no slash. */
+function keyOf(record: LogRecord<unknown, unknown>): KeyText | undefined {
+  const key = keptKeyOf(record)
+  return key === undefined ? undefined : `${record.source.topic}/${key}`
+}

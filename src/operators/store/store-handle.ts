@@ -1,0 +1,210 @@
+import { MillraceError, errorMessage } from '../../record/error.js'
+import type { DeepReadonly } from '../../record/types.js'
+import type { BoundedStore } from './bounded-store.js'
+import { bytesOfKey, keyTextOf, type StoreKey } from '../../state/key.js'
+import { seal, type Sealed } from './sealed.js'
+import type { TimelineStore } from '../../state/timeline-store.js'
+import type { Serde } from '../../record/serde.js'
+import type { SliceContext } from '../../runtime/context.js'
+
+/**
+ * A store, in the hands of user code, for the length of a slice. What it changes commits with the slice or is undone with it.
+ *
+ * What comes out is not to be changed in place: put something new instead.
+ */
+export interface StoreHandle<V> {
+  get(key: StoreKey): DeepReadonly<V> | undefined
+  has(key: StoreKey): boolean
+  put(key: StoreKey, value: V): void
+  /** False where there was nothing. */
+  delete(key: StoreKey): boolean
+  /** Puts what the function makes of the value, or deletes where that is undefined; returns it. */
+  update(key: StoreKey, change: (value: DeepReadonly<V> | undefined) => V | undefined): V | undefined
+  /** All there is, in no order. */
+  entries(): IterableIterator<readonly [key: Buffer, value: DeepReadonly<V>]>
+  readonly size: number
+}
+
+/** The same of a store whose keys come with a time, in milliseconds since the epoch. */
+export interface TimedStoreHandle<V> {
+  get(key: StoreKey, time: number): DeepReadonly<V> | undefined
+  put(key: StoreKey, time: number, value: V): void
+  delete(key: StoreKey, time: number): boolean
+  update(key: StoreKey, time: number, change: (value: DeepReadonly<V> | undefined) => V | undefined): V | undefined
+  /** What a key has from `from` to `to`, both included, by time. */
+  range(key: StoreKey, from?: number, to?: number): readonly (readonly [time: number, value: DeepReadonly<V>])[]
+  /** The last of a key, not after `to`. */
+  last(key: StoreKey, to?: number): readonly [time: number, value: DeepReadonly<V>] | undefined
+}
+
+/** What the operator does with a handle around user code. */
+export interface OpenStore<H> {
+  readonly handle: H
+  /** A record is about to be handed to user code. */
+  begin(timestamp: number): void
+  /** User code is done with the slice. @throws MillraceError ENCODE_FAILED */
+  end(): void
+}
+
+abstract class Guarded {
+  constructor(
+    private readonly slice: SliceContext,
+    protected readonly name: string,
+    private readonly serde: Serde<Sealed<never>>,
+    private readonly changed: Parameters<typeof seal>[0],
+  ) {}
+
+  end(): void {
+    try {
+      seal(this.changed, this.serde)
+    } catch (error) {
+      throw new MillraceError(
+        'ENCODE_FAILED',
+        `store '${this.name}': a value cannot be kept as ${this.serde.name}: ${errorMessage(error)}`,
+        { cause: error },
+      )
+    }
+  }
+
+  protected check(): void {
+    if (!this.slice.closed) return
+    throw new MillraceError(
+      'OUTSIDE_SLICE',
+      `store '${this.name}' was used after its slice had ended, from a timer or a promise nobody waited for: what it would change belongs to no transaction. Use it in the function given to withStore only`,
+    )
+  }
+
+  protected accept(value: unknown): void {
+    this.check()
+    if (value === undefined || value === null)
+      throw new MillraceError('ENCODE_FAILED', `store '${this.name}': ${String(value)} was put, which stands for nothing: use delete`)
+  }
+}
+
+export class PlainHandle<V> extends Guarded implements StoreHandle<V>, OpenStore<StoreHandle<V>> {
+  readonly handle = this
+  private at = 0
+
+  constructor(
+    slice: SliceContext,
+    name: string,
+    serde: Serde<Sealed<V>>,
+    private readonly store: BoundedStore<V>,
+    /** Undefined: entries live by event time. */
+    private readonly wall: (() => number) | undefined,
+  ) {
+    super(slice, name, serde as Serde<Sealed<never>>, store)
+  }
+
+  begin(timestamp: number): void {
+    // A record without a time is one of now.
+    this.at = this.wall === undefined ? (timestamp >= 0 ? timestamp : Math.max(0, this.store.now)) : this.wall()
+    this.store.tick(this.at)
+  }
+
+  get(key: StoreKey): DeepReadonly<V> | undefined {
+    this.check()
+    return this.store.read(keyTextOf(key)) as DeepReadonly<V> | undefined
+  }
+
+  has(key: StoreKey): boolean {
+    return this.get(key) !== undefined
+  }
+
+  put(key: StoreKey, value: V): void {
+    this.accept(value)
+    this.store.write(keyTextOf(key), value, this.at)
+  }
+
+  delete(key: StoreKey): boolean {
+    this.check()
+    return this.store.erase(keyTextOf(key))
+  }
+
+  update(key: StoreKey, change: (value: DeepReadonly<V> | undefined) => V | undefined): V | undefined {
+    const next = change(this.get(key))
+    if (next === undefined) this.delete(key)
+    else this.put(key, next)
+    return next
+  }
+
+  *entries(): IterableIterator<readonly [Buffer, DeepReadonly<V>]> {
+    this.check()
+    for (const [key, { value }] of this.store) yield [bytesOfKey(key), value as DeepReadonly<V>]
+  }
+
+  get size(): number {
+    this.check()
+    return this.store.present
+  }
+}
+
+export class TimedHandle<V> extends Guarded implements TimedStoreHandle<V>, OpenStore<TimedStoreHandle<V>> {
+  readonly handle = this
+
+  constructor(
+    slice: SliceContext,
+    name: string,
+    serde: Serde<Sealed<V>>,
+    private readonly store: TimelineStore<Sealed<V>>,
+    private readonly ttlMs: number | undefined,
+  ) {
+    super(slice, name, serde as Serde<Sealed<never>>, store)
+  }
+
+  begin(timestamp: number): void {
+    const { store } = this
+    if (timestamp <= store.streamTime || this.ttlMs === undefined) return
+    store.advance(timestamp)
+    this.expire()
+  }
+
+  get(key: StoreKey, time: number): DeepReadonly<V> | undefined {
+    this.check()
+    return this.store.entry(keyTextOf(key), this.timeOf(time))?.value?.value as DeepReadonly<V> | undefined
+  }
+
+  put(key: StoreKey, time: number, value: V): void {
+    this.accept(value)
+    this.store.put(keyTextOf(key), this.timeOf(time), { value, at: time, sealed: undefined })
+    if (this.ttlMs !== undefined && this.store.nextDue <= this.store.streamTime) this.expire()
+  }
+
+  delete(key: StoreKey, time: number): boolean {
+    this.check()
+    const entry = this.store.entry(keyTextOf(key), this.timeOf(time))
+    if (entry === undefined) return false
+    this.store.remove(entry)
+    return true
+  }
+
+  update(key: StoreKey, time: number, change: (value: DeepReadonly<V> | undefined) => V | undefined): V | undefined {
+    const next = change(this.get(key, time))
+    if (next === undefined) this.delete(key, time)
+    else this.put(key, time, next)
+    return next
+  }
+
+  range(key: StoreKey, from?: number, to?: number): (readonly [number, DeepReadonly<V>])[] {
+    this.check()
+    return this.store.range(keyTextOf(key), from, to).map(({ time, value }) => [time, value?.value as DeepReadonly<V>])
+  }
+
+  last(key: StoreKey, to?: number): readonly [number, DeepReadonly<V>] | undefined {
+    this.check()
+    const entry = this.store.last(keyTextOf(key), to)
+    return entry === undefined ? undefined : [entry.time, entry.value?.value as DeepReadonly<V>]
+  }
+
+  private expire(): void {
+    this.store.expire(this.store.streamTime, (entry) => this.store.remove(entry))
+  }
+
+  private timeOf(time: number): number {
+    if (Number.isSafeInteger(time)) return time
+    throw new MillraceError(
+      'INVALID_TIMESTAMP',
+      `store '${this.name}': ${String(time)} is not a whole number of milliseconds since the epoch`,
+    )
+  }
+}

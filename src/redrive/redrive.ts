@@ -1,0 +1,417 @@
+import { z } from 'zod'
+import type { LogClient, PartitionOffset, TopicInfo } from '../log/port.js'
+import { MillraceError } from '../record/error.js'
+import { outcomeName, sendBack } from './send-back.js'
+import { withTransaction } from '../operators/with-transaction.js'
+import type { Commit } from '../runtime/commit.js'
+import { fateOf, type LetterRules } from './letters.js'
+import { functionOption, objectWith, parseOptions, positiveInteger, topicName } from '../runtime/options.js'
+import type { PipelineHost } from '../runtime/pipeline.js'
+import type { TransactionOptions } from '../runtime/settings.js'
+import { PartitionSource } from '../sources/partition-source.js'
+import { REDRIVEN, type RedrivenStore } from './redriven-store.js'
+import { restore } from '../state/restore.js'
+import { changelogTopic } from '../state/store.js'
+import { BoundedLog } from './bounded-log.js'
+import type { Cluster } from '../cluster/cluster.js'
+import { rangeOf, readRange, type Range } from '../cluster/read.js'
+
+/** Which dead letters are meant: all of what is given must hold. */
+export interface RedriveFilter {
+  /** Text of headers, by name. Where a header stands more than once, one of them. */
+  readonly header?: Readonly<Record<string, string>>
+  /** A text that stands in the error's class, code or message, or a pattern that one of them matches. */
+  readonly error?: string | RegExp
+  /** Name of the step that failed. */
+  readonly step?: string
+  readonly key?: string | Uint8Array
+  /** The record's own time, as it was before it failed: from here on. A date, milliseconds since the epoch, or ISO 8601. */
+  readonly after?: Date | number | string
+  /** ... and before this. */
+  readonly before?: Date | number | string
+}
+
+export interface RedriveOptions {
+  /** The dead-letter topic. */
+  readonly from: string
+  /** Topic to send to. Default: the one that each record came from, into its partition. */
+  readonly to?: string
+  /** Default: all. What it leaves out stays for another redrive. */
+  readonly filter?: RedriveFilter
+  /** Only looks: nothing is written and nothing committed. Default false. */
+  readonly dryRun?: boolean
+  /** Most records a second. Default: no limit. */
+  readonly rate?: number
+  /** Most records in this run. Default: no limit. */
+  readonly limit?: number
+  /** A record that came back as often as this is parked instead. Default 3. */
+  readonly maxRedrives?: number
+  /** Where such records are parked, as they are. Default `<from>.parked`; needed only if there are any. */
+  readonly parked?: string
+  /** The consumer group, and by its changelog the memory of what was redriven. Default `<from>.redrive`. With another one nothing was redriven yet. */
+  readonly group?: string
+  /** Told how far it is: while looking, and after each commit. */
+  readonly onProgress?: (progress: RedriveProgress) => void
+  /** Ends it in order: the open transaction commits, the result tells what was done till then. */
+  readonly signal?: AbortSignal
+}
+
+export interface RedriveProgress {
+  readonly phase: 'looking' | 'sending'
+  /** Dead letters looked at. */
+  readonly read: number
+  readonly sent: number
+  readonly parked: number
+  /** All that are to be sent or parked, as far as is known. */
+  readonly chosen: number
+}
+
+export interface RedriveResult {
+  readonly dryRun: boolean
+  /** False where the signal ended it early. */
+  readonly complete: boolean
+  /** Dead letters looked at: those chosen (sent or parked), `skipped`, `left` and `unaddressed`. */
+  readonly read: number
+  /** Sent, or in a dry run, that would be. */
+  readonly sent: number
+  readonly parked: number
+  /** Redriven before, by this group. */
+  readonly skipped: number
+  /** Left out by the filter: they stay for another redrive. */
+  readonly left: number
+  /** Tell nothing of where they came from: they stay until one names `to`. */
+  readonly unaddressed: number
+  /** Records by topic, sent and parked. */
+  readonly byTarget: Readonly<Record<string, number>>
+  /** The same in more detail, largest first. */
+  readonly table: readonly RedriveRow[]
+  /** Topics that do not exist. Only a dry run gets as far as to say so. */
+  readonly missing: readonly string[]
+}
+
+export interface RedriveRow {
+  readonly target: string
+  readonly outcome: 'send' | 'park'
+  /** Class of the error; '' where nothing tells of it. */
+  readonly error: string
+  readonly step: string
+  readonly records: number
+}
+
+const moment = z
+  .union([z.date(), z.number(), z.string()], {
+    message: "expected a date, milliseconds since the epoch, or a text like '2026-01-31T12:00:00Z'",
+  })
+  .transform((given) => new Date(given).getTime())
+  .refine((ms) => !Number.isNaN(ms), { message: "expected a date, milliseconds since the epoch, or a text like '2026-01-31T12:00:00Z'" })
+
+const schema = z
+  .strictObject({
+    from: topicName,
+    to: topicName.optional(),
+    filter: z
+      .strictObject({
+        header: z.record(z.string(), z.string()).optional(),
+        error: z.union([z.string().min(1), z.instanceof(RegExp)], { message: 'expected a text or a RegExp' }).optional(),
+        step: z.string().optional(),
+        key: z.union([z.string(), z.instanceof(Uint8Array)], { message: 'expected a text or bytes' }).optional(),
+        after: moment.optional(),
+        before: moment.optional(),
+      })
+      .default({}),
+    dryRun: z.boolean().default(false),
+    rate: z.number().positive().optional(),
+    limit: positiveInteger.optional(),
+    maxRedrives: positiveInteger.default(3),
+    parked: topicName.optional(),
+    group: z.string().min(1).optional(),
+    onProgress: functionOption<(progress: RedriveProgress) => void>('a function of the progress').optional(),
+    signal: objectWith<AbortSignal>(['addEventListener', 'removeEventListener'], 'an AbortSignal').optional(),
+  })
+  .refine(({ from, to }) => to !== from, { path: ['to'], message: 'is the dead-letter topic itself: its records would go in a circle' })
+  .refine(({ from, parked }) => parked !== from, { path: ['parked'], message: 'is the dead-letter topic itself: name another one' })
+  .transform(({ parked, group, ...rest }) => ({ ...rest, parked: parked ?? `${rest.from}.parked`, group: group ?? `${rest.from}.redrive` }))
+
+type Settings = z.output<typeof schema>
+
+/** One process at a time: a second one takes the place of the first, and a restart goes on at once. */
+const INSTANCE = 'redrive'
+const SESSION_MS = 10_000
+/** Sent in one transaction where there is a rate: short ones keep it even. */
+const SLICE_SECONDS = 0.2
+const PROGRESS_EVERY = 1_000
+
+/**
+ * Sends the records of a dead-letter topic back to where each came from, or to another topic: those that a filter chooses, each once.
+ *
+ * A record goes with the bytes of its key and value, its headers and its time as they were before it failed; what told of the failure is taken out, and the
+ * header `millrace.redriven` counts how often this was done. The headers of Spring Kafka and of Kafka Streams are understood too. It goes into the
+ * partition it came from; where that is not known, or with `to`, by Kafka's hash of the key. A record that fails again and again is parked.
+ *
+ * It reads the topic up to where it ended at the beginning, so records that fail again meanwhile wait for another run. First all of it is looked at, which is also the
+ * dry run: topics that do not exist are refused before anything is sent.
+ *
+ * Order: of a partition. Offsets: records sent, and the note that they were, commit in one transaction; interrupted, at any point, and started again, it goes on
+ * where it was. What is not chosen stays, and a later run with another filter takes it. State: a bit a record, on the changelog
+ * `<group>-redriven-changelog`, which is created if it is missing. Memory: that, and the outputs of a transaction.
+ *
+ * @throws MillraceError INVALID_OPTIONS; MISSING_TOPIC before anything is sent; INSTANCE_FENCED if another redrive of the group takes over; STATE_MISMATCH if
+ * the topic was made anew; RECORD_FAILED with the cause RECORD_TOO_LARGE, ...: what was committed till then stays
+ * @example
+ * await redrive(cluster, { from: 'orders.dead', filter: { error: 'Timeout' }, rate: 100 })
+ */
+export function redrive(cluster: Cluster, options: RedriveOptions): Promise<RedriveResult> {
+  return redriveWith(cluster, options, {})
+}
+
+/** @internal With other settings of the transaction. */
+export async function redriveWith(cluster: Cluster, options: RedriveOptions, transaction: TransactionOptions): Promise<RedriveResult> {
+  const settings = parseOptions(schema, options, 'redrive')
+  const finished = new AbortController()
+  const signals = [finished.signal, ...(settings.signal === undefined ? [] : [settings.signal])]
+  const source = cluster.source({
+    group: settings.group,
+    topics: [settings.from],
+    startFrom: 'committed',
+    onOutOfRange: 'earliest',
+    instanceId: INSTANCE,
+    sessionTimeout: SESSION_MS,
+    signal: AbortSignal.any(signals),
+  })
+  const run = new Redrive(source, settings, () => finished.abort()).run(transaction)
+  source.host.onRun(
+    run.then(
+      () => {},
+      () => {},
+    ),
+  )
+  return run
+}
+
+/** What looking at the topic has found. */
+interface Survey {
+  /** What is to be read. */
+  readonly range: Range
+  /** The offsets of those chosen, by partition. */
+  readonly offsets: readonly RedrivenStore[]
+  readonly complete: boolean
+  readonly read: number
+  readonly skipped: number
+  readonly left: number
+  readonly unaddressed: number
+  /** Records to send and to park, by outcome. */
+  readonly chosen: Outcomes
+}
+
+class Outcomes {
+  private readonly counts = new Map<string, number>()
+
+  add(name: string, count = 1): void {
+    this.counts.set(name, (this.counts.get(name) ?? 0) + count)
+  }
+
+  get rows(): RedriveRow[] {
+    return [...this.counts]
+      .map(([name, records]) => {
+        const [outcome, target, error, step] = JSON.parse(name) as [RedriveRow['outcome'], string, string, string]
+        return { target, outcome, error, step, records }
+      })
+      .sort((a, b) => b.records - a.records || (a.target < b.target ? -1 : 1))
+  }
+
+  total(outcome?: RedriveRow['outcome']): number {
+    return this.rows.reduce((sum, row) => sum + (outcome === undefined || row.outcome === outcome ? row.records : 0), 0)
+  }
+
+  get byTarget(): Record<string, number> {
+    const sums = new Map<string, number>()
+    for (const { target, records } of this.rows) sums.set(target, (sums.get(target) ?? 0) + records)
+    return Object.fromEntries(sums)
+  }
+}
+
+class Redrive {
+  private readonly rules: LetterRules
+  private readonly host: PipelineHost
+  private readonly signal: AbortSignal
+
+  constructor(
+    private readonly source: PartitionSource,
+    private readonly settings: Settings,
+    private readonly finish: () => void,
+  ) {
+    const { from, to, filter, maxRedrives, parked } = settings
+    this.rules = { from, to, filter, maxRedrives, parked }
+    this.host = source.host
+    this.signal = source.settings.signal as AbortSignal
+  }
+
+  async run(transaction: TransactionOptions): Promise<RedriveResult> {
+    const { dryRun } = this.settings
+    const log = await this.host.openLog()
+    let survey: Survey
+    let missing: readonly string[]
+    try {
+      await log.connect()
+      // Ends what an earlier run left open, so that what is read here is how it ended.
+      const producer = dryRun
+        ? undefined
+        : log.producer({
+            transactionalId: `${this.settings.group}-${INSTANCE}`,
+            transactionTimeoutMs: 10_000,
+            compression: 'none',
+            trace: this.host.trace,
+          })
+      await producer?.init()
+      survey = await this.look(log)
+      const targets = Object.keys(survey.chosen.byTarget)
+      const found = await log.topics(targets)
+      missing = targets.filter((topic) => !found.has(topic))
+      if (dryRun) return this.result(survey, survey.chosen, survey.complete, missing)
+      if (missing.length > 0) throw missingTargets(survey, missing, this.settings.parked)
+      if (!survey.complete || targets.length === 0) return this.result(survey, new Outcomes(), survey.complete, [])
+      await producer?.commit(
+        survey.range.starts.map((offset, partition) => ({ topic: this.settings.from, partition, offset })),
+        { group: this.settings.group, memberId: '', generation: -1, instanceId: undefined },
+      )
+    } finally {
+      await log.close()
+    }
+    const done = new Outcomes()
+    const complete = await this.send(survey, done, transaction)
+    return this.result(survey, done, complete, [])
+  }
+
+  /** Reads all there is, counts what is to be done, and finds where that begins and ends. */
+  private async look(log: LogClient): Promise<Survey> {
+    const { from, limit, onProgress } = this.settings
+    const whole = await rangeOf(log, from, 'redrive')
+    const stores = await this.redriven(log, whole)
+    const chosen = new Outcomes()
+    const counts = { left: 0, unaddressed: 0 }
+    let [read, skipped, picked] = [0, 0, 0]
+    const offsets = whole.ends.map(() => REDRIVEN.create())
+    const firsts = new Map<number, number>()
+    const nexts = [...whole.starts]
+    const progress = (): void => onProgress?.({ phase: 'looking', read, sent: 0, parked: 0, chosen: picked })
+    for await (const letter of readRange(log, whole, 'read_committed', this.signal)) {
+      const { partition, offset } = letter.origin
+      nexts[partition] = offset + 1
+      if (++read % PROGRESS_EVERY === 0) progress()
+      if (stores[partition]?.has(offset) === true) {
+        skipped++
+        continue
+      }
+      const fate = fateOf(letter, this.rules)
+      if (fate.kind === 'left' || fate.kind === 'unaddressed') {
+        counts[fate.kind]++
+        continue
+      }
+      chosen.add(outcomeName(fate))
+      const picks = offsets[partition] as RedrivenStore
+      picks.add(offset)
+      picks.commit()
+      if (!firsts.has(partition)) firsts.set(partition, offset)
+      if (++picked === limit) break
+    }
+    progress()
+    const ends = picked === limit ? nexts : whole.ends
+    const starts = ends.map((end, partition) => firsts.get(partition) ?? end)
+    return { range: { topic: from, starts, ends }, offsets, complete: !this.signal.aborted, read, skipped, ...counts, chosen }
+  }
+
+  /** What earlier runs have dealt with, by partition. */
+  private async redriven(log: LogClient, { topic, ends }: Range): Promise<RedrivenStore[]> {
+    const changelog = changelogTopic(this.settings.group, REDRIVEN.name)
+    const stores = ends.map(() => REDRIVEN.create())
+    const info = (await log.topics([changelog])).get(changelog) as TopicInfo | undefined
+    if (info === undefined) return stores
+    const { clock, logger } = this.host
+    const parts = stores.map((store, partition) => ({ spec: REDRIVEN, store, topic: changelog, partition })).slice(0, info.partitions)
+    await restore(parts, { log, clock, logger, cancelled: () => this.signal.aborted })
+    stores.forEach(({ highest }, partition) => {
+      if (highest < (ends[partition] as number)) return
+      throw new MillraceError(
+        'STATE_MISMATCH',
+        `redrive: '${topic}' was made anew since group '${this.settings.group}' last redrove it: partition ${partition} ends at ${ends[partition]}, and offset ${highest} was sent before. ` +
+          'Name another group, or delete the topic ' +
+          `'${changelog}'`,
+      )
+    })
+    return stores
+  }
+
+  /** The pipeline. True if it came to the end. */
+  private async send({ range, offsets: picks, chosen, read }: Survey, done: Outcomes, transaction: TransactionOptions): Promise<boolean> {
+    const { rate, onProgress } = this.settings
+    const total = chosen.total()
+    const open = new Map([...range.ends.entries()].filter(([partition, end]) => (range.starts[partition] as number) < end))
+    const reached = (offsets: readonly PartitionOffset[]): void => {
+      for (const { partition, offset } of offsets) if (offset >= (open.get(partition) ?? Number.POSITIVE_INFINITY)) open.delete(partition)
+      if (open.size === 0) this.finish()
+    }
+    const part = {
+      topic: range.topic,
+      ends: range.ends,
+      wanted: (partition: number, start: number, end: number) => picks[partition]?.hasAny(start, end) === true,
+    }
+    // Looked up whenever the group is joined: where another run has taken over and is done, there is nothing left to commit.
+    const openLog = async (): Promise<LogClient> => new BoundedLog(await this.host.openLog(), part, reached)
+    const commits = new PartitionSource(this.source.settings, { ...this.host, openLog }).pipe(
+      withTransaction((letters) => letters.pipe(sendBack({ ...this.rules, targets: Object.keys(chosen.byTarget), rate })), {
+        // Targets exist, so only the changelog can be missing.
+        provision: true,
+        ...(rate === undefined ? {} : { maxRecords: Math.ceil(rate * SLICE_SECONDS) }),
+        ...transaction,
+      }),
+    )
+    const onCommit = ({ offsets, meters }: Commit): void => {
+      for (const [name, count] of Object.entries(meters)) done.add(name, count)
+      onProgress?.({ phase: 'sending', read, sent: done.total('send'), parked: done.total('park'), chosen: total })
+      reached(offsets)
+    }
+    await new Promise<void>((complete, error) => commits.subscribe({ next: onCommit, complete, error }))
+    const count = done.total()
+    if (open.size === 0 && count < total) {
+      throw new MillraceError(
+        'INSTANCE_FENCED',
+        `redrive: this run sent or parked ${count} of ${total}. Another redrive of group '${this.settings.group}' took over meanwhile, or retention deleted some: start it again for what is left`,
+        { retryable: true },
+      )
+    }
+    return open.size === 0
+  }
+
+  private result(
+    { read, skipped, left, unaddressed }: Survey,
+    outcomes: Outcomes,
+    complete: boolean,
+    missing: readonly string[],
+  ): RedriveResult {
+    const { dryRun } = this.settings
+    return {
+      dryRun,
+      complete,
+      read,
+      sent: outcomes.total('send'),
+      parked: outcomes.total('park'),
+      skipped,
+      left,
+      unaddressed,
+      byTarget: outcomes.byTarget,
+      table: outcomes.rows,
+      missing,
+    }
+  }
+}
+
+function missingTargets({ chosen }: Survey, missing: readonly string[], parked: string): MillraceError {
+  const { byTarget } = chosen
+  const names = missing
+    .map((topic) => `'${topic}' (${byTarget[topic]} records${topic === parked ? ', redriven too often' : ''})`)
+    .join(', ')
+  return new MillraceError(
+    'MISSING_TOPIC',
+    `redrive: nothing was sent, since ${missing.length === 1 ? 'a topic does' : 'topics do'} not exist: ${names}. Create them, name another topic with \`to\`, or leave these records out with a filter`,
+  )
+}
