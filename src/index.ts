@@ -83,21 +83,15 @@ export { toTopic, type ToTopicOptions } from './sinks/to-topic.js'
 export { route, type RouteOptions } from './sinks/route.js'
 
 export { table, type Table, type TableOptions, type TableValue } from './sources/table.js'
-export type { PartitionSource, PartitionStream } from './sources/partition-source.js'
+export type { PartitionSource } from './sources/partition-source.js'
+export type { PartitionStream } from './sources/partition-stream.js'
 export type { RecordStream } from './runtime/slice-stream.js'
 export type { ErrorPolicy, SourceOptions, StartFrom, TransactionOptions } from './runtime/settings.js'
 export type { Commit, TaskCommit } from './runtime/commit.js'
 export type { RecordCounts } from './runtime/accounting.js'
 
-export {
-  deliveryAttempt,
-  record,
-  type NewRecord,
-  type Origin,
-  type RawRecord,
-  type RecordPatch,
-  type StreamRecord,
-} from './record/record.js'
+export { deliveryAttempt, record, type NewRecord, type RawRecord, type RecordPatch, type StreamRecord } from './record/record.js'
+export type { Origin } from './record/origin.js'
 export { FailedRecord, isFailed } from './record/failed-record.js'
 export { readFailure, type Failure, type FailureHeaders } from './record/failure-headers.js'
 export { bytes, json, string, type Serde } from './record/serde.js'

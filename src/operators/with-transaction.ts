@@ -5,7 +5,8 @@ import { CommitStream } from '../runtime/commit-stream.js'
 import { parseOptions } from '../runtime/options.js'
 import { transactionSchema, type TransactionOptions } from '../runtime/settings.js'
 import type { RecordStream } from '../runtime/slice-stream.js'
-import { PartitionSource, type PartitionStream } from '../sources/partition-source.js'
+import { PartitionSource } from '../sources/partition-source.js'
+import type { PartitionStream } from '../sources/partition-stream.js'
 
 /**
  * Runs `project` over the partitions of a source, in transactions: what its sinks write and the offsets of what it read commit

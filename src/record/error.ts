@@ -1,4 +1,4 @@
-import type { Origin } from './record.js'
+import type { Origin } from './origin.js'
 
 /**
  * Everything that can go wrong, as a closed list: switch on it, the compiler says what is missing.

@@ -1,7 +1,7 @@
 import { errorMessage } from './error.js'
 import type { FailedRecord } from './failed-record.js'
 import type { Headers } from './headers.js'
-import type { Origin } from './record.js'
+import type { Origin } from './origin.js'
 
 /** What the headers of a failed record tell: where it came from and why it failed. */
 export interface Failure {

@@ -1,13 +1,7 @@
 import { MillraceError } from './error.js'
 import { NO_HEADERS, encodeHeaders, readHeaders, type Headers, type HeadersInput } from './headers.js'
+import type { Origin } from './origin.js'
 import { cursor, readVarint, skipSection } from './varint.js'
-
-/** Where a record was read: what makes it the same record after a crash, an abort or a replay. */
-export interface Origin {
-  readonly topic: string
-  readonly partition: number
-  readonly offset: number
-}
 
 /** What `with` may replace; what is left out stays as it is, bytes included. */
 export interface RecordPatch<K, V> {

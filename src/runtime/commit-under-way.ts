@@ -1,12 +1,8 @@
 import type { PartitionOffset } from '../log/port.js'
 import type { Tally } from './accounting.js'
+import type { CommitFate } from './commit-fate.js'
 import type { Round } from './round.js'
 import type { Task } from './task.js'
-
-/** How a commit ended. The next round looks at this alone: were it to hold the commit with its round, each would keep all those before it. */
-export interface CommitFate {
-  readonly state: 'open' | 'committed' | 'failed'
-}
 
 /** What a transaction did, and what is heard of its commit. */
 export class CommitUnderWay {

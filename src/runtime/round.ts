@@ -1,7 +1,7 @@
 import type { LogProducer, PartitionOffset } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
-import type { CommitFate } from './commit-under-way.js'
+import type { CommitFate } from './commit-fate.js'
 import type { Meter, Participant, Standing } from './context.js'
 import type { Outputs } from './outputs.js'
 import { Slice, type Project } from './slice.js'

@@ -11,7 +11,7 @@ import type { PipelineHost } from '../runtime/pipeline.js'
 import type { SourceSettings } from '../runtime/settings.js'
 import { openTasks } from '../runtime/start.js'
 import { Wakeup, nextTurn } from '../runtime/wakeup.js'
-import type { PartitionStream } from './partition-source.js'
+import type { PartitionStream } from './partition-stream.js'
 
 const RETRY_MS = 500
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Origin } from '../record/record.js'
+import type { Origin } from '../record/origin.js'
 import type { ClaimStore, ClaimTerms, HeldClaim, OwnedId, OwnedIds } from '../operators/dedupe/claims/claim-store.js'
 
 /** One thing a claim store must do; `run` rejects where it does not. */

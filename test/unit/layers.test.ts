@@ -65,6 +65,28 @@ const betweenOperators = (found: readonly Import[]): string[] =>
     })
     .map(({ file, target }) => `${file} imports ${target}`)
 
+/** Files that import each other, straight or in a circle, types included: each of those that are part of one. */
+const circular = (found: readonly Import[]): string[] => {
+  const targets = new Map<string, string[]>()
+  for (const one of relatives(found)) {
+    if (one.text.startsWith('import(')) continue
+    const to = pathOf(one).replace(/\.js$/, '.ts')
+    targets.set(one.file, [...(targets.get(one.file) ?? []), to])
+  }
+  const reaches = (from: string): boolean => {
+    const seen = new Set<string>()
+    const open = [...(targets.get(from) ?? [])]
+    for (let file = open.pop(); file !== undefined; file = open.pop()) {
+      if (file === from) return true
+      if (seen.has(file)) continue
+      seen.add(file)
+      open.push(...(targets.get(file) ?? []))
+    }
+    return false
+  }
+  return [...targets.keys()].filter(reaches)
+}
+
 describe('layers', () => {
   it('sees the files and imports it judges', () => {
     expect(files.length).toBeGreaterThan(150)
@@ -80,6 +102,10 @@ describe('layers', () => {
     expect(betweenOperators(imports)).toEqual([])
   })
 
+  it('no file imports itself round about, not even for a type', () => {
+    expect(circular(imports)).toEqual([])
+  })
+
   it('kafkajs is imported by src/kafka alone, beyond types', () => {
     const outside = imports.filter(
       ({ from, target, text }) => target.startsWith('kafkajs') && from !== 'kafka' && !text.startsWith('import type'),
@@ -92,6 +118,17 @@ describe('layers', () => {
       'record/x.ts imports ../runtime/round.js',
     ])
     expect(pointingUp([{ file: 'runtime/x.ts', from: 'runtime', target: '../kafka/client.js', text: 'import' }])).toHaveLength(1)
+  })
+
+  it('would notice a circle', () => {
+    const one = { from: 'record', text: 'import type' }
+    const found = circular([
+      { ...one, file: 'record/a.ts', target: './b.js' },
+      { ...one, file: 'record/b.ts', target: './c.js' },
+      { ...one, file: 'record/c.ts', target: './a.js' },
+      { ...one, file: 'record/d.ts', target: './a.js' },
+    ])
+    expect(found).toEqual(['record/a.ts', 'record/b.ts', 'record/c.ts'])
   })
 
   it('would notice an operator that leaves its room', () => {

@@ -4,7 +4,7 @@ import type { TopicPartition } from '../../log/port.js'
 import { sleep, type Clock } from '../../record/clock.js'
 import { MillraceError, errorMessage } from '../../record/error.js'
 import type { Logger } from '../../record/logger.js'
-import type { Origin } from '../../record/record.js'
+import type { Origin } from '../../record/origin.js'
 import {
   sameOrigin,
   type ClaimNote,

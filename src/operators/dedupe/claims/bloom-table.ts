@@ -1,6 +1,6 @@
 import { readInt64, writeInt64 } from '../../../log/batch/header.js'
 import { MillraceError } from '../../../record/error.js'
-import type { Origin } from '../../../record/record.js'
+import type { Origin } from '../../../record/origin.js'
 import { IdFilter, hashId, idHash } from './bloom-filter.js'
 import type { ChangeWriter, StoreSpec, TaskStore } from '../../../state/store.js'
 

@@ -1,4 +1,4 @@
-import type { Origin } from '../../../record/record.js'
+import type { Origin } from '../../../record/origin.js'
 import type { ProcessedId } from './processed.js'
 
 /** An id that a record wants to be the first with. */

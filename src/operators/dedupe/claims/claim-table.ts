@@ -1,7 +1,7 @@
 import { readInt64, writeInt64 } from '../../../log/batch/header.js'
 import { MillraceError } from '../../../record/error.js'
 import type { Clock } from '../../../record/clock.js'
-import type { Origin } from '../../../record/record.js'
+import type { Origin } from '../../../record/origin.js'
 import { cursor, readVarint, readVarlong, writeVarint, writeVarlong } from '../../../record/varint.js'
 import type { ProcessedId } from './processed.js'
 import { IdIndex } from './id-index.js'

@@ -1,4 +1,4 @@
-import type { Origin } from '../../../record/record.js'
+import type { Origin } from '../../../record/origin.js'
 import { systemClock, type Clock } from '../../../record/clock.js'
 import {
   sameOrigin,

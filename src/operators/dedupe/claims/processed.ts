@@ -1,4 +1,4 @@
-import type { Origin } from '../../../record/record.js'
+import type { Origin } from '../../../record/origin.js'
 
 /** What is known of an id: the record that passed with it, and what came of it. */
 export interface ProcessedId {

@@ -1,5 +1,5 @@
 import { MillraceError } from '../../../record/error.js'
-import type { Origin } from '../../../record/record.js'
+import type { Origin } from '../../../record/origin.js'
 import type { ClaimNote, ClaimRequest, ClaimStore, ClaimTerms, HeldClaim, TransactionEnd } from './claim-store.js'
 import type { ProcessedId } from './processed.js'
 import { RedisConnection, type RedisClient } from './redis-client.js'
