@@ -1,6 +1,6 @@
 // The 20,000 flights of vega-datasets, out of order, and what should come of them, computed from the file alone.
 import { readFileSync } from 'node:fs'
-import { Flight, GRACE_MS } from './delays.js'
+import { type Flight, GRACE_MS } from './delays.js'
 
 const HOUR = 3_600_000
 const file = new URL('../data/flights-20k.json', import.meta.resolve('vega-datasets'))

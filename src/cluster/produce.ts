@@ -4,7 +4,7 @@ import type { LogClient } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
 import { MillraceError } from '../record/error.js'
 import type { HeadersInput } from '../record/headers.js'
-import { LogRecord, record as newRecord } from '../record/record.js'
+import { type LogRecord, record as newRecord } from '../record/record.js'
 import { Outputs } from '../runtime/outputs.js'
 import { parseOptions, topicName } from '../runtime/options.js'
 

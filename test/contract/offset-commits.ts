@@ -65,7 +65,9 @@ export const offsetCommits: readonly ContractCase[] = [
       const committed = (): Promise<readonly (number | undefined)[]> => other.committedOffsets(member.group, [at])
       let midway: Promise<readonly (number | undefined)[]> | undefined
       const sender = await producer(client, uniqueName('tx'), {
-        trace: ({ step }) => step === 'offsets-acknowledged' && (midway = committed()),
+        trace: ({ step }) => {
+          if (step === 'offsets-acknowledged') midway = committed()
+        },
       })
       for (let offset = 1; offset <= 5; offset++) {
         await sender.commit([{ ...at, offset }], member)

@@ -98,7 +98,7 @@ describe('attempt with a circuit breaker', () => {
     breaker.states.subscribe((state) => states.push(state))
     service.down = true
     await feed(range(50))
-    start(project(() => ({ breaker, concurrency: 1, step: 'charge' })))
+    void start(project(() => ({ breaker, concurrency: 1, step: 'charge' })))
     await clock.advance(5_000)
     // Two were failures while it was still closed; the third opened it and is held.
     expect(service.calls.map(({ value }) => value)).toEqual(['0', '1', '2'])
@@ -121,7 +121,7 @@ describe('attempt with a circuit breaker', () => {
   it('while it is half open one call tries, however many may be under way', async () => {
     service.down = true
     await feed(range(50))
-    start(project(() => ({ breaker: circuitBreaker({ failures: 1, resetAfter: '10s' }) })))
+    void start(project(() => ({ breaker: circuitBreaker({ failures: 1, resetAfter: '10s' }) })))
     await clock.advance(5_000)
     expect(service.calls).toHaveLength(16)
     await clock.advance(10_000)
@@ -135,7 +135,7 @@ describe('attempt with a circuit breaker', () => {
   it('is neither a stall nor the end of the membership, however long it takes', async () => {
     service.down = true
     await feed(range(5))
-    start(
+    void start(
       project(() => ({ breaker: circuitBreaker({ failures: 1, maxHolds: 1_000 }) })),
       { stallAfter: '30s' },
     )
@@ -150,7 +150,7 @@ describe('attempt with a circuit breaker', () => {
   it('reads nothing more meanwhile', async () => {
     service.down = true
     await feed(range(10))
-    start(project(() => ({ breaker: circuitBreaker({ failures: 1, maxHolds: 1_000 }) })))
+    void start(project(() => ({ breaker: circuitBreaker({ failures: 1, maxHolds: 1_000 }) })))
     await clock.advance(1_000)
     await feed(['later'])
     await clock.advance(5 * 60_000)
@@ -163,7 +163,7 @@ describe('attempt with a circuit breaker', () => {
   it('a stop does not wait for it; the records come again', async () => {
     service.down = true
     await feed(range(5))
-    start(
+    void start(
       project(() => ({ breaker: circuitBreaker({ failures: 1, resetAfter: '1h' }) })),
       { drainWithin: '30m' },
     )
@@ -174,7 +174,7 @@ describe('attempt with a circuit breaker', () => {
     expect([commits, failed]).toEqual([[], []])
     stop = new AbortController()
     service.down = false
-    start(project(() => ({ breaker: circuitBreaker() })))
+    void start(project(() => ({ breaker: circuitBreaker() })))
     await clock.advance(5_000)
     expect(await values(cluster, 'out')).toEqual(range(5))
   })
@@ -187,7 +187,7 @@ describe('attempt with a circuit breaker', () => {
       records.pipe(attempt(call, { breaker }), dropFailed(), toTopic({ topic: 'out' }))
     service.down = true
     await feed(range(5))
-    start(through, { drainWithin: '1s' })
+    void start(through, { drainWithin: '1s' })
     await clock.advance(5_000)
     hangs = true
     await clock.advance(6_000)
@@ -197,7 +197,7 @@ describe('attempt with a circuit breaker', () => {
     await running
     stop = new AbortController()
     hangs = service.down = false
-    start(through)
+    void start(through)
     await clock.advance(15_000)
     expect([breaker.state, await values(cluster, 'out')]).toEqual(['closed', range(5)])
   })
@@ -235,7 +235,7 @@ describe('attempt with a circuit breaker', () => {
 
   it('made inside the project function it remembers over slices, which call that anew each time', async () => {
     service.down = true
-    start(
+    void start(
       project(() => ({ breaker: circuitBreaker({ failures: 3, resetAfter: '10s' }) })),
       { every: 10 },
     )
@@ -257,7 +257,7 @@ describe('attempt with a circuit breaker', () => {
       if (text(record) === 'poison') throw new Error('poison')
     }
     await feed(['poison'])
-    start((records) =>
+    void start((records) =>
       records.pipe(
         attempt(poisonous, { breaker: circuitBreaker({ failures: 1, resetAfter: '10s', maxHolds: 3 }) }),
         dropFailed({ tap: (one) => failed.push(one) }),
@@ -280,7 +280,7 @@ describe('attempt with a circuit breaker', () => {
       if (text(record) === 'poison') throw new Error('poison')
       answered.push(text(record))
     }
-    start((records) =>
+    void start((records) =>
       records.pipe(
         attempt(poisonous, { breaker: circuitBreaker({ failures: 1, resetAfter: '10s', maxHolds: 10 }), concurrency: 2 }),
         dropFailed({ tap: (one) => failed.push(one) }),
@@ -302,7 +302,7 @@ describe('attempt with a circuit breaker', () => {
     }
     await feed(range(20), 'a')
     service.down = true
-    start((records) =>
+    void start((records) =>
       records.pipe(attempt(call, { breaker: circuitBreaker({ failures: 1, maxHolds: 1_000 }) }), dropFailed(), toTopic({ topic: 'out' })),
     )
     await clock.advance(120_000)
@@ -320,7 +320,7 @@ describe('attempt with a circuit breaker', () => {
     }
     const breaker = circuitBreaker({ failures: 2, resetAfter: '10s' })
     await feed(['x'])
-    start((records) =>
+    void start((records) =>
       records.pipe(
         attempt(hanging, { breaker, timeout: '1s', retry: { times: 1, delay: 0 } }),
         dropFailed({ tap: (one) => failed.push(one) }),
@@ -337,7 +337,7 @@ describe('attempt with a circuit breaker', () => {
   it('errors that do not speak of the service fail their records and leave it closed', async () => {
     const breaker = circuitBreaker({ failures: 1, when: (error) => (error as Error).message !== 'declined' })
     await feed(range(10))
-    start((records) =>
+    void start((records) =>
       records.pipe(
         attempt(() => Promise.reject(new Error('declined')), { breaker }),
         dropFailed({ tap: (one) => failed.push(one) }),
@@ -356,7 +356,7 @@ describe('attempt with a circuit breaker', () => {
       seen.push(`${state} ${(error as Error).message}`)
       throw new Error('gauge not found')
     }
-    start(project(() => ({ breaker: circuitBreaker({ failures: 1, onState }) })))
+    void start(project(() => ({ breaker: circuitBreaker({ failures: 1, onState }) })))
     await clock.advance(5_000)
     service.down = false
     await clock.advance(10_000)
@@ -368,7 +368,7 @@ describe('attempt with a circuit breaker', () => {
     const policy = cockatielBreaker(handleAll, { halfOpenAfter: 1, breaker: new ConsecutiveBreaker(2) })
     const handle = policy.isolate()
     await feed(range(10))
-    start(project(() => ({ breaker: policy })))
+    void start(project(() => ({ breaker: policy })))
     await clock.advance(5 * 60_000)
     expect([service.calls, failed, commits]).toEqual([[], [], []])
     handle.dispose()
@@ -380,7 +380,7 @@ describe('attempt with a circuit breaker', () => {
     const policy = cockatielBreaker(handleAll, { halfOpenAfter: 20, breaker: new ConsecutiveBreaker(2) })
     service.down = true
     await feed(range(10))
-    start(project(() => ({ breaker: policy, concurrency: 1 })))
+    void start(project(() => ({ breaker: policy, concurrency: 1 })))
     await clock.advance(400)
     expect([service.calls.length, failed.length]).toEqual([2, 1])
     service.down = false

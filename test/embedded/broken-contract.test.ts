@@ -90,7 +90,7 @@ const BROKEN: readonly Broken[] = [
     noticed: ['records come in the order sent, offsets rising, bytes, headers and timestamps equal'],
     breaks: (log) =>
       producing(log, (inner) => {
-        let held: (() => void)[] = []
+        const held: (() => void)[] = []
         return {
           send: (batches) =>
             new Promise((resolve, reject) => {

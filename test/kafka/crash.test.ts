@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { TraceStep } from '../../src/index.js'
-import { Child } from '../support/child.js'
+import { type Child } from '../support/child.js'
 import { kafkaSuite } from '../support/kafka/suite.js'
 import { until } from '../support/until.js'
 

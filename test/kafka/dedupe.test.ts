@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { redisClaims, type TraceStep } from '../../src/index.js'
-import { Child } from '../support/child.js'
+import { type Child } from '../support/child.js'
 import { kafkaSuite } from '../support/kafka/suite.js'
 import { startRedis, type RedisServer } from '../support/redis.js'
 import { until } from '../support/until.js'

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import type { TraceStep } from '../../src/index.js'
 import { arrivals, expected, lineOf, type Expected } from '../../examples/flights.js'
-import { Child } from '../support/child.js'
+import { type Child } from '../support/child.js'
 import { kafkaSuite } from '../support/kafka/suite.js'
 import { until } from '../support/until.js'
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { Child } from '../support/child.js'
+import { type Child } from '../support/child.js'
 import { uniqueName, type Observer } from '../support/kafka/client.js'
 import { kafkaSuite } from '../support/kafka/suite.js'
 import { until } from '../support/until.js'

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { attempt, deadLetter, decode, json, redrive, toTopic, type RecordStream, type RedriveResult } from '../../src/index.js'
-import { Child } from '../support/child.js'
+import { type Child } from '../support/child.js'
 import { uniqueName, type SeenRecord } from '../support/kafka/client.js'
 import { kafkaSuite } from '../support/kafka/suite.js'
 import { letter } from '../support/letters.js'

@@ -15,7 +15,7 @@ import {
   type RecordStream,
   type TraceStep,
 } from '../../src/index.js'
-import { Child } from '../support/child.js'
+import { type Child } from '../support/child.js'
 import { uniqueName } from '../support/kafka/client.js'
 import { kafkaSuite } from '../support/kafka/suite.js'
 import { ANY_TIME, Order, expectLetters, ordersWithPoison, readAll } from '../support/poison.js'

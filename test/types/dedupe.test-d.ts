@@ -1,6 +1,6 @@
 // Compiled, never run: what must and must not type-check of dedupe.
 import { map, type Observable } from 'rxjs'
-import { Cluster as RedisCluster, Redis } from 'ioredis'
+import { type Cluster as RedisCluster, type Redis } from 'ioredis'
 import {
   contentHash,
   dedupe,

@@ -33,8 +33,6 @@ export const LOG_APPEND_TIME = 0x08
 export const TRANSACTIONAL = 0x10
 export const CONTROL = 0x20
 
-export const NO_PRODUCER = -1n
-
 /** An int64 as a number; offsets and timestamps beyond 2^53 are refused, not rounded. */
 export function readInt64(bytes: Buffer, at: number): number {
   const value = bytes.readInt32BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 4)

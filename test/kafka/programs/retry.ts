@@ -5,7 +5,7 @@
  */
 import { EMPTY, concatMap, from, lastValueFrom, mergeMap, tap, type Observable } from 'rxjs'
 import {
-  FailedRecord,
+  type FailedRecord,
   attempt,
   deadLetter,
   deliveryAttempt,

@@ -1,3 +1,4 @@
+import { systemClock } from '../../../record/clock.js'
 import { MillraceError } from '../../../record/error.js'
 import type { Origin } from '../../../record/origin.js'
 import type { ClaimNote, ClaimRequest, ClaimStore, ClaimTerms, HeldClaim, TransactionEnd } from './claim-store.js'
@@ -87,7 +88,7 @@ export class RedisClaims implements ClaimStore {
 
   async find(id: string): Promise<ProcessedId | undefined> {
     const [value, left] = (await this.connection.run(FIND, [this.keyOf(id)], [])) as [string | null, number]
-    const now = Date.now()
+    const now = systemClock.now()
     if (value === null || left <= 0) return this.findOwned(id, now)
     const { origin, transaction, ageMs } = heldOf(value, left)
     const [end] = await this.ends([transaction])

@@ -91,7 +91,7 @@ export class RedisConnection {
 }
 
 async function connect(url: string): Promise<OwnClient> {
-  let Redis: (typeof import('ioredis'))['Redis']
+  let Redis: typeof import('ioredis').Redis
   try {
     ;({ Redis } = await import('ioredis'))
   } catch (error) {
