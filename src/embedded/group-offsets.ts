@@ -10,7 +10,7 @@ export class GroupOffsets {
     for (const { topic, partition, offset } of offsets) this.stored.set(nameOf({ topic, partition }), { topic, partition, offset })
   }
 
-  prepare(producerId: bigint, offsets: readonly PartitionOffset[]): void {
+  addPending(producerId: bigint, offsets: readonly PartitionOffset[]): void {
     this.pending.set(producerId, [...(this.pending.get(producerId) ?? []), ...offsets])
   }
 

@@ -81,7 +81,7 @@ export class Group {
 
   /** Has all members join again. */
   rebalance(): void {
-    if (this.state !== 'empty') this.prepare()
+    if (this.state !== 'empty') this.prepareRebalance()
   }
 
   private rejoin(member: Member, protocol: string, metadata: Buffer): Promise<JoinResult> {
@@ -98,7 +98,7 @@ export class Group {
   private enterBarrier(member: Member): Promise<JoinResult> {
     const joined = member.join.hold(this.superseded())
     member.touch()
-    this.prepare()
+    this.prepareRebalance()
     this.completeIfAllJoined()
     return joined
   }
@@ -127,11 +127,11 @@ export class Group {
     this.members.delete(member.id)
     member.drop(this.gone())
     if (this.leader === member.id) this.leader = undefined
-    this.prepare()
+    this.prepareRebalance()
     this.completeIfAllJoined()
   }
 
-  private prepare(): void {
+  private prepareRebalance(): void {
     if (this.state === 'preparing') return
     this.state = 'preparing'
     for (const member of this.members.values()) member.sync.fail(this.rebalancing())

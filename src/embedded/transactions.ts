@@ -92,7 +92,7 @@ export class Transactions {
     const producer = this.begin(identity)
     producer.groups.add(member.group)
     this.groups.checkCommit(member, true)
-    this.groups.offsets(member.group).prepare(producer.id, offsets)
+    this.groups.offsets(member.group).addPending(producer.id, offsets)
   }
 
   /** Returns what the next transaction is to be written as. @throws LogError 'reinit' */

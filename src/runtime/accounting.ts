@@ -1,10 +1,10 @@
 import type { LogRecord, RecordSource } from '../record/record.js'
 
 /**
- * What became of a record, as one byte beside its batch. The first of processed, duplicate and late stays: a record that reached a
+ * What became of a record, as one byte beside its batch; one that stays unmarked counts as filtered. The first of processed, duplicate and late stays: a record that reached a
  * sink on one branch and was dropped on another is processed, and one that is late is late also if a side output stores it.
  */
-export const Mark = { filtered: 0, processed: 1, duplicate: 2, late: 3, failed: 4 } as const
+export const Mark = { unmarked: 0, processed: 1, duplicate: 2, late: 3, failed: 4 } as const
 export type Mark = (typeof Mark)[keyof typeof Mark]
 
 /** How the records of a transaction ended: the five numbers add up to `records`. */
@@ -25,7 +25,7 @@ export function mark(record: LogRecord<unknown, unknown>, as: Mark): void {
   const marks = record.source.marks
   if (marks === undefined || record.seq < 0) return
   const before = marks[record.seq]
-  if (before === Mark.filtered || before === Mark.failed) marks[record.seq] = as
+  if (before === Mark.unmarked || before === Mark.failed) marks[record.seq] = as
 }
 
 /** Adds up marks over the batches of a transaction. */

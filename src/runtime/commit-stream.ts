@@ -1,7 +1,8 @@
 import { Observable } from 'rxjs'
 import { MillraceError } from '../record/error.js'
 import type { Commit } from './commit.js'
-import { Pipeline, type PipelineHost, type PipelineSpec } from './pipeline.js'
+import type { PipelineHost, PipelineSpec } from './host.js'
+import { Pipeline } from './pipeline.js'
 import { planOf, type Plan } from './plan.js'
 import type { SourceSettings } from './settings.js'
 

@@ -55,7 +55,8 @@ export type RoundEnd =
   /** Nothing was there to read. */
   | { readonly kind: 'idle' }
   | { readonly kind: 'failed'; readonly task: Task; readonly error: unknown; readonly records: number; readonly hint: number | undefined }
-  | { readonly kind: 'send-failed'; readonly error: unknown }
+  /** The log could not be written to, or not be read. */
+  | { readonly kind: 'log-failed'; readonly error: unknown }
   /** The assignment went, the time to finish ran out, or the commit before failed. */
   | { readonly kind: 'dropped' }
 
@@ -88,6 +89,9 @@ export class Round {
       if (early !== undefined) return early
       this.endedAt = this.environment.clock.now()
       return this.startedAt === undefined ? { kind: 'idle' } : { kind: 'done' }
+    } catch (error) {
+      // Only the reader throws here: user code fails its slice instead.
+      return { kind: 'log-failed', error }
     } finally {
       for (const slice of this.slices.values()) slice.close()
     }
@@ -135,10 +139,10 @@ export class Round {
         if (failed !== undefined) return failed
       }
       for (const task of this.tasks) {
-        task.lookAtViews()
+        task.updateViews()
         const room = Math.min(share, this.limits.maxRecords - this.records - fed)
         if (room <= 0) break
-        if (!task.prepare(this.limits.live)) continue
+        if (!task.advance(this.limits.live)) continue
         const slice = this.sliceOf(task)
         if (!slice.ended) fed += task.feed(slice, room, this.limits.live)
         if (slice.failure !== undefined) return this.failed(task, slice)
@@ -146,7 +150,7 @@ export class Round {
       }
       this.records += fed
       if (this.startedAt === undefined && this.tasks.some((task) => task.dirty)) this.startedAt = clock.now()
-      if (this.sendError !== undefined) return { kind: 'send-failed', error: this.sendError.error }
+      if (this.sendError !== undefined) return { kind: 'log-failed', error: this.sendError.error }
 
       const elapsed = this.startedAt === undefined ? 0 : clock.now() - this.startedAt
       if (this.full(0)) return undefined
@@ -213,7 +217,7 @@ export class Round {
         if (!slice.ended) open.push([task, slice])
         signs += slice.signsOfLife
       }
-      if (this.sendError !== undefined) return { kind: 'send-failed', error: this.sendError.error }
+      if (this.sendError !== undefined) return { kind: 'log-failed', error: this.sendError.error }
       if (this.isBroken) return { kind: 'dropped' }
       if (open.length === 0) return undefined
       const wanted = demand()

@@ -1,67 +1,18 @@
 import { BatchReader, type BatchView } from '../log/batch/read.js'
 import type { LogReader, PartitionOffset } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
-import type { LogRecord, RawRecord } from '../record/record.js'
-import { loadBatch } from '../state/restore.js'
+import type { RawRecord } from '../record/record.js'
 import type { TaskStore } from '../state/store.js'
 import { Tally, markedSource } from './accounting.js'
 import { Alarms } from './alarms.js'
 import type { InletSpec } from './context.js'
-import { InputOrder } from './input-order.js'
+import type { Piece, Reading } from './piece.js'
 import type { Slice } from './slice.js'
+import { TaskInputs } from './task-inputs.js'
 import type { TaskState } from './task-state.js'
 
-/** A stretch of one partition: a fetched batch or part of one, or only a position stepped over. Kept until its transaction committed. */
-interface Piece {
-  readonly topic: string
-  /** Set where the topic is one of the pipeline's own. */
-  readonly inlet: InletSpec | undefined
-  readonly batch: BatchView | undefined
-  readonly fromOffset: number
-  readonly nextOffset: number
-  /** All of it was given out before, when it was due: it comes again as it came. */
-  readonly taken?: boolean
-  /** Event time it begins with. */
-  readonly time?: number
-  /** What is reading it, where something came between: reading goes on there instead of at the front of the batch. */
-  readonly cursor?: Current
-  /** Known once it was read: the marks, the first of its own, and how many records it held. */
-  marks?: Uint8Array
-  from?: number
-  records?: number
-}
-
-/** A topic of the task whose next record is not due yet. */
-interface Waiting {
-  /** From that record on, as far as kept. Where nothing is, it is fetched again. */
-  readonly pieces: readonly Piece[]
-  readonly due: number
-}
-
-/** The batch being read, and how far. */
-interface Current {
-  piece: Piece
-  readonly reader: BatchReader
-  readonly marks: Uint8Array
-  /** Read and not given out yet. */
-  ahead: LogRecord<Buffer | null, Buffer | null> | undefined
-  /** Given out, and how many of them before this stretch of the batch. */
-  count: number
-  from: number
-  lastOffset: number
-}
-
-/** What is to wait longer is given back, and fetched again when it is about to come due. */
-const KEEP_MS = 2_000
-/** So much earlier: what a fetch takes, and more. */
-const AHEAD_MS = 500
-/** A record may come so late before the batch being read is put aside for it. */
-const LATE_MS = 20
-/** Kept of a topic that waits, beyond the batch that its next record is in. */
-const KEEP_BYTES = 256 * 1024
-
 /** What a commit that is under way takes with it. */
-interface Sealed {
+interface Committing {
   readonly pieces: readonly Piece[]
   readonly positions: ReadonlyMap<string, number>
   readonly unstored: readonly string[]
@@ -81,26 +32,17 @@ export interface TaskStart {
 export class Task {
   private readonly committed = new Map<string, number>()
   private readonly positions = new Map<string, number>()
-  private readonly fetchedTo = new Map<string, number>()
   private readonly unstoredTopics = new Set<string>()
   /** Read in the open transaction, in order. */
   private used: Piece[] = []
   /** Set while a commit is under way; what is read meanwhile belongs to the next. */
-  private sealed: Sealed | undefined
+  private committing: Committing | undefined
   /** To be read again before anything new. */
   private replay: Piece[] = []
-  private current: Current | undefined
+  private current: Reading | undefined
   /** The batches that count in `bytes`: one that is read in parts counts once. */
   private readonly counted = new Set<BatchView>()
-  private turn = 0
-  private readonly order: InputOrder<Piece>
-  /** Who takes turns in being read: the inputs as one, and each topic of the pipeline's own. */
-  private readonly turns: readonly (string | undefined)[]
-  /** By topic: what was read and may not be taken yet. Only the topic waits, the others of the task go on. */
-  private readonly waiting = new Map<string, Waiting>()
-  /** Topics that are not fetched: what is kept of them comes first. With the end of the partition, as it was then known. */
-  private readonly paused = new Map<string, number | undefined>()
-  private readonly views = new Map<string, TaskStore>()
+  private readonly inputs: TaskInputs
   readonly alarms = new Alarms()
   /** False until the stores are restored. */
   ready = false
@@ -112,27 +54,18 @@ export class Task {
     readonly partition: number,
     readonly topics: readonly string[],
     start: readonly TaskStart[],
-    private readonly reader: LogReader,
+    reader: LogReader,
     private readonly clock: Clock,
     readonly state: TaskState,
-    private readonly inlets: ReadonlyMap<string, InletSpec>,
-    /** Called when `fetchPositions` changed by itself: what is fetched ahead of a topic that waits would only take up room. */
-    private readonly onPositions: () => void,
+    inlets: ReadonlyMap<string, InletSpec>,
+    /** Called when `fetchPositions` changed by itself. */
+    onPositions: () => void,
   ) {
-    const inputs = topics.filter((topic) => !inlets.has(topic))
-    this.order = new InputOrder(
-      inputs,
-      {
-        take: (topic) => this.take(topic),
-        hasMore: (topic) => (reader.end(topic, partition) ?? Number.POSITIVE_INFINITY) > (this.fetchedTo.get(topic) as number),
-      },
-      clock,
-    )
-    this.turns = [undefined, ...inlets.keys()]
+    this.inputs = new TaskInputs(partition, topics, inlets, reader, clock, onPositions)
     for (const { topic, offset, stored } of start) {
       this.committed.set(topic, offset)
       this.positions.set(topic, offset)
-      this.fetchedTo.set(topic, offset)
+      this.inputs.start(topic, offset)
       // Where it starts is decided once: unless it is stored, a restart before the first record would decide anew.
       if (!stored) this.unstoredTopics.add(topic)
     }
@@ -146,7 +79,7 @@ export class Task {
       while (fed < max) {
         const current = this.current?.ahead === undefined ? this.peek(live) : this.current
         if (current === undefined) return
-        const record = current.ahead as NonNullable<Current['ahead']>
+        const record = current.ahead as NonNullable<Reading['ahead']>
         current.ahead = undefined
         current.count++
         fed++
@@ -161,23 +94,22 @@ export class Task {
     return fed
   }
 
-  /** Whether there is a record to take. Positions without records are stepped over. */
-  prepare(live: boolean): boolean {
+  /** Goes to the next record that may be taken, stepping over positions without records; false where there is none. */
+  advance(live: boolean): boolean {
     return this.peek(live) !== undefined
   }
 
   /** When the task has something to do though nothing is read: an alarm rings, or a waiting record is due. */
   get nextDue(): number {
-    let next = Math.min(this.alarms.next, this.order.nextLook)
-    for (const { pieces, due } of this.waiting.values()) next = Math.min(next, pieces.length === 0 ? due - AHEAD_MS : due)
-    return next
+    return Math.min(this.alarms.next, this.inputs.order.nextLook, this.inputs.held.nextDue)
   }
 
   /** True if records of its topics wait to be read, as far as is known; not those that are to wait. */
   get behind(): boolean {
+    const { held } = this.inputs
     return this.topics.some((topic) => {
-      if (this.paused.has(topic) || this.waiting.has(topic)) return false
-      const end = this.reader.end(topic, this.partition)
+      if (held.isPaused(topic) || held.isWaiting(topic)) return false
+      const end = this.inputs.end(topic)
       return end === undefined || (this.positions.get(topic) as number) < end
     })
   }
@@ -194,42 +126,23 @@ export class Task {
 
   /** A store that shows a topic: follows it from where the restore ended. */
   follow(topic: string, store: TaskStore, offset: number): void {
-    this.views.set(topic, store)
-    this.fetchedTo.set(topic, offset)
+    this.inputs.follow(topic, store, offset)
   }
 
-  /** Brings the views up to date. They hold what others committed, so no transaction of ours undoes it. */
-  lookAtViews(): void {
-    for (const [topic, store] of this.views) {
-      for (
-        let fetched = this.reader.take(topic, this.partition);
-        fetched !== undefined;
-        fetched = this.reader.take(topic, this.partition)
-      ) {
-        if (fetched.batch !== undefined) loadBatch(store, topic, this.partition, fetched.batch, fetched.fromOffset)
-        this.fetchedTo.set(topic, fetched.nextOffset)
-      }
-    }
+  updateViews(): void {
+    this.inputs.updateViews()
   }
 
   /** Where the reader stands: behind everything it has handed out. */
   fetchPositions(): PartitionOffset[] {
-    const topics = this.topics.filter((topic) => !this.paused.has(topic))
-    return [...topics, ...this.views.keys()].map((topic) => ({
-      topic,
-      partition: this.partition,
-      offset: this.fetchedTo.get(topic) as number,
-    }))
+    return this.inputs.positions()
   }
 
   /** Goes on elsewhere: what the position pointed to is no longer there. */
   relocate(topic: string, offset: number): void {
-    this.fetchedTo.set(topic, offset)
-    if (this.views.has(topic)) return
+    this.inputs.relocate(topic, offset)
+    if (this.inputs.isView(topic)) return
     this.replay = this.replay.filter((piece) => piece.topic !== topic)
-    this.order.forget(topic)
-    this.waiting.delete(topic)
-    this.paused.delete(topic)
     this.committed.set(topic, offset)
     this.positions.set(topic, offset)
     this.unstoredTopics.add(topic)
@@ -239,11 +152,15 @@ export class Task {
     return this.committed.get(topic)
   }
 
-  /** Where each topic stands, for the commit; only those that moved. */
-  moved(): PartitionOffset[] {
+  /** What was given out up to here is the transaction: a batch read in part is cut, its rest belongs to the next. */
+  endIntake(): void {
     this.splitCurrent()
+  }
+
+  /** Where each topic stands at the end of intake, for the commit; only those that moved. */
+  moved(): PartitionOffset[] {
     const moved: PartitionOffset[] = []
-    const before = this.sealed?.positions ?? this.committed
+    const before = this.committing?.positions ?? this.committed
     for (const [topic, offset] of this.positions) {
       if (offset !== before.get(topic) || this.unstoredTopics.has(topic)) moved.push({ topic, partition: this.partition, offset })
     }
@@ -258,19 +175,18 @@ export class Task {
     return tally
   }
 
-  /** The transaction goes to the log: what is read from here on belongs to the next. */
-  seal(): void {
-    this.splitCurrent()
-    this.sealed = { pieces: this.used, positions: new Map(this.positions), unstored: [...this.unstoredTopics] }
+  /** The transaction, its intake ended, goes to the log: what is read from here on belongs to the next. */
+  beginCommit(): void {
+    this.committing = { pieces: this.used, positions: new Map(this.positions), unstored: [...this.unstoredTopics] }
     this.unstoredTopics.clear()
     this.used = []
     this.forgetCounts()
   }
 
-  /** The sealed transaction is in the log: its records are not needed again. */
+  /** The transaction that went to the log is in it: its records are not needed again. */
   commit(): void {
-    for (const [topic, offset] of (this.sealed as Sealed).positions) this.committed.set(topic, offset)
-    this.sealed = undefined
+    for (const [topic, offset] of (this.committing as Committing).positions) this.committed.set(topic, offset)
+    this.committing = undefined
     this.state.commit()
     this.alarms.commit()
   }
@@ -278,10 +194,10 @@ export class Task {
   /** What is not in the log is not going to be: everything since the last commit comes again. */
   rollback(): void {
     this.splitCurrent()
-    const { sealed } = this
-    this.replay = [...[...(sealed?.pieces ?? []), ...this.used].map((piece) => ({ ...piece, taken: true })), ...this.replay]
-    for (const topic of sealed?.unstored ?? []) this.unstoredTopics.add(topic)
-    this.sealed = undefined
+    const { committing } = this
+    this.replay = [...[...(committing?.pieces ?? []), ...this.used].map((piece) => ({ ...piece, taken: true })), ...this.replay]
+    for (const topic of committing?.unstored ?? []) this.unstoredTopics.add(topic)
+    this.committing = undefined
     this.used = []
     for (const [topic, offset] of this.committed) this.positions.set(topic, offset)
     this.state.rollback()
@@ -293,7 +209,7 @@ export class Task {
   lag(): number {
     let lag = 0
     for (const [topic, position] of this.committed) {
-      lag += Math.max(0, (this.reader.end(topic, this.partition) ?? this.paused.get(topic) ?? position) - position)
+      lag += Math.max(0, (this.inputs.end(topic) ?? this.inputs.held.endOf(topic) ?? position) - position)
     }
     return lag
   }
@@ -302,7 +218,7 @@ export class Task {
   takeOne(): RawRecord | undefined {
     const current = this.peek(false)
     if (current === undefined) return undefined
-    const record = current.ahead as NonNullable<Current['ahead']>
+    const record = current.ahead as NonNullable<Reading['ahead']>
     current.ahead = undefined
     current.count++
     current.lastOffset = record.offset
@@ -312,13 +228,7 @@ export class Task {
 
   /** A long batch of one topic does not keep what is due from its time. */
   private makeWay(): void {
-    if (this.waiting.size === 0 || this.current === undefined || this.current.piece.taken === true) return
-    const now = this.clock.now()
-    for (const { pieces, due } of this.waiting.values()) {
-      if (pieces.length === 0 || due + LATE_MS > now) continue
-      this.splitCurrent()
-      return
-    }
+    if (this.current !== undefined && this.current.piece.taken !== true && this.inputs.held.isLate) this.splitCurrent()
   }
 
   private forgetCounts(): void {
@@ -328,7 +238,7 @@ export class Task {
   }
 
   /** The next record that may be taken, where it lies; what may not be taken yet is set aside. */
-  private peek(live: boolean): Current | undefined {
+  private peek(live: boolean): Reading | undefined {
     for (;;) {
       const current = this.current ?? this.open(live)
       if (current?.ahead !== undefined) return current
@@ -342,10 +252,10 @@ export class Task {
       const due = piece.taken === true ? undefined : piece.inlet?.due?.(record)
       current.ahead = record
       if (due !== undefined && due > this.clock.now()) {
-        this.hold(record.offset, due)
+        this.hold(piece.topic, record.offset, due)
         continue
       }
-      if (live && record.timestamp > this.order.earliest && piece.inlet === undefined && piece.taken !== true) {
+      if (live && record.timestamp > this.inputs.order.earliest && piece.inlet === undefined && piece.taken !== true) {
         this.putAside(current, record.timestamp)
         continue
       }
@@ -353,10 +263,9 @@ export class Task {
     }
   }
 
-  private open(live: boolean): Current | undefined {
+  private open(live: boolean): Reading | undefined {
     for (;;) {
-      const again = this.replay[0]?.taken === true || !live ? this.replay.shift() : undefined
-      const piece = again ?? (live ? (this.due() ?? this.replay.shift() ?? this.fetched()) : undefined)
+      const piece = this.nextPiece(live)
       if (piece === undefined) return undefined
       if (piece.batch === undefined) {
         this.used.push(piece)
@@ -374,84 +283,24 @@ export class Task {
     }
   }
 
-  /** Taken in turns, so that nobody starves the others. */
-  private fetched(): Piece | undefined {
-    for (let i = 0; i < this.turns.length; i++) {
-      const topic = this.turns[(this.turn + i) % this.turns.length]
-      if (topic !== undefined && this.paused.has(topic)) {
-        if (!this.waiting.has(topic)) {
-          // What was kept of it has been read.
-          this.paused.delete(topic)
-          this.onPositions()
-        }
-        continue
-      }
-      const piece = topic === undefined ? this.order.next() : this.take(topic)
-      if (piece !== undefined) {
-        this.turn = (this.turn + i + 1) % this.turns.length
-        return piece
-      }
-    }
-    return undefined
-  }
-
-  private take(topic: string): Piece | undefined {
-    const fetched = this.reader.take(topic, this.partition)
-    if (fetched === undefined) return undefined
-    const { batch, fromOffset, nextOffset } = fetched
-    this.fetchedTo.set(topic, nextOffset)
-    return {
-      topic,
-      inlet: this.inlets.get(topic),
-      batch,
-      fromOffset,
-      nextOffset,
-      ...(batch === undefined ? {} : { time: batch.baseTimestamp }),
-    }
-  }
-
-  private due(): Piece | undefined {
-    if (this.waiting.size === 0) return undefined
-    const now = this.clock.now()
-    for (const [topic, { pieces, due }] of this.waiting) {
-      if ((pieces.length === 0 ? due - AHEAD_MS : due) > now) continue
-      this.waiting.delete(topic)
-      if (pieces.length === 0) continue
-      this.replay.unshift(...pieces)
-      return this.replay.shift()
-    }
-    return undefined
+  /** What comes again first, then what has come due, then what else was put aside, then what is new. */
+  private nextPiece(live: boolean): Piece | undefined {
+    if (!live) return this.replay.shift()
+    if (this.replay[0]?.taken !== true) this.replay.unshift(...this.inputs.held.takeDue())
+    return this.replay.shift() ?? this.inputs.next()
   }
 
   /** Sets the topic being read aside, from the record at `offset` on, until `due`. */
-  private hold(offset: number, due: number): void {
-    const { topic } = (this.current as Current).piece
+  private hold(topic: string, offset: number, due: number): void {
     this.splitCurrent()
     // What was split off stands first again.
     const pieces = this.replay.filter((piece) => piece.topic === topic)
     this.replay = this.replay.filter((piece) => piece.topic !== topic)
-    const kept = [...pieces, ...(this.waiting.get(topic)?.pieces ?? [])]
-    const first = kept[0] as Piece
-    kept[0] = { ...first, fromOffset: Math.max(offset, first.fromOffset) }
-    const fetching = !this.paused.has(topic)
-    if (fetching) this.paused.set(topic, this.reader.end(topic, this.partition))
-    this.waiting.set(topic, { pieces: kept, due })
-    if (fetching) this.onPositions()
-    if (due - this.clock.now() > KEEP_MS) {
-      kept.length = 0
-      this.fetchedTo.set(topic, offset)
-    } else if (fetching) {
-      for (let bytes = 0; bytes < KEEP_BYTES;) {
-        const piece = this.take(topic)
-        if (piece === undefined) break
-        kept.push(piece)
-        bytes += piece.batch?.bytes.length ?? 0
-      }
-    }
+    this.inputs.held.hold(topic, pieces, offset, due)
   }
 
   private finishCurrent(): void {
-    const { piece, marks, count, from } = this.current as Current
+    const { piece, marks, count, from } = this.current as Reading
     this.current = undefined
     piece.marks = marks
     piece.from = from
@@ -466,12 +315,12 @@ export class Task {
   }
 
   /** Another input is behind in event time and comes first: this batch is read on when it is its turn again. */
-  private putAside(current: Current, time: number): void {
-    this.order.putBack({ ...this.restOf(current), time })
+  private putAside(current: Reading, time: number): void {
+    this.inputs.order.putBack({ ...this.restOf(current), time })
   }
 
   /** What is left of the batch being read, to be read on where reading stands: what was given out belongs to this transaction. */
-  private restOf(current: Current): Piece {
+  private restOf(current: Reading): Piece {
     this.current = undefined
     if (this.cut(current)) {
       current.piece = { ...current.piece, fromOffset: current.lastOffset + 1 }
@@ -481,7 +330,7 @@ export class Task {
   }
 
   /** What was given out of a batch belongs to this transaction; false where that is nothing. */
-  private cut({ piece, marks, count, from, lastOffset }: Current): boolean {
+  private cut({ piece, marks, count, from, lastOffset }: Reading): boolean {
     if (count === from) return false
     this.used.push({ ...piece, nextOffset: lastOffset + 1, marks, from, records: count - from })
     this.positions.set(piece.topic, lastOffset + 1)

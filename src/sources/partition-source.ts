@@ -1,5 +1,5 @@
 import { Observable } from 'rxjs'
-import type { PipelineHost } from '../runtime/pipeline.js'
+import type { PipelineHost } from '../runtime/host.js'
 import type { SourceSettings } from '../runtime/settings.js'
 import type { PartitionStream } from './partition-stream.js'
 import { streamPartitions } from './plain.js'

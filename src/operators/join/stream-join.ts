@@ -57,7 +57,7 @@ class Side {
     readonly ahead: number,
     readonly graceMs: number,
     /** Records that found no partner are handed out when their window closes. */
-    readonly alone: boolean,
+    readonly emitsUnmatched: boolean,
   ) {}
 
   isLate(time: number, streamTime: number): boolean {
@@ -127,7 +127,7 @@ export class StreamJoin {
       // Those whose window is closed are gone from the store.
       const values = entry.value as KeptValue[]
       found = true
-      if (other.alone && values.some(({ matched }) => !matched)) {
+      if (other.emitsUnmatched && values.some(({ matched }) => !matched)) {
         other.store.edit(entry)
         for (const kept of entry.value as KeptValue[]) kept.matched = true
       }
@@ -147,7 +147,7 @@ export class StreamJoin {
     for (const side of [left, right]) {
       if (side.store.nextDue > streamTime) continue
       side.store.expire(streamTime, (entry) => {
-        if (side.alone) {
+        if (side.emitsUnmatched) {
           for (const kept of entry.value as KeptValue[]) {
             if (kept.matched) continue
             const one = { value: side.read(kept), timestamp: entry.time }

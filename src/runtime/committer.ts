@@ -1,0 +1,261 @@
+import { reactionTo } from '../log/error.js'
+import type { PartitionOffset } from '../log/port.js'
+import { sleep } from '../record/clock.js'
+import { MillraceError, errorMessage, type ErrorCode } from '../record/error.js'
+import { Tally } from './accounting.js'
+import type { Commit, TaskCommit } from './commit.js'
+import type { CommitFate } from './commit-fate.js'
+import { CommitUnderWay } from './commit-under-way.js'
+import type { Round, RoundEnd } from './round.js'
+import { MAX_RETRY_MS, RETRY_MS, type RunContext } from './run-context.js'
+import type { Task } from './task.js'
+import type { Troubles } from './troubles.js'
+
+/** Refusals of the log that no record is to blame for. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UNAUTHORIZED', 'MISSING_TOPIC', 'UNSUPPORTED_FORMAT'])
+/** A producer fenced this often in a row, with a live membership, has a rival. */
+const MAX_FENCED = 5
+
+/** What a round did goes to the log whole, or is undone whole. */
+export class Committer {
+  private producerReady = false
+  /** A commit that the next round runs beside. */
+  private underWay: CommitUnderWay | undefined
+  /** Failures in a row of the log, not of user code. */
+  private setbacks = 0
+  private fenced = 0
+
+  constructor(
+    private readonly run: RunContext,
+    private readonly troubles: Troubles,
+    private readonly emit: (commit: Commit) => void,
+  ) {}
+
+  /** How the commit under way ends, if there is one. */
+  get fate(): CommitFate | undefined {
+    return this.underWay?.fate
+  }
+
+  /** InitProducerId until it works; false if the assignment went meanwhile. */
+  async readyProducer(): Promise<boolean> {
+    if (this.producerReady) return true
+    const done = await this.run.whileHeld(async () => {
+      await this.run.parts.producer.init()
+      return true
+    })
+    this.producerReady = done === true
+    return this.producerReady
+  }
+
+  /** Commits what a round did, and goes on at once: whether that succeeded is asked by `settle`. */
+  start(round: Round, tasks: readonly Task[]): void {
+    this.underWay = this.begin(round, tasks)
+  }
+
+  /**
+   * Waits for the commit that was started. 'failed': what the round beside it did is undone as well, and comes again.
+   * 'none': none was.
+   */
+  async settle(): Promise<'none' | 'committed' | 'failed'> {
+    const commit = this.underWay
+    if (commit === undefined) return 'none'
+    await commit.done
+    const failed = commit.fate.state === 'failed'
+    const took = await this.conclude(commit)
+    this.underWay = undefined
+    if (!failed) return 'committed'
+    // It took effect after all: only what came after it comes again.
+    if (took) this.undoTasks()
+    return 'failed'
+  }
+
+  /** Commits what a round did. True if it is in the log; else everything since the last commit comes again. */
+  commit(round: Round, tasks: readonly Task[]): Promise<boolean> {
+    return this.conclude(this.begin(round, tasks))
+  }
+
+  /** Sends what a round did to the log. Whether that succeeded is asked by `conclude`, when nothing runs that would have to be undone. */
+  private begin(round: Round, tasks: readonly Task[]): CommitUnderWay {
+    const { outputs, producer, clock, wakeup } = this.run.parts
+    const began = clock.now()
+    const commit = new CommitUnderWay(round, tasks, began)
+    commit.records = recordsOf(tasks)
+    try {
+      for (const task of tasks) task.endIntake()
+      commit.offsets = round.offsets()
+      round.prepare()
+      for (const task of tasks) task.state.flush(began)
+      round.flush()
+      // Offsets alone begin a transaction too, which has to be aborted if they are refused.
+      round.sent ||= commit.offsets.length > 0
+      commit.outputs = outputs.records
+      commit.tallies = tasks.filter((task) => task.dirty).map((task) => ({ task, tally: task.tally() }))
+      for (const task of tasks) task.beginCommit()
+      outputs.reset()
+      producer.commit(commit.offsets, this.run.member).then(
+        () => this.committed(commit),
+        (error: unknown) => {
+          commit.failed(error)
+          wakeup.wake()
+        },
+      )
+    } catch (error) {
+      commit.failed(error)
+    }
+    return commit
+  }
+
+  /** Waits for a commit, and recovers if it failed. True if it is in the log; else everything since the last commit comes again. */
+  private async conclude(commit: CommitUnderWay): Promise<boolean> {
+    await commit.done
+    if (commit.fate.state === 'committed') return true
+    const { round, error } = commit
+    const { logger } = this.run.parts
+    const outcome = reactionTo(error) === 'indeterminate' ? await this.outcomeOf(commit.offsets) : 'aborted'
+    if (outcome === 'unknown') {
+      logger.warn(
+        { error: errorMessage(error) },
+        'the answer to a commit was lost, and it moved no offset that could tell: the state is read again',
+      )
+      await this.giveUp(round, false)
+      this.run.stale = true
+      this.run.tasks = []
+      return false
+    }
+    if (outcome === 'aborted') {
+      await this.recover({ kind: 'log-failed', error }, round, commit.records)
+      return false
+    }
+    logger.warn({ error: errorMessage(error) }, 'the answer to a commit was lost; the stored offsets show that it took effect')
+    this.committed(commit)
+    return true
+  }
+
+  private committed(commit: CommitUnderWay): void {
+    const { round, tasks, tallies, outputs, offsets, began } = commit
+    const { plan, wakeup, clock } = this.run.parts
+    this.setbacks = 0
+    this.fenced = 0
+    this.troubles.failedAlarms = 0
+    for (const task of tasks) task.commit()
+    round.committed()
+    commit.committed()
+    // The next round may be waiting for it, with outputs to send.
+    if (plan.overlaps) wakeup.wake()
+    // An alarm that found nothing to do changed nothing.
+    if (tallies.length === 0 && outputs === 0) return
+    const ended = clock.now()
+    const total = new Tally()
+    for (const { tally } of tallies) total.merge(tally)
+    this.emit({
+      ...total.result(),
+      outputs,
+      lag: this.run.tasks.reduce((sum, task) => sum + task.lag(), 0),
+      restoring: this.run.tasks.filter((task) => !task.ready).length,
+      tasks: tallies.map(({ task, tally }): TaskCommit => ({ partition: task.partition, ...tally.result(), lag: task.lag() })),
+      offsets,
+      meters: Object.fromEntries([...round.meters].map(([name, meter]) => [name, meter.count])),
+      durationMs: ended - (round.startedAt ?? began),
+      commitMs: ended - began,
+      generation: this.run.member.generation,
+    })
+  }
+
+  /** After a commit without an answer: ends whatever is open under our id, then reads what is stored. */
+  private async outcomeOf(offsets: readonly PartitionOffset[]): Promise<'committed' | 'aborted' | 'unknown'> {
+    const { log, spec } = this.run.parts
+    this.producerReady = false
+    if (!(await this.readyProducer())) return 'unknown'
+    if (offsets.length === 0) return 'unknown'
+    const stored = await this.run.whileHeld(() => log.committedOffsets(spec.source.group, offsets))
+    if (stored === undefined) return 'unknown'
+    return offsets.every(({ offset }, i) => stored[i] === offset) ? 'committed' : 'aborted'
+  }
+
+  /** Undoes a round and tells those outside the log. `certain`: it did not commit, and what becomes of its records is still ours to say. */
+  async giveUp(round: Round, certain = true): Promise<void> {
+    const { membership, wakeup } = this.run.parts
+    await this.undo(round)
+    if (!round.joined) return
+    // Who has lost its tasks may not know it yet, and has no say in what becomes of their records.
+    const ours = certain && this.run.demand() !== 'drop' && (await membership.probe())
+    const told = round.aborted(ours)
+    let done = false
+    void told.then(() => {
+      done = true
+      wakeup.wake()
+    })
+    while (!done && this.run.demand() === 'none') await wakeup.wait()
+  }
+
+  /** Nothing of a round stays in the log, its records come again. */
+  private async undo(round: Round): Promise<void> {
+    this.undoTasks()
+    // One that has yet to be initialised ends by that what is open, whichever way it went.
+    if (!round.sent || !this.producerReady) return
+    try {
+      await this.run.parts.producer.abort()
+    } catch (error) {
+      this.run.parts.logger.debug({ error: errorMessage(error) }, 'abort')
+      if (reactionTo(error) === 'fatal') throw error
+      this.producerReady = false
+    }
+  }
+
+  private undoTasks(): void {
+    this.run.parts.outputs.reset()
+    for (const task of this.run.tasks) task.rollback()
+  }
+
+  /** Recovers from what the log, not user code, did to a round. */
+  async recover(end: RoundEnd, round: Round, records: ReadonlyMap<Task, number>): Promise<void> {
+    const reaction = end.kind === 'log-failed' ? reactionTo(end.error) : undefined
+    await this.giveUp(round, reaction !== 'lost' && reaction !== 'fatal')
+    if (end.kind !== 'log-failed' || reaction === undefined) return
+    const { error } = end
+    const { membership, logger, clock, stopping } = this.run.parts
+    const code = error instanceof MillraceError ? error.code : undefined
+    if (code === 'OFFSET_OUT_OF_RANGE') return this.relocate(error as MillraceError)
+    if (reaction === 'fatal' || (code !== undefined && REFUSALS.has(code))) throw error
+    if (reaction === 'reinit' || reaction === 'indeterminate') this.producerReady = false
+    if (reaction === 'lost') membership.lose()
+    if (reaction === 'abort' && error instanceof MillraceError && !error.retryable) {
+      // Too large, a timestamp the topic does not take: the broker names the partition written to, not the record, so every
+      // task of the round is tried alone.
+      for (const [task, count] of records) this.troubles.add(task, error, undefined, count)
+      return
+    }
+    if (reaction === 'reinit') {
+      await membership.probe()
+      if (membership.state === 'fatal') throw membership.failure
+      if (++this.fenced >= MAX_FENCED) {
+        throw new MillraceError(
+          'PRODUCER_FENCED',
+          `the producer was fenced ${MAX_FENCED} times in a row: transactions run into the transaction timeout (raise transactionTimeout), or another program uses the same group and instance id`,
+          { cause: error },
+        )
+      }
+    }
+    this.setbacks++
+    logger.warn({ error: errorMessage(error), reaction, attempt: this.setbacks }, 'the transaction was aborted and will be run again')
+    await sleep(clock, Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** (this.setbacks - 1)), stopping)
+  }
+
+  /** The records at a position are gone: follows `onOutOfRange`. */
+  private async relocate(error: MillraceError): Promise<void> {
+    const { log, spec, logger } = this.run.parts
+    const { onOutOfRange } = spec.source
+    const { origin } = error
+    if (onOutOfRange === 'stop' || origin === undefined) throw error
+    const [offset] = (await this.run.whileHeld(() => log.offsets([origin], onOutOfRange))) ?? []
+    if (offset === undefined) return
+    logger.warn({ origin, offset, onOutOfRange }, 'records were deleted before they were read; going on at another offset')
+    this.run.tasks.find((task) => task.partition === origin.partition)?.relocate(origin.topic, offset)
+    this.run.assignReader()
+  }
+}
+
+/** Records of each task, to know where to look if they are refused. */
+export function recordsOf(tasks: readonly Task[]): ReadonlyMap<Task, number> {
+  return new Map(tasks.map((task) => [task, task.records]))
+}

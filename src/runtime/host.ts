@@ -1,0 +1,21 @@
+import type { LogClient, TraceEvent } from '../log/port.js'
+import type { Clock } from '../record/clock.js'
+import type { Logger } from '../record/logger.js'
+import type { SourceSettings, TransactionSettings } from './settings.js'
+import type { Project } from './slice.js'
+
+/** Where a pipeline lives. */
+export interface PipelineHost {
+  readonly openLog: () => Promise<LogClient>
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly trace: ((event: TraceEvent) => void) | undefined
+  /** Told of every run, so that closing the cluster can wait for it. Never rejects. */
+  readonly onRun: (ended: Promise<void>) => void
+}
+
+export interface PipelineSpec {
+  readonly source: SourceSettings
+  readonly transaction: TransactionSettings
+  readonly project: Project
+}

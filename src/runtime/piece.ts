@@ -1,0 +1,36 @@
+import type { BatchReader, BatchView } from '../log/batch/read.js'
+import type { LogRecord } from '../record/record.js'
+import type { InletSpec } from './context.js'
+
+/** A stretch of one partition: a fetched batch or part of one, or only a position stepped over. Kept until its transaction committed. */
+export interface Piece {
+  readonly topic: string
+  /** Set where the topic is one of the pipeline's own. */
+  readonly inlet: InletSpec | undefined
+  readonly batch: BatchView | undefined
+  readonly fromOffset: number
+  readonly nextOffset: number
+  /** All of it was given out before, when it was due: it comes again as it came. */
+  readonly taken?: boolean
+  /** Event time it begins with. */
+  readonly time?: number
+  /** What is reading it, where something came between: reading goes on there instead of at the front of the batch. */
+  readonly cursor?: Reading
+  /** Known once it was read: the marks, the first of its own, and how many records it held. */
+  marks?: Uint8Array
+  from?: number
+  records?: number
+}
+
+/** The batch being read, and how far. */
+export interface Reading {
+  piece: Piece
+  readonly reader: BatchReader
+  readonly marks: Uint8Array
+  /** Read and not given out yet. */
+  ahead: LogRecord<Buffer | null, Buffer | null> | undefined
+  /** Given out, and how many of them before this stretch of the batch. */
+  count: number
+  from: number
+  lastOffset: number
+}

@@ -1,0 +1,127 @@
+import type { LogReader, PartitionOffset } from '../log/port.js'
+import type { Clock } from '../record/clock.js'
+import { loadBatch } from '../state/restore.js'
+import type { TaskStore } from '../state/store.js'
+import type { InletSpec } from './context.js'
+import { HeldTopics, type HeldFrom } from './held-topics.js'
+import { InputOrder } from './input-order.js'
+import type { Piece } from './piece.js'
+
+/** What is fetched of the topics of a task, and in which order it is read. */
+export class TaskInputs implements HeldFrom {
+  readonly order: InputOrder<Piece>
+  readonly held: HeldTopics
+  /** Behind everything the reader has handed out. */
+  private readonly fetchedTo = new Map<string, number>()
+  private readonly views = new Map<string, TaskStore>()
+  /** Who takes turns in being read: the inputs as one, and each topic of the pipeline's own. */
+  private readonly turns: readonly (string | undefined)[]
+  private turn = 0
+
+  constructor(
+    private readonly partition: number,
+    private readonly topics: readonly string[],
+    private readonly inlets: ReadonlyMap<string, InletSpec>,
+    private readonly reader: LogReader,
+    clock: Clock,
+    readonly onPositions: () => void,
+  ) {
+    this.held = new HeldTopics(this, clock)
+    this.order = new InputOrder(
+      topics.filter((topic) => !inlets.has(topic)),
+      {
+        take: (topic) => this.take(topic),
+        hasMore: (topic) => (this.end(topic) ?? Number.POSITIVE_INFINITY) > (this.fetchedTo.get(topic) as number),
+      },
+      clock,
+    )
+    this.turns = [undefined, ...inlets.keys()]
+  }
+
+  start(topic: string, offset: number): void {
+    this.fetchedTo.set(topic, offset)
+  }
+
+  /** Where the reader stands: behind everything it has handed out. */
+  positions(): PartitionOffset[] {
+    const topics = this.topics.filter((topic) => !this.held.isPaused(topic))
+    return [...topics, ...this.views.keys()].map((topic) => ({
+      topic,
+      partition: this.partition,
+      offset: this.fetchedTo.get(topic) as number,
+    }))
+  }
+
+  /** The next piece to read of what was fetched. Taken in turns, so that nobody starves the others. */
+  next(): Piece | undefined {
+    const { held } = this
+    for (let i = 0; i < this.turns.length; i++) {
+      const topic = this.turns[(this.turn + i) % this.turns.length]
+      if (topic !== undefined && held.isPaused(topic)) {
+        if (!held.isWaiting(topic)) held.resume(topic)
+        continue
+      }
+      const piece = topic === undefined ? this.order.next() : this.take(topic)
+      if (piece !== undefined) {
+        this.turn = (this.turn + i + 1) % this.turns.length
+        return piece
+      }
+    }
+    return undefined
+  }
+
+  take(topic: string): Piece | undefined {
+    const fetched = this.reader.take(topic, this.partition)
+    if (fetched === undefined) return undefined
+    const { batch, fromOffset, nextOffset } = fetched
+    this.fetchedTo.set(topic, nextOffset)
+    return {
+      topic,
+      inlet: this.inlets.get(topic),
+      batch,
+      fromOffset,
+      nextOffset,
+      ...(batch === undefined ? {} : { time: batch.baseTimestamp }),
+    }
+  }
+
+  end(topic: string): number | undefined {
+    return this.reader.end(topic, this.partition)
+  }
+
+  giveBack(topic: string, offset: number): void {
+    this.fetchedTo.set(topic, offset)
+  }
+
+  /** Goes on elsewhere: what the position pointed to is no longer there. */
+  relocate(topic: string, offset: number): void {
+    this.fetchedTo.set(topic, offset)
+    if (this.isView(topic)) return
+    this.order.forget(topic)
+    this.held.forget(topic)
+  }
+
+  /** A store that shows a topic: follows it from where the restore ended. */
+  follow(topic: string, store: TaskStore, offset: number): void {
+    this.views.set(topic, store)
+    this.fetchedTo.set(topic, offset)
+  }
+
+  isView(topic: string): boolean {
+    return this.views.has(topic)
+  }
+
+  /** Brings the views up to date. They hold what others committed, so no transaction of ours undoes it. */
+  updateViews(): void {
+    for (const [topic, store] of this.views) {
+      for (
+        let fetched = this.reader.take(topic, this.partition);
+        fetched !== undefined;
+        fetched = this.reader.take(topic, this.partition)
+      ) {
+        if (fetched.batch !== undefined) loadBatch(store, topic, this.partition, fetched.batch, fetched.fromOffset)
+        this.fetchedTo.set(topic, fetched.nextOffset)
+      }
+    }
+  }
+}

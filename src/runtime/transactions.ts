@@ -1,0 +1,85 @@
+import { recordsOf, type Committer } from './committer.js'
+import type { Investigator } from './investigator.js'
+import { RecordLimit } from './record-limit.js'
+import { Round, type RoundLimits } from './round.js'
+import type { RunContext } from './run-context.js'
+import type { StateRestore } from './state-restore.js'
+import type { Troubles } from './troubles.js'
+
+/** How often to look whether partitions were added. */
+const TOPIC_CHECK_MS = 60_000
+
+/** One transaction after the other, over the tasks of an assignment. */
+export class Transactions {
+  private readonly limit: RecordLimit
+
+  constructor(
+    private readonly run: RunContext,
+    private readonly committer: Committer,
+    private readonly investigator: Investigator,
+    private readonly troubles: Troubles,
+    private readonly restoring: StateRestore,
+  ) {
+    const { every, maxRecords } = run.parts.spec.transaction
+    this.limit = new RecordLimit(every, maxRecords)
+  }
+
+  /** Until the assignment is to be given back, its state is to be read again, or the number of tasks has changed. */
+  async runAll(): Promise<void> {
+    const { run, committer, troubles } = this
+    const { clock, wakeup, plan } = run.parts
+    let topicsChecked = clock.now()
+
+    while (run.demand() === 'none' && !run.stale) {
+      if (committer.fate === undefined) {
+        if (this.restoring.failed) await this.restoring.recover()
+        if (!(await committer.readyProducer())) break
+        const failing = troubles.due()
+        if (failing !== undefined) {
+          await this.investigator.investigate(failing)
+          continue
+        }
+      }
+      // Each round begins with another task: a limit of fewer records than tasks would starve the last ones.
+      run.tasks.push(...run.tasks.splice(0, 1))
+      const healthy = run.tasks.filter((task) => task.ready && !troubles.has(task))
+      const round = new Round(healthy, this.limits(), run.roundEnvironment(committer.fate))
+      const end = await round.run()
+      const before = await committer.settle()
+      if (before === 'failed') continue
+      if (end.kind === 'idle') {
+        // What had to wait for that commit has its turn first.
+        if (before === 'committed') continue
+        if (clock.now() - topicsChecked >= TOPIC_CHECK_MS) {
+          topicsChecked = clock.now()
+          if ((await run.whileHeld(() => run.countTasks())) !== run.taskCount) return
+        }
+        await wakeup.wait(this.nextLook())
+      } else if (end.kind === 'done') {
+        this.limit.adapt(round)
+        if (plan.overlaps && troubles.isEmpty) committer.start(round, healthy)
+        else await committer.commit(round, healthy)
+      } else if (end.kind === 'failed') {
+        await committer.giveUp(round)
+        await this.investigator.suspect(end)
+      } else {
+        await committer.recover(end, round, recordsOf(healthy))
+      }
+    }
+    await committer.settle()
+    // Positions of what is kept are compared with the committed offsets when the next assignment comes.
+    for (const task of run.tasks) task.rollback()
+  }
+
+  private limits(): RoundLimits {
+    const { every, maxBytes } = this.run.parts.spec.transaction
+    return { everyMs: every, maxRecords: this.limit.records, maxBytes, live: true }
+  }
+
+  private nextLook(): number {
+    const now = this.run.parts.clock.now()
+    let next = Math.min(now + TOPIC_CHECK_MS, this.troubles.nextDue)
+    for (const task of this.run.tasks) if (task.ready && !this.troubles.has(task)) next = Math.min(next, task.nextDue)
+    return Math.max(0, next - now)
+  }
+}
