@@ -66,7 +66,8 @@ export {
   type Window,
   type Windows,
 } from './record/windows.js'
-export { aggregator, average, count, max, min, reduce, sum, type Aggregator, type AggregatorOptions } from './state/aggregator.js'
+export { aggregator, type Aggregator, type AggregatorOptions, type StateForm } from './state/aggregator.js'
+export { average, count, max, min, reduce, sum } from './state/built-in-aggregators.js'
 export {
   store,
   timedStore,

@@ -207,14 +207,14 @@ export interface NewRecord<K, V> {
  *
  * Its origin, if none is given, is offset -1 of partition -1 of the topic "".
  *
- * @throws MillraceError INVALID_OPTIONS if the timestamp is not a whole number
+ * @throws MillraceError INVALID_TIMESTAMP if the timestamp is not a whole number
  * @example
  * record({ key: 'a', value: { n: 1 }, timestamp: Date.now() })
  */
 export function record<K, V>(init: NewRecord<K, V>): StreamRecord<K, V> {
   const timestamp = init.timestamp ?? -1
   if (!Number.isSafeInteger(timestamp)) {
-    throw new MillraceError('INVALID_OPTIONS', `record: timestamp must be a whole number of milliseconds, got ${String(timestamp)}`)
+    throw new MillraceError('INVALID_TIMESTAMP', `record: timestamp must be a whole number of milliseconds, got ${String(timestamp)}`)
   }
   const { topic, partition, offset } = init.origin ?? { topic: '', partition: -1, offset: -1 }
   const source: RecordSource = { topic, partition, bytes: NOT_IN_A_LOG, marks: undefined }

@@ -1,5 +1,7 @@
 import { MillraceError } from '../record/error.js'
+import type { StreamRecord } from '../record/record.js'
 import { json, type Serde } from '../record/serde.js'
+import type { DeepReadonly } from '../record/types.js'
 
 /**
  * How records become one value: for `aggregate` and `window`.
@@ -20,122 +22,79 @@ export interface Aggregator<R, A, Out = A> {
   readonly migrate: ((state: unknown, version: number) => A) | undefined
 }
 
-export interface AggregatorOptions<R, A, Out> {
+/** What a state is told by, and how it is stored. */
+export interface StateForm<A> {
+  /**
+   * Names the form of the state; state stored under another name is refused. A program that keeps something else under a name that is taken would go
+   * on with what the one before it left: give it a name of its own.
+   */
+  readonly name: string
+  /** How the state is stored. Default JSON: what JSON cannot hold (Date, Map, Infinity, undefined in arrays) needs another. */
+  readonly serde?: Serde<A>
+  /** Of the form of the state; raise it when that changes. Default 1. */
+  readonly version?: number
+  /** Makes state stored by an older version into the present form. Without it, older state is refused. */
+  readonly migrate?: (state: unknown, version: number) => A
+}
+
+export interface AggregatorOptions<R, A, Out> extends StateForm<A> {
   /** The state before the first record; not null, which stands for none. */
   readonly init: () => A
   /** The state with one more record: a new one, or the same changed in place. */
   readonly add: (state: A, record: R) => A
   /** One state of two, the first holding the earlier records; that one may be changed in place, the other may not. Needed for session and sliding windows. */
   readonly merge?: (earlier: A, later: A) => A
-  /** What is handed out. Default: the state itself. */
-  readonly result?: (state: A) => Out
-  /** How the state is stored. Default JSON: what JSON cannot hold (Date, Map, undefined in arrays) needs another. */
-  readonly serde?: Serde<A>
-  /** Of the form of the state; raise it when that changes. Default 1. */
-  readonly version?: number
-  /** Makes state stored by an older version into the present form. Without it, older state is refused. */
-  readonly migrate?: (state: unknown, version: number) => A
-  /** Names the form of the state; state stored under another name is refused. Default 'custom'. */
-  readonly name?: string
+  /** What is handed out, made of the state without changing it. Default: the state itself. It is a copy, or made of one, where it is more than a plain value. */
+  readonly result?: (state: DeepReadonly<A>) => Out
 }
 
 /**
  * An aggregator of your own.
  *
- * @throws MillraceError INVALID_OPTIONS
+ * @throws MillraceError INVALID_OPTIONS; as failure of the record INVALID_VALUE where `add` returns null or nothing
  * @example
  * const letters = aggregator({
+ *   name: 'letters',
  *   init: () => ({ a: 0, b: 0 }),
  *   add: (state, record: StreamRecord<unknown, 'a' | 'b'>) => { state[record.value]++; return state },
  * })
  */
 export function aggregator<R, A, Out = A>(options: AggregatorOptions<R, A, Out>): Aggregator<R, A, Out> {
-  const {
-    init,
-    add,
-    merge,
-    result = (state: A) => state as unknown as Out,
-    serde = json<A>(),
-    version = 1,
-    migrate,
-    name = 'custom',
-  } = options
+  const { name, init, add, merge, result = (state) => state as unknown as Out, serde = json<A>(), version = 1, migrate } = options
+  checkForm('aggregator', name, version)
   if (typeof init !== 'function' || typeof add !== 'function')
-    throw new MillraceError('INVALID_OPTIONS', 'aggregator: init and add must be functions')
-  if (!Number.isInteger(version) || version < 1)
-    throw new MillraceError('INVALID_OPTIONS', `aggregator: version must be a whole number from 1 on, got ${String(version)}`)
-  return { name, version, serde, add: (state, record) => add(state === undefined ? init() : state, record), merge, result, migrate }
-}
-
-function builtIn<R, A, Out = A>(
-  name: string,
-  parts: Pick<Aggregator<R, A, Out>, 'add' | 'result'> & { merge: (a: A, b: A) => A },
-): Aggregator<R, A, Out> {
-  return { name, version: 1, serde: json<A>(), migrate: undefined, ...parts }
-}
-
-/** Number of records. */
-export function count(): Aggregator<unknown, number> {
-  return builtIn<unknown, number>('count', { add: (state = 0) => state + 1, merge: (a, b) => a + b, result: (state) => state })
-}
-
-/**
- * Sum of a number of each record. Floating-point, so the last digits depend on the order.
- * A value that is not a finite number fails its record.
- */
-export function sum<R>(of: (record: R) => number): Aggregator<R, number> {
-  const number = finite('sum', of)
-  return builtIn<R, number>('sum', { add: (state = 0, record) => state + number(record), merge: (a, b) => a + b, result: (state) => state })
-}
-
-/** Smallest number. */
-export function min<R>(of: (record: R) => number): Aggregator<R, number> {
-  const number = finite('min', of)
-  return builtIn<R, number>('min', {
-    add: (state = Number.POSITIVE_INFINITY, record) => Math.min(state, number(record)),
-    merge: (a, b) => Math.min(a, b),
-    result: (state) => state,
-  })
-}
-
-/** Largest number. */
-export function max<R>(of: (record: R) => number): Aggregator<R, number> {
-  const number = finite('max', of)
-  return builtIn<R, number>('max', {
-    add: (state = Number.NEGATIVE_INFINITY, record) => Math.max(state, number(record)),
-    merge: (a, b) => Math.max(a, b),
-    result: (state) => state,
-  })
-}
-
-/** Arithmetic mean. */
-export function average<R>(of: (record: R) => number): Aggregator<R, { sum: number; count: number }, number> {
-  const number = finite('average', of)
-  return builtIn<R, { sum: number; count: number }, number>('average', {
-    add(state = { sum: 0, count: 0 }, record) {
-      state.sum += number(record)
-      state.count++
-      return state
-    },
-    merge: (a, b) => ({ sum: a.sum + b.sum, count: a.count + b.count }),
-    result: ({ sum, count }) => sum / count,
-  })
-}
-
-/** Makes one value of all, two at a time, in the order they come. `of` takes the value out of a record; it may not be null. */
-export function reduce<R, V>(of: (record: R) => V, combine: (earlier: V, later: V) => V): Aggregator<R, V> {
-  return builtIn<R, V>('reduce', {
-    add: (state, record) => (state === undefined ? of(record) : combine(state, of(record))),
-    merge: combine,
-    result: (state) => state,
-  })
-}
-
-function finite<R>(name: string, of: (record: R) => number): (record: R) => number {
-  if (typeof of !== 'function') throw new MillraceError('INVALID_OPTIONS', `${name}: its argument is a function from a record to a number`)
-  return (record) => {
-    const value = of(record)
-    if (!Number.isFinite(value)) throw new MillraceError('INVALID_OPTIONS', `${name}: expected a finite number, got ${String(value)}`)
-    return value
+    throw new MillraceError('INVALID_OPTIONS', `aggregator '${name}': init and add must be functions`)
+  const added = `aggregator '${name}': what add made of`
+  return {
+    name,
+    version,
+    serde,
+    add: (state, record) => kept(added, add(state === undefined ? init() : state, record), record),
+    merge,
+    result: result as (state: A) => Out,
+    migrate,
   }
+}
+
+/** Name and version of a state, which stored state is checked against. @throws MillraceError INVALID_OPTIONS */
+export function checkForm(what: string, name: unknown, version: unknown): void {
+  if (typeof name !== 'string' || name === '')
+    throw new MillraceError(
+      'INVALID_OPTIONS',
+      `${what}: name must be a text, got ${String(name)}. It names the form of the state, so that no other program takes the state for its own`,
+    )
+  if (!Number.isInteger(version) || (version as number) < 1)
+    throw new MillraceError('INVALID_OPTIONS', `${what}: version must be a whole number from 1 on, got ${String(version)}`)
+}
+
+/** A state as it is kept. @throws MillraceError INVALID_VALUE for what stands for none */
+export function kept<A>(what: string, state: A, record: unknown): A {
+  if (state !== undefined && state !== null) return state
+  throw invalidValue(what, `${String(state)}, which stands for no state at all`, record)
+}
+
+/** A record whose value is none to work with. */
+export function invalidValue(what: string, is: string, record: unknown): MillraceError {
+  const { id, origin } = record as Partial<StreamRecord<unknown, unknown>>
+  return new MillraceError('INVALID_VALUE', `${what} ${id ?? 'a record'} is ${is}`, { origin })
 }

@@ -26,6 +26,7 @@ type Result = WindowResult<string>
 
 /** The values of a window's records, in the order they came. */
 const letters = aggregator({
+  name: 'letters',
   init: () => '',
   add: (state: string, { value }: { readonly value: unknown }) => state + String(value),
   merge: (earlier, later) => earlier + later,

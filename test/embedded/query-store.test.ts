@@ -73,6 +73,7 @@ describe('queryStore', () => {
   const value = <V>(answer: StoreAnswer<V>): unknown => (answer.at === 'here' ? answer.value : answer.at)
 
   const inPlace = aggregator({
+    name: 'in-place',
     init: () => ({ n: 0 }),
     add(state: { n: number }) {
       state.n++

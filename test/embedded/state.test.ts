@@ -90,6 +90,7 @@ describe('state', () => {
     await cluster.produce({ topic: 'in', records: input })
     broker.faults.inject({ at: 'offsets', reaction: 'abort', after: 1, times: 3 })
     const inPlace = aggregator({
+      name: 'in-place',
       init: () => ({ n: 0 }),
       add(state: { n: number }) {
         state.n++

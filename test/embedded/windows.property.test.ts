@@ -46,6 +46,7 @@ type Emit = 'final' | 'updates'
 
 /** The ids of the records of a window: nothing may be missing or there twice. Changed in place, which the undo has to cope with. */
 const ids = aggregator({
+  name: 'ids',
   init: (): number[] => [],
   add(state: number[], { value }: { readonly value: unknown }) {
     state.push(Number(value))

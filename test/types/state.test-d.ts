@@ -64,6 +64,7 @@ mixed.pipe(aggregate(count()))
 orders.pipe(aggregate(sum((order: StreamRecord<Buffer, { readonly other: number }>) => order.value.other)))
 
 const own = aggregator({
+  name: 'own',
   init: () => ({ n: 0 }),
   add: (state, order: StreamRecord<Buffer, { readonly amount: number }>) => ({ n: state.n + order.value.amount }),
   result: ({ n }) => String(n),

@@ -38,6 +38,7 @@ describe('the state of a session', () => {
 
   it('of an older version goes through the migration of the state itself', () => {
     const v2 = aggregator({
+      name: 'n',
       version: 2,
       init: () => ({ n: 0 }),
       add: (state: { n: number }) => state,
