@@ -1,7 +1,7 @@
 import { codecByNumber } from '../log/batch/compression.js'
 import { CommittedFilter } from '../log/batch/committed.js'
 import { viewBatch, withUncompressed, type BatchView } from '../log/batch/read.js'
-import { logError, reactionTo } from '../log/error.js'
+import { logError, reactionTo, withOrigin } from '../log/error.js'
 import type { Fetched, LogError } from '../log/port.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { embeddedCodecs } from './codecs.js'
@@ -70,7 +70,7 @@ export class FetchedPartition {
 
   /** Queues an error behind what was fetched before it. Nothing more is fetched until it was taken. */
   fail(error: LogError): void {
-    this.error = error
+    this.error = withOrigin(error, { topic: this.topic, partition: this.partition, offset: this.fetchOffset })
   }
 
   /** Takes over what the broker answered. Returns whether `take` may have more. */

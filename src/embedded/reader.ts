@@ -160,8 +160,5 @@ function outOfRange({ topic, partition, fetchOffset: offset }: FetchedPartition,
     'OFFSET_OUT_OF_RANGE',
     'fatal',
     `${topic}/${partition} at offset ${offset}: the log holds ${start} to ${end}. The records were deleted by retention, or the topic was created anew`,
-    {
-      origin: { topic, partition, offset },
-    },
   )
 }

@@ -1,7 +1,7 @@
 import { codecByNumber, type CodecLookup } from '../log/batch/compression.js'
 import { CommittedFilter } from '../log/batch/committed.js'
 import { viewBatch, withUncompressed, type BatchView } from '../log/batch/read.js'
-import { logError } from '../log/error.js'
+import { logError, withOrigin } from '../log/error.js'
 import type { Fetched, LogError } from '../log/port.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import type { FetchedPartition } from './protocol/fetch.js'
@@ -91,7 +91,7 @@ export class PartitionFetch {
 
   /** Queues the error behind what was fetched before it. Nothing more is fetched until it was taken. */
   fail(error: LogError): void {
-    this.error = error
+    this.error = withOrigin(error, { topic: this.topic, partition: this.partition, offset: this.fetchOffset })
     this.failures = 0
   }
 

@@ -1,4 +1,5 @@
 import { MillraceError, type ErrorCode, type ErrorDetails } from '../record/error.js'
+import type { Origin } from '../record/origin.js'
 import type { LogError, Reaction } from './port.js'
 
 class ReactionError extends MillraceError implements LogError {
@@ -15,6 +16,18 @@ class ReactionError extends MillraceError implements LogError {
 /** An error of a log, with what the runtime is to do about it. */
 export function logError(code: ErrorCode, reaction: Reaction, message: string, details?: ErrorDetails): LogError {
   return new ReactionError(code, reaction, message, details)
+}
+
+/** The same error, naming the place in the log where it came up, unless it names one already. */
+export function withOrigin(error: LogError, origin: Origin): LogError {
+  if (error.origin !== undefined) return error
+  const { code, reaction, message, retryable, cause } = error
+  return logError(code, reaction, message, { retryable, origin, ...(cause === undefined ? {} : { cause }) })
+}
+
+/** Whether the log no longer holds the offset that was asked for, or not yet. */
+export function isOutOfRange(error: unknown): error is MillraceError {
+  return error instanceof MillraceError && error.code === 'OFFSET_OUT_OF_RANGE'
 }
 
 /** What to do about anything thrown by a port; what is not a LogError is a bug or a broken contract, and fatal. */

@@ -132,7 +132,8 @@ export interface LogReader {
   assign(positions: readonly PartitionOffset[]): void
   /**
    * The next fetched piece of a partition, or undefined.
-   * @throws LogError of the partition: OFFSET_OUT_OF_RANGE, UNAUTHORIZED, MISSING_TOPIC, CORRUPT_BATCH, ...; once, then fetching goes on from where it stood
+   * @throws LogError of the partition: OFFSET_OUT_OF_RANGE, UNAUTHORIZED, MISSING_TOPIC, CORRUPT_BATCH, ...; once, with the offset it stood at as
+   * origin; then fetching goes on from there
    */
   take(topic: string, partition: number): Fetched | undefined
   /** The last stable offset as of the last fetch; undefined before it. */

@@ -243,14 +243,25 @@ export class Committer {
 
   /** The records at a position are gone: follows `onOutOfRange`. */
   private async relocate(error: MillraceError): Promise<void> {
-    const { log, spec, logger } = this.run.parts
+    const { log, spec, logger, plan } = this.run.parts
     const { onOutOfRange } = spec.source
     const { origin } = error
-    if (onOutOfRange === 'stop' || origin === undefined) throw error
-    const [offset] = (await this.run.whileHeld(() => log.offsets([origin], onOutOfRange))) ?? []
+    const task = origin === undefined ? undefined : this.run.tasks.find(({ partition }) => partition === origin.partition)
+    if (origin === undefined || task === undefined) throw error
+    if (task.shows(origin.topic)) {
+      // A table is what its topic holds: no record of the input is lost, and no other place than the beginning tells it.
+      logger.warn({ origin }, 'the beginning of a table was deleted before it was read; the table is read again')
+      this.run.tasks = []
+      this.run.stale = true
+      return
+    }
+    if (onOutOfRange === 'stop') throw error
+    // Of what the pipeline wrote for itself nothing is to be left out, wherever its inputs go on.
+    const at = plan.inlets.some(({ topic }) => topic === origin.topic) ? 'earliest' : onOutOfRange
+    const [offset] = (await this.run.whileHeld(() => log.offsets([origin], at))) ?? []
     if (offset === undefined) return
     logger.warn({ origin, offset, onOutOfRange }, 'records were deleted before they were read; going on at another offset')
-    this.run.tasks.find((task) => task.partition === origin.partition)?.relocate(origin.topic, offset)
+    task.relocate(origin.topic, offset)
     this.run.assignReader()
   }
 }

@@ -107,9 +107,12 @@ export class HeldTopics {
     this.from.onPositions()
   }
 
-  forget(topic: string): void {
-    this.waiting.delete(topic)
-    this.paused.delete(topic)
+  /** Puts a piece behind what is kept of a topic; false where nothing is. */
+  append(topic: string, piece: Piece): boolean {
+    const waiting = this.waiting.get(topic)
+    if (waiting === undefined || waiting.pieces.length === 0) return false
+    this.waiting.set(topic, { pieces: [...waiting.pieces, piece], due: waiting.due })
+    return true
   }
 }
 

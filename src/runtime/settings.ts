@@ -16,8 +16,10 @@ export interface SourceOptions {
    */
   readonly startFrom?: StartFrom
   /**
-   * What to do when the committed offset no longer exists (deleted by retention): 'stop' (default) ends with an error, since
-   * records were lost; 'earliest' and 'latest' go on there and log what was skipped.
+   * What to do when the offset to read on at is no longer in the log (deleted by retention, or the topic was created anew): 'stop' (default)
+   * ends with OFFSET_OUT_OF_RANGE, whose `origin` is that offset, since records were lost; 'earliest' and 'latest' go on there and log from where to
+   * where. What was fetched before is worked on first. The pipeline's own topics (retries, repartitions) go on at their earliest either way, and
+   * a table is read again from its beginning whatever is set here: it is what its topic holds.
    */
   readonly onOutOfRange?: 'stop' | 'earliest' | 'latest'
   /**

@@ -1,5 +1,5 @@
 import type { LogClient, LogReader } from '../log/port.js'
-import { reactionTo } from '../log/error.js'
+import { isOutOfRange, reactionTo } from '../log/error.js'
 import { errorMessage } from '../record/error.js'
 import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
@@ -41,20 +41,41 @@ export class Standbys {
   /** Keeps copies of these tasks and of no others. */
   async keep(tasks: readonly number[]): Promise<void> {
     for (const task of this.copies.keys()) if (!tasks.includes(task)) this.copies.delete(task)
-    for (const task of tasks) {
-      if (this.copies.has(task)) continue
-      const state = new TaskState(task, this.stores)
-      this.copies.set(task, { state, parts: state.restoring })
-    }
+    for (const task of tasks) if (!this.copies.has(task)) this.begin(task)
+    await this.place()
+  }
+
+  /** An empty copy. */
+  private begin(task: number): void {
+    const state = new TaskState(task, this.stores)
+    this.copies.set(task, { state, parts: state.restoring })
+  }
+
+  /** Sets the reader where the copies stand. */
+  private async place(): Promise<void> {
     const parts = this.parts()
     const unknown = parts.filter(({ reached }) => reached === undefined)
     const starts = await this.log.offsets(unknown, 'earliest')
-    unknown.forEach((part, i) => (part.reached = starts[i] as number))
+    unknown.forEach((part, i) => (part.reached ??= starts[i] as number))
     if (parts.length > 0 && this.reader === undefined) {
       this.reader = this.log.reader({ isolation: 'read_committed', prefetchBytes: PREFETCH_BYTES, onData: () => this.wakeup.wake() })
       void this.follow(this.reader)
     }
-    this.reader?.assign(this.parts().map(({ topic, partition, reached }) => ({ topic, partition, offset: reached as number })))
+    const placed = this.parts().filter(({ reached }) => reached !== undefined)
+    this.reader?.assign(placed.map(({ topic, partition, reached }) => ({ topic, partition, offset: reached as number })))
+  }
+
+  /** What a changelog no longer holds must not stay in the copy. False if that cannot be done now. */
+  private async beginAgain(task: number, error: Error): Promise<boolean> {
+    this.logger.warn({ task, error: errorMessage(error) }, 'a warm copy of state is read again from the beginning')
+    this.begin(task)
+    try {
+      await this.place()
+      return true
+    } catch (failure) {
+      if (!this.closed) this.logger.debug({ task, error: errorMessage(failure) }, 'a warm copy of state could not be begun again')
+      return false
+    }
   }
 
   close(): void {
@@ -79,6 +100,7 @@ export class Standbys {
             )
               loadFetched(part, fetched)
         } catch (error) {
+          if (isOutOfRange(error) && (await this.beginAgain(task, error))) continue
           if (reactionTo(error) !== 'fatal') continue
           // A copy is a convenience: whoever gets the task restores it whole, and then learns what is wrong.
           this.logger.warn({ task, error: errorMessage(error) }, 'a warm copy of state cannot be kept')

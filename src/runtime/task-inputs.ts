@@ -93,12 +93,12 @@ export class TaskInputs implements HeldFrom {
     this.fetchedTo.set(topic, offset)
   }
 
-  /** Goes on elsewhere: what the position pointed to is no longer there. */
-  relocate(topic: string, offset: number): void {
+  /** Goes on elsewhere. What is stepped over comes behind everything that was fetched: behind what is held of the topic, or as the piece returned. */
+  relocate(topic: string, offset: number): Piece | undefined {
+    const fromOffset = this.fetchedTo.get(topic) as number
     this.fetchedTo.set(topic, offset)
-    if (this.isView(topic)) return
-    this.order.forget(topic)
-    this.held.forget(topic)
+    const gap: Piece = { topic, inlet: this.inlets.get(topic), batch: undefined, fromOffset, nextOffset: offset }
+    return this.held.append(topic, gap) ? undefined : gap
   }
 
   /** A store that shows a topic: follows it from where the restore ended. */

@@ -138,14 +138,15 @@ export class Task {
     return this.inputs.positions()
   }
 
-  /** Goes on elsewhere: what the position pointed to is no longer there. */
+  /** Goes on elsewhere: where the reader stands is nothing any more. What was fetched before that, and may be gone from the log, comes first. */
   relocate(topic: string, offset: number): void {
-    this.inputs.relocate(topic, offset)
-    if (this.inputs.isView(topic)) return
-    this.replay = this.replay.filter((piece) => piece.topic !== topic)
-    this.committed.set(topic, offset)
-    this.positions.set(topic, offset)
-    this.unstoredTopics.add(topic)
+    const gap = this.inputs.relocate(topic, offset)
+    if (gap !== undefined) this.replay.push(gap)
+  }
+
+  /** True if a store shows this topic. */
+  shows(topic: string): boolean {
+    return this.inputs.isView(topic)
   }
 
   committedOffset(topic: string): number | undefined {

@@ -1,6 +1,6 @@
 import { Observable, Subject, type Subscriber } from 'rxjs'
-import { reactionTo } from '../log/error.js'
-import type { LogReader } from '../log/port.js'
+import { isOutOfRange, reactionTo } from '../log/error.js'
+import type { LogReader, PartitionOffset } from '../log/port.js'
 import { BatchReader } from '../log/batch/read.js'
 import { sleep } from '../record/clock.js'
 import { MillraceError } from '../record/error.js'
@@ -16,14 +16,18 @@ import type { PartitionStream } from './partition-stream.js'
 const RETRY_MS = 500
 
 class PlainStream extends Observable<RawRecord> implements PartitionStream {
+  /** Where the reader stands, by topic. */
+  readonly positions: Map<string, PartitionOffset>
   private readonly records = new Subject<RawRecord>()
   private readonly gone = new Subject<void>()
 
   constructor(
     readonly topics: readonly string[],
     readonly partition: number,
+    start: readonly PartitionOffset[],
   ) {
     super((subscriber) => this.records.subscribe(subscriber))
+    this.positions = new Map(start.map((at) => [at.topic, at]))
   }
 
   get revoked(): Observable<void> {
@@ -68,7 +72,7 @@ async function run(
   signal: AbortSignal,
   wakeup: Wakeup,
 ): Promise<void> {
-  const { group, instanceId, topics, sessionTimeout, rebalanceTimeout, prefetchBytes } = settings
+  const { group, instanceId, topics, sessionTimeout, rebalanceTimeout, prefetchBytes, onOutOfRange } = settings
   const { clock, logger } = host
   const log = await host.openLog()
   try {
@@ -118,12 +122,12 @@ async function run(
           },
           assignment.tasks,
         )
-        const streams = tasks.map((task) => new PlainStream(topics, task.partition))
+        const streams = tasks.map((task) => new PlainStream(topics, task.partition, task.fetchPositions()))
         for (const stream of streams) subscriber.next(stream)
         while (membership.state === 'stable' && !signal.aborted) {
           let fed = 0
           for (const stream of streams) {
-            for (const topic of topics) fed += await feed(reader, topic, stream)
+            for (const topic of topics) fed += await feed(reader, topic, stream, streams)
           }
           if (fed === 0) await wakeup.wait()
           else await nextTurn()
@@ -138,23 +142,40 @@ async function run(
     await log.close()
   }
 
-  async function feed(reader: LogReader, topic: string, stream: PlainStream): Promise<number> {
+  async function feed(reader: LogReader, topic: string, stream: PlainStream, streams: readonly PlainStream[]): Promise<number> {
+    const { partition } = stream
     try {
-      const fetched = reader.take(topic, stream.partition)
+      const fetched = reader.take(topic, partition)
       if (fetched === undefined) return 0
+      stream.positions.set(topic, { topic, partition, offset: fetched.nextOffset })
       if (fetched.batch !== undefined) {
         const records = new BatchReader(
           fetched.batch,
-          { topic, partition: stream.partition, bytes: fetched.batch.bytes, marks: undefined },
+          { topic, partition, bytes: fetched.batch.bytes, marks: undefined },
           fetched.fromOffset,
         )
         for (let record = records.next(0); record !== undefined; record = records.next(0)) stream.push(record)
       }
       return 1
     } catch (error) {
-      if (reactionTo(error) === 'fatal' || (error instanceof MillraceError && error.code === 'OFFSET_OUT_OF_RANGE')) throw error
+      const failure = isOutOfRange(error) && onOutOfRange !== 'stop' ? await relocated(error, onOutOfRange) : error
+      if (failure === undefined) return 0
+      if (reactionTo(failure) === 'fatal' || isOutOfRange(failure)) throw failure
       await sleep(clock, RETRY_MS, signal)
       return 0
+    }
+
+    /** Goes on elsewhere; what that fails with, or undefined. */
+    async function relocated({ origin }: MillraceError, at: 'earliest' | 'latest'): Promise<unknown> {
+      try {
+        const [offset] = await log.offsets([{ topic, partition }], at)
+        logger.warn({ origin, offset, onOutOfRange: at }, 'records were deleted before they were read; going on at another offset')
+        stream.positions.set(topic, { topic, partition, offset: offset as number })
+        reader.assign(streams.flatMap(({ positions }) => [...positions.values()]))
+        return undefined
+      } catch (failure) {
+        return failure
+      }
     }
   }
 }

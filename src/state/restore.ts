@@ -1,9 +1,10 @@
 import { BatchReader, type BatchView } from '../log/batch/read.js'
-import type { Fetched, LogClient, TopicPartition } from '../log/port.js'
-import { reactionTo } from '../log/error.js'
+import type { Fetched, LogClient, LogError, TopicPartition } from '../log/port.js'
+import { isOutOfRange, logError, reactionTo } from '../log/error.js'
 import { sleep, type Clock } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import type { Logger } from '../record/logger.js'
+import type { Origin } from '../record/origin.js'
 import type { LogRecord } from '../record/record.js'
 import { STATE_HEADER, readStateHeader, stateHeader } from './state-header.js'
 import type { StoreSpec, TaskStore } from './store.js'
@@ -59,7 +60,7 @@ interface Partition extends TopicPartition {
  * Ask for the group's committed offsets before: those wait for the commit that a former owner of the task may have under way.
  *
  * @returns false if it was cancelled
- * @throws MillraceError STATE_MISMATCH, CORRUPT_STATE, and what the log refuses
+ * @throws MillraceError STATE_MISMATCH, CORRUPT_STATE, OFFSET_OUT_OF_RANGE ('retry': the stores are of no use, fill new ones), and what the log refuses
  */
 export async function restore(stores: readonly Restoring[], options: RestoreOptions): Promise<boolean> {
   if (stores.length === 0) return true
@@ -67,9 +68,11 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
   const [starts, ends] = await Promise.all([log.offsets(stores, 'earliest'), log.offsets(stores, 'latest')])
   const partitions = stores.map((store, i): Partition => {
     // A warm copy goes on from where it stands.
-    const start = store.reached ?? (starts[i] as number)
+    const [first, end] = [starts[i] as number, ends[i] as number]
+    const start = store.reached ?? first
+    if (start < first || start > end) throw startMoved({ topic: store.topic, partition: store.partition, offset: start })
     store.reached = start
-    return { target: store, topic: store.topic, partition: store.partition, start, end: ends[i] as number }
+    return { target: store, topic: store.topic, partition: store.partition, start, end }
   })
   const open = new Set(partitions.filter(({ start, end }) => start < end))
   const total = partitions.reduce((sum, { start, end }) => sum + end - start, 0)
@@ -120,16 +123,28 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
   onProgress?.(report())
   return true
 
-  async function take({ topic, partition }: Partition): Promise<ReturnType<typeof reader.take>> {
+  async function take({ topic, partition, target }: Partition): Promise<ReturnType<typeof reader.take>> {
     try {
       return reader.take(topic, partition)
     } catch (error) {
-      if (reactionTo(error) === 'fatal' || (error instanceof MillraceError && error.code === 'OFFSET_OUT_OF_RANGE')) throw error
+      if (isOutOfRange(error)) throw startMoved({ topic, partition, offset: target.reached as number }, error)
+      if (reactionTo(error) === 'fatal') throw error
       logger.debug({ error: errorMessage(error) }, 'restoring: trying again')
       await sleep(clock, RETRY_MS)
       return undefined
     }
   }
+}
+
+/** What was read so far may hold what has since been deleted: only from the beginning, and into empty stores, does it become what the log holds. */
+function startMoved(origin: Origin, cause?: unknown): LogError {
+  const { topic, partition, offset } = origin
+  return logError(
+    'OFFSET_OUT_OF_RANGE',
+    'retry',
+    `${topic}/${partition} was read up to offset ${offset}, which it no longer holds: its beginning was deleted, or it was created anew. The state has to be read from the beginning again`,
+    { origin, cause },
+  )
 }
 
 function* recordsOf(

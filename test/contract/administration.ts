@@ -64,6 +64,7 @@ export const administration: readonly ContractCase[] = [
       const origin = { topic, partition: 0, offset: 99 }
       expect(await firstError(client, origin)).toMatchObject({
         code: 'OFFSET_OUT_OF_RANGE',
+        origin,
         message: expect.stringContaining(`${topic}/0 at offset 99`) as string,
       })
       expect(await readAll(client, topic, 0)).toEqual(['a'])

@@ -1,10 +1,18 @@
-import type { LogClient } from '../../src/log/port.js'
+import type { LogClient, PartitionOffset } from '../../src/log/port.js'
 
 /** The log a case runs on. */
 export interface ContractLog {
   readonly client: LogClient
   /** What another process has of the same log. */
   newClient(): LogClient
+  /** Deletes the records before an offset, as retention does. */
+  deleteBefore(at: PartitionOffset): Promise<void>
+}
+
+/** How the cases reach an implementation. */
+export interface ContractHost {
+  readonly open: () => LogClient
+  readonly deleteBefore: (at: PartitionOffset) => Promise<void>
 }
 
 /** One thing an implementation of the port must do; `run` rejects where it does not. */
@@ -14,7 +22,7 @@ export interface ContractCase {
 }
 
 /** Runs a case on clients of its own, and closes them. */
-export async function runCase(contractCase: ContractCase, open: () => LogClient): Promise<void> {
+export async function runCase(contractCase: ContractCase, { open, deleteBefore }: ContractHost): Promise<void> {
   const opened: LogClient[] = []
   const newClient = (): LogClient => {
     const client = open()
@@ -22,7 +30,7 @@ export async function runCase(contractCase: ContractCase, open: () => LogClient)
     return client
   }
   try {
-    await contractCase.run({ client: newClient(), newClient })
+    await contractCase.run({ client: newClient(), newClient, deleteBefore })
   } finally {
     await Promise.all(opened.map((client) => client.close()))
   }

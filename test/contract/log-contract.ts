@@ -3,8 +3,17 @@ import type { ContractCase } from './case.js'
 import { closing } from './closing.js'
 import { fencing } from './fencing.js'
 import { groups } from './groups.js'
+import { deletedRecords } from './deleted-records.js'
 import { offsetCommits } from './offset-commits.js'
 import { visibility } from './visibility.js'
 
 /** What src/log/port.ts promises, case by case. Every implementation passes all of them. */
-export const logContract: readonly ContractCase[] = [...visibility, ...offsetCommits, ...fencing, ...groups, ...administration, ...closing]
+export const logContract: readonly ContractCase[] = [
+  ...visibility,
+  ...offsetCommits,
+  ...fencing,
+  ...groups,
+  ...administration,
+  ...deletedRecords,
+  ...closing,
+]

@@ -1,8 +1,9 @@
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { createEmbeddedBroker, type EmbeddedBroker } from '../../src/embedded/broker.js'
-import { reactionTo } from '../../src/log/error.js'
+import { logError, reactionTo } from '../../src/log/error.js'
 import type { GroupOptions, LogClient, LogGroup, LogProducer, LogReader, ProducerOptions, ReaderOptions } from '../../src/log/port.js'
+import { MillraceError } from '../../src/record/error.js'
 import { runCase, type ContractCase } from '../contract/case.js'
 import { logContract } from '../contract/log-contract.js'
 import { uniqueName } from '../contract/support.js'
@@ -142,6 +143,14 @@ const BROKEN: readonly Broken[] = [
       })),
   },
   {
+    name: 'does not say where an offset is out of range',
+    noticed: [
+      'reading where the log is not: OFFSET_OUT_OF_RANGE once, with the place; reading goes on elsewhere',
+      "deleted before they were read: a pipeline stops, naming the place, or goes on at 'earliest' or 'latest'",
+    ],
+    breaks: (log) => reading(log, (inner) => ({ take: (topic, partition) => placeless(() => inner.take(topic, partition)) })),
+  },
+  {
     name: 'takes a topic that exists for one it made',
     noticed: ['topics that do not exist are left out; a topic that exists cannot be created'],
     breaks: (log) => ({ createTopics: (topics) => log.createTopics(topics).catch(() => undefined) }),
@@ -162,7 +171,9 @@ describe('the contract notices a log that', () => {
         const client = broker.client()
         return overriding(client, breaks(client, broker))
       }
-      await expect(runCase(caseNamed(noticed), open)).rejects.toSatisfy((error) => error instanceof Error && !(error instanceof TypeError))
+      await expect(runCase(caseNamed(noticed), { open, deleteBefore: async (at) => broker.truncate(at) })).rejects.toSatisfy(
+        (error) => error instanceof Error && !(error instanceof TypeError),
+      )
     },
   )
 })
@@ -227,4 +238,12 @@ async function commitApart(log: LogClient, options: ProducerOptions, commit: (ap
 
 function withoutTimes(fetched: ReturnType<LogReader['take']>): ReturnType<LogReader['take']> {
   return fetched?.batch === undefined ? fetched : { ...fetched, batch: { ...fetched.batch, logAppendTime: true } }
+}
+
+function placeless(take: () => ReturnType<LogReader['take']>): ReturnType<LogReader['take']> {
+  try {
+    return take()
+  } catch (error) {
+    throw error instanceof MillraceError ? logError(error.code, reactionTo(error), error.message) : error
+  }
 }

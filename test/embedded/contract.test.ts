@@ -6,5 +6,7 @@ import { logContract } from '../contract/log-contract.js'
 describe('the log port in this process', () => {
   const broker = createEmbeddedBroker()
 
-  it.each(logContract)('$name', (contractCase) => runCase(contractCase, () => broker.client()))
+  it.each(logContract)('$name', (contractCase) =>
+    runCase(contractCase, { open: () => broker.client(), deleteBefore: async (at) => broker.truncate(at) }),
+  )
 })

@@ -239,6 +239,41 @@ describe('recovery', () => {
     expect(sumOf(rest, 'records')).toBe(100 + 200)
   })
 
+  it('what was fetched before the gap is written, though the log no longer holds it', async () => {
+    await cluster.createTopics([{ topic: 'gap', partitions: 1 }])
+    const feed = (from: number): Promise<number> =>
+      cluster.produce({ topic: 'gap', records: Array.from({ length: 5 }, (_, i) => ({ value: `${from + i}` })) })
+    await feed(0)
+    const gate = new Subject<void>()
+    let entered = 0
+    const done = lastValueFrom(
+      cluster.source({ group: 'g', topics: ['gap'], onOutOfRange: 'earliest' }).pipe(
+        withTransaction(
+          (records) =>
+            records.pipe(
+              mergeMap(async (record) => {
+                if (++entered <= 5) await lastValueFrom(gate, { defaultValue: undefined })
+                return record
+              }),
+              out,
+            ),
+          { every: 1_000 },
+        ),
+        takeWhile((commit) => commit.offsets[0]?.offset !== 10, true),
+      ),
+    )
+    await expect.poll(() => entered).toBe(5)
+    // The five are in an open slice when the reader finds that it cannot go on behind them.
+    broker.pause('gap')
+    await feed(5)
+    broker.truncate({ topic: 'gap', partition: 0, offset: 7 })
+    broker.resume('gap')
+    await expect.poll(() => entered).toBeGreaterThan(5)
+    gate.complete()
+    await done
+    expect((await contents(cluster, 'out')).map(({ value }) => value)).toEqual(['0', '1', '2', '3', '4', '7', '8', '9'])
+  })
+
   it('at-least-once: outputs and offsets are written without a transaction', async () => {
     const commits = await run({ guarantee: 'at-least-once' })
     expect(sumOf(commits, 'outputs')).toBe(COUNT)

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, inject, it } from 'vitest'
 import { runCase } from '../contract/case.js'
 import { logContract } from '../contract/log-contract.js'
 import { startKafka, type KafkaServer } from '../support/kafka/broker.js'
+import { deleteBefore } from '../support/kafka/client.js'
 import { client } from './wire/support.js'
 
 describe.each([2, 0] as const)('the log port on Kafka, transaction.version %i', (transactionVersion) => {
@@ -14,5 +15,7 @@ describe.each([2, 0] as const)('the log port on Kafka, transaction.version %i', 
   })
   afterAll(() => server?.stop())
 
-  it.each(logContract)('$name', (contractCase) => runCase(contractCase, () => client(brokers)))
+  it.each(logContract)('$name', (contractCase) =>
+    runCase(contractCase, { open: () => client(brokers), deleteBefore: (at) => deleteBefore(brokers, at) }),
+  )
 })

@@ -63,6 +63,22 @@ export interface Observer {
   close(): Promise<void>
 }
 
+/** Deletes the records before an offset, as retention does. */
+export async function deleteBefore(
+  brokers: readonly string[],
+  { topic, partition, offset }: { readonly topic: string; readonly partition: number; readonly offset: number },
+): Promise<void> {
+  const admin = kafkaJs(brokers).admin()
+  await admin.connect()
+  try {
+    // kafkajs asks whom it knows to lead the partition, and knows only of topics it has asked for offsets.
+    await admin.fetchTopicOffsets(topic)
+    await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] })
+  } finally {
+    await admin.disconnect()
+  }
+}
+
 /** A name that no other test, process or run has used. */
 export function uniqueName(prefix = 'test'): string {
   return `${prefix}-${randomUUID().slice(0, 13)}`
