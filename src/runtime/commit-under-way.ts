@@ -21,6 +21,8 @@ export class CommitUnderWay {
   }
 
   offsets: readonly PartitionOffset[] = []
+  /** Whether one of them is another than was committed before: else they do not tell whether it took effect. */
+  moves = false
   /** Records written, changelogs left out. */
   outputs = 0
   /** Of the tasks for which it changes something. */

@@ -1,5 +1,4 @@
 import { reactionTo } from '../log/error.js'
-import type { PartitionOffset } from '../log/port.js'
 import { sleep } from '../record/clock.js'
 import { MillraceError, errorMessage, type ErrorCode } from '../record/error.js'
 import { Tally } from './accounting.js'
@@ -82,10 +81,13 @@ export class Committer {
     commit.records = recordsOf(tasks)
     try {
       for (const task of tasks) task.endIntake()
-      commit.offsets = round.offsets()
+      const moved = round.moved()
       round.prepare()
       for (const task of tasks) task.state.flush(began)
       round.flush()
+      // The group's generation fences offsets alone: without any, what a member wrote that was dropped meanwhile would commit. (KIP-447)
+      commit.offsets = moved.length === 0 && round.sent ? round.standing() : moved
+      commit.moves = moved.length > 0
       // Offsets alone begin a transaction too, which has to be aborted if they are refused.
       round.sent ||= commit.offsets.length > 0
       commit.outputs = outputs.records
@@ -111,11 +113,11 @@ export class Committer {
     if (commit.fate.state === 'committed') return true
     const { round, error } = commit
     const { logger } = this.run.parts
-    const outcome = reactionTo(error) === 'indeterminate' ? await this.outcomeOf(commit.offsets) : 'aborted'
+    const outcome = reactionTo(error) === 'indeterminate' ? await this.outcomeOf(commit) : 'aborted'
     if (outcome === 'unknown') {
       logger.warn(
         { error: errorMessage(error) },
-        'the answer to a commit was lost, and it moved no offset that could tell: the state is read again',
+        'the answer to a commit was lost, and no stored offset tells whether it took effect: the state is read again',
       )
       await this.giveUp(round, false)
       this.run.stale = true
@@ -161,14 +163,14 @@ export class Committer {
     })
   }
 
-  /** After a commit without an answer: ends whatever is open under our id, then reads what is stored. */
-  private async outcomeOf(offsets: readonly PartitionOffset[]): Promise<'committed' | 'aborted' | 'unknown'> {
-    const { log, spec } = this.run.parts
+  /** After a commit without an answer: ends whatever is open under our id, then reads what is stored. Only who is a member throughout knows whose commit that is. */
+  private async outcomeOf({ offsets, moves }: CommitUnderWay): Promise<'committed' | 'aborted' | 'unknown'> {
+    const { log, spec, membership } = this.run.parts
     this.producerReady = false
-    if (!(await this.readyProducer())) return 'unknown'
-    if (offsets.length === 0) return 'unknown'
+    if (!(await this.readyProducer()) || !moves) return 'unknown'
     const stored = await this.run.whileHeld(() => log.committedOffsets(spec.source.group, offsets))
-    if (stored === undefined) return 'unknown'
+    // Whoever has been out of the group may be looking at what the next owner committed.
+    if (stored === undefined || (await this.run.whileHeld(() => membership.confirm())) === undefined) return 'unknown'
     return offsets.every(({ offset }, i) => stored[i] === offset) ? 'committed' : 'aborted'
   }
 

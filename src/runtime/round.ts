@@ -103,8 +103,14 @@ export class Round {
     if (this.sendError !== undefined) throw this.sendError.error
   }
 
-  offsets(): PartitionOffset[] {
+  /** Positions of its tasks that moved. */
+  moved(): PartitionOffset[] {
     return this.tasks.flatMap((task) => task.moved())
+  }
+
+  /** Positions of the tasks that did something, moved or not. */
+  standing(): PartitionOffset[] {
+    return [...this.slices.keys()].flatMap((task) => task.standing())
   }
 
   /** @throws LogError if somebody outside the log does not agree to the commit */

@@ -168,6 +168,11 @@ export class Task {
     return moved
   }
 
+  /** Where each topic stands, moved or not. */
+  standing(): PartitionOffset[] {
+    return [...this.positions].map(([topic, offset]) => ({ topic, partition: this.partition, offset }))
+  }
+
   /** What became of the records of the open transaction. */
   tally(): Tally {
     const tally = new Tally()

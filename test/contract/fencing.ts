@@ -37,6 +37,25 @@ export const fencing: readonly ContractCase[] = [
     },
   },
   {
+    name: 'a commit whose offsets move nothing is refused once its generation is over, and nothing of it stays',
+    async run({ client, newClient }) {
+      const topic = await newTopic(client)
+      const zombie = await soleMember(client, uniqueName('group'))
+      const sender = await producer(client, uniqueName('tx'))
+      const standing = [{ topic, partition: 0, offset: 5 }]
+      await sender.commit(standing, zombie)
+      await sender.send([batchOf(topic, 0, ['as a member'])])
+      await sender.commit(standing, zombie)
+      const group = newClient().group({ group: zombie.group, instanceId: undefined, sessionTimeoutMs: 10_000, rebalanceTimeoutMs: 10_000 })
+      const { memberId, generation } = await group.join(zombie.memberId, 'test', SUBSCRIPTION)
+      await group.sync({ ...zombie, memberId, generation }, new Map([[memberId, Buffer.alloc(0)]]))
+      await sender.send([batchOf(topic, 0, ['as a zombie'])])
+      await expect(sender.commit(standing, zombie)).rejects.toMatchObject({ code: 'MEMBER_LOST', reaction: 'lost' })
+      await sender.abort()
+      expect(await readAll(client, topic, 0)).toEqual(['as a member'])
+    },
+  },
+  {
     name: 'a second init of a transactional id fences the first producer and aborts what it left open',
     async run({ client, newClient }) {
       const topic = await newTopic(client)

@@ -19,7 +19,10 @@ interface Broken {
 const BROKEN: readonly Broken[] = [
   {
     name: 'commits without looking at the generation',
-    noticed: ['the commit of an older generation or an unknown member is refused, and nothing of it stays'],
+    noticed: [
+      'the commit of an older generation or an unknown member is refused, and nothing of it stays',
+      'a commit whose offsets move nothing is refused once its generation is over, and nothing of it stays',
+    ],
     breaks: (log) =>
       producing(log, (inner) => ({
         // What the coordinator takes from a client that is in no group.

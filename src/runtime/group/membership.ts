@@ -1,4 +1,4 @@
-import { reactionTo } from '../../log/error.js'
+import { logError, reactionTo } from '../../log/error.js'
 import type { GroupMember, LogGroup } from '../../log/port.js'
 import { sleep, type Clock } from '../../record/clock.js'
 import { errorMessage } from '../../record/error.js'
@@ -51,6 +51,7 @@ export class Membership {
   private generation = -1
   private member: GroupMember | undefined
   private cancelHeartbeat: () => void = () => {}
+  private cancelSession: () => void = () => {}
 
   constructor(
     private readonly group: LogGroup,
@@ -76,6 +77,7 @@ export class Membership {
   private async joinUntil(taskCount: () => Promise<number>, signal: AbortSignal): Promise<Assignment | undefined> {
     const { topics, clock, logger, group, instanceId, standbys, warm, address } = this.options
     this.cancelHeartbeat()
+    this.cancelSession()
     // The member id is kept: if only the generation is over, the coordinator still waits for this member and no new one.
     if (this.state === 'lost') this.forgetTasks()
     while (!signal.aborted) {
@@ -99,11 +101,13 @@ export class Membership {
           const claims = joined.members.map((other) => ({ ...other, ...decodeSubscription(other.metadata) }))
           assignments = new Map([...divide(claims)].map(([memberId, division]) => [memberId, encodeAssignment(topics, division)]))
         }
+        const asked = clock.now()
         const division = decodeAssignment(await this.group.sync(member, assignments))
         if (signal.aborted) return undefined
         this.owned = division.tasks
         this.generation = joined.generation
         this.state = 'stable'
+        this.renewSession(asked)
         this.scheduleHeartbeat()
         logger.info({ group, generation: this.generation, memberId: this.memberId, tasks: this.owned }, 'joined the group')
         return { ...division, member }
@@ -123,6 +127,7 @@ export class Membership {
   /** Tells the others at once, instead of letting them wait for the session to end. */
   async leave(): Promise<void> {
     this.cancelHeartbeat()
+    this.cancelSession()
     const member = this.member
     if (member === undefined || this.state === 'lost' || this.state === 'fatal') return
     await this.sendLeave(member)
@@ -155,6 +160,14 @@ export class Membership {
     return this.beat()
   }
 
+  /** Resolves once the coordinator has answered that this is still a member. @throws LogError 'retry' where it does not answer, 'lost' where it is none */
+  async confirm(): Promise<true> {
+    if (await this.probe()) return true
+    if (this.state === 'fatal') throw this.failure
+    if (this.state === 'lost') throw logError('MEMBER_LOST', 'lost', `the member is no longer in group '${this.options.group}'`)
+    throw logError('TIMEOUT', 'retry', `the coordinator of group '${this.options.group}' does not answer`)
+  }
+
   private forgetTasks(): void {
     this.owned = []
     this.generation = -1
@@ -172,19 +185,38 @@ export class Membership {
     this.cancelHeartbeat = this.options.clock.after(interval, () => void this.beat())
   }
 
+  /** The coordinator answered what it was asked then: it keeps the session at least as long from there on. Without another answer it has ended. */
+  private renewSession(asked: number): void {
+    const { clock, sessionTimeoutMs, group, logger } = this.options
+    this.cancelSession()
+    this.cancelSession = clock.after(asked + sessionTimeoutMs - clock.now(), () => {
+      if (this.state !== 'stable' && this.state !== 'rebalancing') return
+      logger.warn(
+        { group, sessionTimeoutMs },
+        'the group coordinator has not answered for as long as a session lasts: the tasks are given up',
+      )
+      this.cancelHeartbeat()
+      this.enter('lost')
+    })
+  }
+
   private async beat(): Promise<boolean> {
     const member = this.member
     if (member === undefined || this.state === 'lost' || this.state === 'fatal') return false
     let known = true
+    const asked = this.options.clock.now()
     try {
       await this.group.heartbeat(member)
+      if (member === this.member) this.renewSession(asked)
     } catch (error) {
       if (member !== this.member) return false
       const reaction = reactionTo(error)
       this.options.logger.debug({ error: errorMessage(error), reaction }, 'heartbeat')
       known = reaction === 'rejoin'
-      if (reaction === 'rejoin') this.enter('rebalancing')
-      else if (reaction === 'lost') this.enter('lost')
+      if (reaction === 'rejoin') {
+        this.renewSession(asked)
+        this.enter('rebalancing')
+      } else if (reaction === 'lost') this.enter('lost')
       else if (reaction === 'fatal') {
         this.failure = error
         this.enter('fatal')
