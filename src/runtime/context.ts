@@ -5,12 +5,15 @@ import type { StoreSpec, TaskStore } from '../state/store.js'
 import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
 import type { TopicOutput } from './outputs.js'
+import type { Stages } from './stages.js'
 
 /** What an operator asks of the slice it was subscribed in. In planning it registers; in a run it gets the real thing. */
 export interface SliceContext {
   readonly mode: 'plan' | 'run'
   /** Set once the slice was committed or given up: what still comes out of user code then belongs to no transaction. */
   readonly closed: boolean
+  /** The steps of its pipes, each of which has to run to its end. */
+  readonly stages: Stages
   /**
    * Declares that `operator` writes to these topics and returns how to.
    * @throws MillraceError NOT_PLANNED if the dry subscription did not see the topic

@@ -1,4 +1,5 @@
-import { Observable, Subscriber, type OperatorFunction } from 'rxjs'
+import { Observable, Subscriber, type OperatorFunction, type Subscription } from 'rxjs'
+import { stageOf } from './stages.js'
 
 /** What an operator does with its input; what it does not name passes through. */
 export interface Step<T> {
@@ -35,12 +36,17 @@ class StepSubscriber<T, R> extends Subscriber<T> {
   }
 }
 
+/** Feeds one step of an operator that needs more than `operate`. */
+export function subscribeStep<T, R>(source: Observable<T>, target: Subscriber<R>, step: Step<T>): Subscription {
+  return source.subscribe(new StepSubscriber(target, step))
+}
+
 /**
  * Makes an operator in the way RxJS makes its own: one subscriber a stage, errors and completion passed on, teardown linked
  * before the source is subscribed. `init` runs at subscription, which is where the active slice is known; the name is for messages.
  */
 export function operate<T, R>(name: string, init: (target: Subscriber<R>) => Step<T>): OperatorFunction<T, R> {
   const operator = (source: Observable<T>): Observable<R> =>
-    new Observable<R>((target) => source.subscribe(new StepSubscriber(target, init(target))))
+    stageOf(source, new Observable<R>((target) => subscribeStep(source, target, init(target))))
   return Object.defineProperty(operator, 'name', { value: name })
 }

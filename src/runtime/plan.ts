@@ -16,6 +16,7 @@ import {
 import { TopicOutput } from './outputs.js'
 import type { Project } from './slice.js'
 import { SliceStream } from './slice-stream.js'
+import { Stages } from './stages.js'
 
 /** What a pipeline reads, writes, keeps and is made of, as its dry subscription told. */
 export interface Plan {
@@ -50,6 +51,7 @@ class PlanContext implements SliceContext {
   readonly partition = -1
   readonly tasks = 1
   closed = false
+  readonly stages = new Stages()
   readonly clock = systemClock
   readonly logger = silentLogger
   readonly waits = { bounded: 0, outside: 0 }
@@ -217,7 +219,7 @@ const SEES_AGAIN = /^(dedupe|delay|retry)/
 export function planOf(project: Project, group: string, inputs: readonly string[], declared: Declarations): Plan {
   const context = new PlanContext(group, inputs)
   for (const topic of declared.topics) context.outputs('declare', [topic])
-  const slice = new SliceStream(inputs, -1, () => context.pipeEnds())
+  const slice = new SliceStream(context.stages, inputs, -1, () => context.pipeEnds())
   let failure: { readonly error: unknown } | undefined
   runInSlice(context, () => {
     try {

@@ -1,4 +1,7 @@
-import { Subject, ignoreElements, merge, tap, type Observable, type OperatorFunction } from 'rxjs'
+import { Observable, ignoreElements, merge, type OperatorFunction } from 'rxjs'
+import { activeSlice } from './context.js'
+import { Feed } from './slice-stream.js'
+import { stageOf } from './stages.js'
 
 /** Where the items of a side output go: a pipe of their own, part of the same slice. */
 export type SideOutput<S> = (items: Observable<S>) => Observable<unknown>
@@ -8,17 +11,28 @@ export type SideOutput<S> = (items: Observable<S>) => Observable<unknown>
  * slice is done, and its errors are the operator's.
  */
 export function withSideOutput<T, R, S>(
+  what: string,
   main: (put: (item: S) => void) => OperatorFunction<T, R>,
   side: SideOutput<S> | undefined,
 ): OperatorFunction<T, R> {
   if (side === undefined) return main(() => {})
-  return (source) => {
-    const items = new Subject<S>()
-    const out = source.pipe(
-      main((item) => items.next(item)),
-      tap({ complete: () => items.complete() }),
-    )
-    // The side first: it has to listen when the first record comes.
-    return merge(side(items).pipe(ignoreElements()), out)
+  const operator = (source: Observable<T>): Observable<R> => {
+    const both = new Observable<R>((target) => {
+      const { stages } = activeSlice(what)
+      const items = new Feed<S>(stages, `the side output of ${what}`)
+      const out = new Observable<R>((subscriber) => {
+        // The items end before what stands behind the operator learns of its end.
+        const { complete } = subscriber
+        subscriber.complete = function ended() {
+          items.complete()
+          complete.call(this)
+        }
+        return main((item) => items.push(item))(source).subscribe(subscriber)
+      })
+      // The side first: it has to listen when the first record comes.
+      return merge(stages.watched(side(items)).pipe(ignoreElements()), out).subscribe(target)
+    })
+    return stageOf(source, both)
   }
+  return Object.defineProperty(operator, 'name', { value: what })
 }

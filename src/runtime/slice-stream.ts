@@ -1,7 +1,7 @@
-import { Observable, type OperatorFunction, type Subscriber } from 'rxjs'
+import type { Observable, Subscriber } from 'rxjs'
 import { MillraceError } from '../record/error.js'
 import type { RawRecord } from '../record/record.js'
-import { Stages, callSite } from './stages.js'
+import { StageStream, type Stages } from './stages.js'
 
 /** The records of one task: of one transaction inside `withTransaction`, of all time outside. */
 export interface RecordStream extends Observable<RawRecord> {
@@ -10,42 +10,31 @@ export interface RecordStream extends Observable<RawRecord> {
 }
 
 /**
- * The records of one task in one transaction: a finite observable.
+ * Where a pipe over part of a slice begins: the slice itself, or a side output.
  *
- * Order: the partition's. It may be subscribed more than once (`merge(r.pipe(a), r.pipe(b))`), but only before its first record.
+ * It may be subscribed more than once (`merge(r.pipe(a), r.pipe(b))`), but only before its first item, and it is left by nobody before its end.
  */
-export class SliceStream extends Observable<RawRecord> implements RecordStream {
-  private readonly targets: Subscriber<RawRecord>[] = []
-  private started: RawRecord | undefined
+export class Feed<T> extends StageStream<T> {
+  private readonly targets: Subscriber<T>[] = []
+  protected started: T | undefined
   private over = false
-  readonly stages = new Stages()
 
   constructor(
-    readonly topics: readonly string[],
-    readonly partition: number,
+    stages: Stages,
+    protected readonly what: string,
     private readonly onSubscribe: () => void = () => {},
   ) {
-    super()
-    // Every operator of the pipe is seen here, which is what lets the watchdog name one. Assigned, since the overloads of
-    // `pipe` cannot be restated.
-    const pipe = (...operators: OperatorFunction<unknown, unknown>[]): Observable<unknown> =>
-      operators.length === 0 ? this : this.stages.pipe(this as Observable<unknown>, operators, callSite())
-    this.pipe = pipe as typeof this.pipe
+    super(stages, stages.root(what))
   }
 
   /** @internal RxJS calls it for every subscription. */
-  protected _subscribe(subscriber: Subscriber<RawRecord>): () => void {
+  protected _subscribe(subscriber: Subscriber<T>): () => void {
     if (this.started !== undefined || this.over) {
-      subscriber.error(
-        new MillraceError(
-          'SLICE_SUBSCRIBED_LATE',
-          `the slice of partition ${this.partition} was subscribed after its first record (${this.started?.id ?? 'none'}): those before would be missing. Subscribe all branches at once; use attempt or onError instead of retry, and no defer that waits`,
-          { origin: this.started?.origin },
-        ),
-      )
+      subscriber.error(this.late())
       return () => {}
     }
     this.onSubscribe()
+    this.stage.opened++
     this.targets.push(subscriber)
     return () => {
       const at = this.targets.indexOf(subscriber)
@@ -53,18 +42,57 @@ export class SliceStream extends Observable<RawRecord> implements RecordStream {
     }
   }
 
-  push(record: RawRecord): void {
-    this.started ??= record
+  /** Whether something was put in that nobody ever listened to. */
+  get unheard(): boolean {
+    return this.started !== undefined && this.stage.opened === 0
+  }
+
+  push(item: T): void {
+    this.started ??= item
     const targets = this.targets
     if (targets.length === 1) {
-      ;(targets[0] as Subscriber<RawRecord>).next(record)
+      ;(targets[0] as Subscriber<T>).next(item)
       return
     }
-    for (const target of targets.slice()) target.next(record)
+    for (const target of targets.slice()) target.next(item)
   }
 
   complete(): void {
     this.over = true
-    for (const target of this.targets.slice()) target.complete()
+    const targets = this.targets.slice()
+    // Nothing more comes: whom the end of another tears down before its own has lost nothing here.
+    this.stage.completed += targets.length
+    for (const target of targets) target.complete()
+  }
+
+  protected late(): MillraceError {
+    return new MillraceError(
+      'SLICE_SUBSCRIBED_LATE',
+      `${this.what} was subscribed after its first item: those before would be missing. Subscribe all branches at once; use attempt or onError instead of retry, and no defer that waits`,
+    )
+  }
+}
+
+/**
+ * The records of one task in one transaction: a finite observable.
+ *
+ * Order: the partition's.
+ */
+export class SliceStream extends Feed<RawRecord> implements RecordStream {
+  constructor(
+    stages: Stages,
+    readonly topics: readonly string[],
+    readonly partition: number,
+    onSubscribe?: () => void,
+  ) {
+    super(stages, `the slice of partition ${partition}`, onSubscribe)
+  }
+
+  protected override late(): MillraceError {
+    return new MillraceError(
+      'SLICE_SUBSCRIBED_LATE',
+      `the slice of partition ${this.partition} was subscribed after its first record (${this.started?.id ?? 'none'}): those before would be missing. Subscribe all branches at once; use attempt or onError instead of retry, and no defer that waits`,
+      { origin: this.started?.origin },
+    )
   }
 }

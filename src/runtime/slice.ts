@@ -18,6 +18,7 @@ import {
 } from './context.js'
 import type { Outputs, TopicOutput } from './outputs.js'
 import { SliceStream, type RecordStream } from './slice-stream.js'
+import { Stages } from './stages.js'
 import type { TaskState } from './task-state.js'
 
 /** User code: one slice in, anything out; done when the returned observable completes. */
@@ -48,9 +49,12 @@ export class Slice implements SliceContext {
   failure: { readonly error: unknown; readonly pushing: RawRecord | undefined } | undefined
   completed = false
   private inputEnded = false
+  private ending = false
+  private projectEnded = false
   /** Counts anything that comes out, so that slow is told from stuck. */
   signsOfLife = 0
   readonly waits = { bounded: 0, outside: 0 }
+  readonly stages = new Stages()
   private pushing: RawRecord | undefined
   private readonly stream: SliceStream
   private readonly inlets = new Map<string, (record: RawRecord) => void>()
@@ -66,10 +70,10 @@ export class Slice implements SliceContext {
     project: Project,
     private readonly environment: SliceEnvironment,
   ) {
-    this.stream = new SliceStream(inputs, partition)
+    this.stream = new SliceStream(this.stages, inputs, partition)
     runInSlice(this, () => {
       try {
-        this.subscription = project(this.stream).subscribe({
+        this.subscription = this.stages.watched(project(this.stream)).subscribe({
           next: () => {
             this.signsOfLife++
           },
@@ -131,7 +135,10 @@ export class Slice implements SliceContext {
   endInput(): void {
     if (this.inputEnded) return
     this.inputEnded = true
+    this.ending = true
     runInSlice(this, () => this.stream.complete())
+    this.ending = false
+    if (this.projectEnded) this.complete()
   }
 
   /** Stops user code; nothing that still comes out of it counts. */
@@ -142,7 +149,7 @@ export class Slice implements SliceContext {
 
   /** Why the slice does not end, as far as can be seen. */
   stalledError(silentMs: number, records: number): MillraceError {
-    const blame = this.stream.stages.blame()
+    const blame = this.stages.blame()
     return new MillraceError(
       'SLICE_STALLED',
       `the project function did not complete: all ${records} records of the slice of partition ${this.partition} went in ${silentMs} ms ago and nothing has come out since. ` +
@@ -265,22 +272,49 @@ export class Slice implements SliceContext {
 
   private complete(): void {
     if (this.ended || this.closed) return
-    if (!this.inputEnded) {
-      const last = this.pushing
-      this.fail(
-        new MillraceError(
-          'SLICE_COMPLETED_EARLY',
-          `the project function completed before its input ended${last === undefined ? ', before its first record' : `, at record ${last.id}`}: the first record not taken is ${
-            last === undefined
-              ? `the next of partition ${this.partition}`
-              : `${last.origin.topic}/${last.origin.partition}/${last.origin.offset + 1}`
-          }, and it and all after it would be lost. Likely take, first, takeWhile, or catchError(() => EMPTY), which ends the stream after an error half way: handle failures per record instead`,
-          { origin: last?.origin },
-        ),
-      )
-      return
-    }
+    this.projectEnded = true
+    // Others that listen to the slice learn of its end in the same turn.
+    if (this.ending) return
+    const error = this.endedEarly() ?? this.cutOff()
+    if (error !== undefined) return this.fail(error)
     this.completed = true
     this.environment.onEnd()
   }
+
+  private endedEarly(): MillraceError | undefined {
+    if (this.inputEnded) return undefined
+    const last = this.pushing
+    const where = last === undefined ? ', before its first record' : `, at record ${last.id}`
+    const next =
+      last === undefined
+        ? `the next of partition ${this.partition}`
+        : `${last.origin.topic}/${last.origin.partition}/${last.origin.offset + 1}`
+    const cut = this.stages.cutOff()
+    return new MillraceError(
+      'SLICE_COMPLETED_EARLY',
+      `the project function completed before its input ended${where}: the first record not taken is ${next}, and it and all after it would be lost. ` +
+        (cut === undefined ? '' : `Seen: ${cut.text}. `) +
+        ADVICE,
+      { origin: last?.origin, cause: cut?.cause },
+    )
+  }
+
+  /** What completes while a part of it has not may have dropped what that part still held. */
+  private cutOff(): MillraceError | undefined {
+    if (this.stream.unheard)
+      return new MillraceError(
+        'SLICE_COMPLETED_EARLY',
+        `the project function completed without ever listening to its records: all of the slice of partition ${this.partition} would be lost. Return an observable that is made of them`,
+      )
+    const cut = this.stages.cutOff()
+    if (cut === undefined) return undefined
+    return new MillraceError(
+      'SLICE_COMPLETED_EARLY',
+      `the project function completed before all of it had: ${cut.text}; records that were in it would be lost. ${ADVICE}`,
+      { cause: cut.cause },
+    )
+  }
 }
+
+const ADVICE =
+  'Likely take, first, takeWhile, takeUntil, race, or catchError(() => EMPTY), which ends the stream after an error half way: handle failures per record instead, and return an observable that contains all others (merge)'

@@ -1,58 +1,192 @@
-import { Observable, type Subscriber } from 'rxjs'
+import { Observable, Subscriber, isObservable, type Operator, type OperatorFunction } from 'rxjs'
+import { MillraceError, errorMessage } from '../record/error.js'
 
-type AnyOperator = (source: Observable<unknown>) => Observable<unknown>
-
-/** One operator of a pipe and whether its input and its output have ended. */
+/** One step of the pipes over a slice, and how many of its subscriptions have run to their end. */
 interface Stage {
-  readonly position: number
+  /** What it takes its items from, where that is a stage as well. */
+  readonly input: Stage | undefined
+  /** What it is, where it stands in no pipe. */
   readonly name: string
-  ended: boolean
+  place: Place | undefined
+  opened: number
+  completed: number
+  failure: { readonly error: unknown } | undefined
+}
+
+interface Place {
+  readonly position: number
+  readonly of: number
+  readonly name: string
+  /** Its stack tells where the pipe is; read only for a message, as making the text costs much. */
+  readonly site: Error
+}
+
+/** An observable as RxJS's `lift` leaves it; these two fields are how it is made of its source. */
+interface Lifted {
+  readonly source?: Observable<unknown> | undefined
+  readonly operator?: Operator<unknown, unknown> | undefined
 }
 
 /**
- * Remembers which operators of a slice's pipe have completed, so that a slice that never does can be blamed on one.
+ * The steps of the pipes over one slice: those of the slice itself, of its side outputs, and of what the project function returned.
  *
- * Costs nothing a record: the subscriber of a stage is the real one, only its `complete` is watched.
+ * Each has to run to its end, or records are lost without a word: one that is left before it completed (`take`, `race`) may hold records
+ * that nobody waits for, one whose error somebody caught has dropped them. What cannot be seen: observables that user code makes of its own
+ * accord, in `mergeMap`, in a group of `groupBy`, of a Subject.
+ *
+ * Costs nothing a record: the subscriber of a stage is the real one, only its `complete` and `error` are watched.
  */
 export class Stages {
-  private readonly pipes: { readonly at: string; readonly stages: Stage[] }[] = []
+  private readonly all: Stage[] = []
 
-  /** `pipe` of the slice, stage by stage. */
-  pipe(source: Observable<unknown>, operators: readonly AnyOperator[], at: string): Observable<unknown> {
-    const stages: Stage[] = operators.map((operator, i) => ({ position: i + 1, name: nameOf(operator), ended: false }))
-    this.pipes.push({ at, stages })
-    return operators.reduce((observable, operator, i) => watchEnd(operator(observable), stages[i] as Stage), source)
+  /** The start of a pipe: a slice, or a side output. */
+  root(name: string): Stage {
+    return this.add(undefined, name)
   }
 
-  /** The first operator whose input ended while it did not; undefined if every operator of the pipe ended. */
+  add(input: Stage | undefined, name = ''): Stage {
+    const stage: Stage = { input, name, place: undefined, opened: 0, completed: 0, failure: undefined }
+    this.all.push(stage)
+    return stage
+  }
+
+  /** The pipe that ends in `observable`, as far up as RxJS shows it, with its steps watched: what stands behind a `merge` of branches. */
+  watched<T>(observable: Observable<T>): Observable<T> {
+    const { source, operator } = observable as Lifted
+    if (observable instanceof StageStream || source === undefined || operator === undefined) return observable
+    const above = this.watched(source)
+    const stream = new StageStream<T>(this, this.add(above instanceof StageStream ? above.stage : undefined))
+    return stream.lifting(above, operator as Operator<unknown, T>)
+  }
+
+  /** The first step whose input ended while it did not; undefined if all have ended. */
   blame(): string | undefined {
-    for (const { at, stages } of this.pipes) {
-      const held = stages.find((stage) => !stage.ended)
-      if (held !== undefined) return `operator ${held.position} of ${stages.length}${held.name} of the pipe at ${at}`
+    const held = this.all.find(isOpen)
+    return held === undefined ? undefined : described(held)
+  }
+
+  /** What was cut off, once the project function's observable is complete: undefined if every step ran to its end. */
+  cutOff(): { readonly text: string; readonly cause: unknown } | undefined {
+    const open = this.all.find(isOpen)
+    if (open === undefined) return undefined
+    const failed = this.all.find((stage) => isOpen(stage) && stage.failure !== undefined)
+    const next = this.all.find((stage) => stage.input === (failed ?? open) && stage.opened > 0 && !isOpen(stage))
+    const by = next === undefined ? '' : ` by ${described(next)}`
+    if (failed !== undefined) {
+      const { error } = failed.failure as NonNullable<Stage['failure']>
+      return { text: `${described(failed)} failed (${errorMessage(error)}), and the error was caught${by}`, cause: error }
     }
-    return undefined
+    return { text: `${described(open)} had not ended, but was left${by}`, cause: undefined }
   }
 }
 
-/** Ours have a name (see operate); RxJS leaves its own without one. */
-function nameOf(operator: AnyOperator): string {
-  return operator.name === '' ? '' : ` (${operator.name})`
-}
+/** An observable of a slice, or made of one: what RxJS's operators make of it is one too, whether by `pipe` or not. */
+export class StageStream<T> extends Observable<T> {
+  constructor(
+    readonly stages: Stages,
+    readonly stage: Stage,
+    subscribe?: (subscriber: Subscriber<T>) => ReturnType<Observable<T>['subscribe']>,
+  ) {
+    super(subscribe)
+  }
 
-function watchEnd(observable: Observable<unknown>, stage: Stage): Observable<unknown> {
-  return new Observable<unknown>((subscriber: Subscriber<unknown>) => {
-    const complete = subscriber.complete
-    subscriber.complete = function watched(this: Subscriber<unknown>) {
-      stage.ended = true
-      complete.call(this)
+  /** @internal RxJS's operators call it for what they return. */
+  override lift<R>(operator?: Operator<T, R>): Observable<R> {
+    // A ConnectableObservable takes this function over from its source.
+    const { stages, stage } = this instanceof StageStream ? (this as StageStream<T>) : stageAbove(this)
+    return new StageStream<R>(stages, stages.add(stage)).lifting(this, operator as Operator<unknown, R>)
+  }
+
+  override pipe(...operators: readonly OperatorFunction<never, unknown>[]): Observable<never> {
+    const site = new Error()
+    const piped = operators.reduce<Observable<unknown>>((source, operator, i) => {
+      const made: unknown = operator(source as Observable<never>)
+      const place = { position: i + 1, of: operators.length, name: operator.name === '' ? '' : ` (${operator.name})`, site }
+      if (!isObservable(made))
+        throw new MillraceError(
+          'PLAN_FAILED',
+          `${placeText(place)} returned ${made === null ? 'null' : typeof made} instead of an observable`,
+        )
+      if (made === source) return made
+      const stream = made instanceof StageStream ? (made as StageStream<unknown>) : stageOf(source, made)
+      if (stream instanceof StageStream) (stream as StageStream<unknown>).stage.place ??= place
+      return stream
+    }, this)
+    return piped as Observable<never>
+  }
+
+  /** @internal */
+  lifting(source: Observable<unknown>, operator: Operator<unknown, T>): this {
+    this.source = source
+    this.operator = {
+      call: (subscriber: Subscriber<T>, from: unknown) =>
+        operator.call(watched(subscriber, this.stage), from) as ReturnType<Operator<unknown, T>['call']>,
     }
-    return observable.subscribe(subscriber)
-  })
+    return this
+  }
 }
 
-/** File and line of the caller outside this library, for messages. */
-export function callSite(): string {
-  const lines = new Error().stack?.split('\n').slice(1) ?? []
-  const outside = lines.find((line) => !/[\\/]runtime[\\/](stages|slice|slice-stream)\.[jt]s|node:internal|rxjs/.test(line))
+/** `made`, which an operator made of `source` without `lift`, as a stage behind it, if `source` is one. */
+export function stageOf<T>(source: Observable<unknown>, made: Observable<T>): Observable<T> {
+  if (!(source instanceof StageStream)) return made
+  const stage = source.stages.add(source.stage)
+  return new StageStream<T>(source.stages, stage, (subscriber) => made.subscribe(watched(subscriber, stage)))
+}
+
+/** Those that are watched for a stage. */
+const taken = new WeakSet<Subscriber<never>>()
+
+/** The subscriber to give to a stage: the one given, or one in front of it where that is another stage's already (`takeUntil` hands its own on). */
+function watched<T>(given: Subscriber<T>, stage: Stage): Subscriber<T> {
+  const subscriber = taken.has(given) ? new Subscriber<T>(given) : given
+  taken.add(subscriber)
+  stage.opened++
+  const { complete, error } = subscriber
+  let over = false
+  subscriber.complete = function end() {
+    if (!over && !this.closed) {
+      over = true
+      stage.completed++
+    }
+    complete.call(this)
+  }
+  subscriber.error = function fail(reason: unknown) {
+    if (!over && !this.closed) {
+      over = true
+      stage.failure ??= { error: reason }
+    }
+    error.call(this, reason)
+  }
+  return subscriber
+}
+
+function stageAbove(observable: Lifted): StageStream<unknown> {
+  const { source } = observable
+  return source instanceof StageStream ? (source as StageStream<unknown>) : stageAbove(source as Lifted)
+}
+
+function isOpen({ opened, completed }: Stage): boolean {
+  return opened > completed
+}
+
+function described(stage: Stage): string {
+  let at: Stage | undefined = stage
+  let behind = 0
+  for (; at !== undefined && at.place === undefined && at.name === ''; at = at.input) behind++
+  const where = at === undefined ? 'what is merged' : at.place === undefined ? at.name : placeText(at.place)
+  return behind === 0 ? where : `operator ${behind} behind ${where}`
+}
+
+/** RxJS leaves its operators without a name; ours have one (see operate). */
+function placeText({ position, of, name, site }: Place): string {
+  return `operator ${position} of ${of}${name} of the pipe at ${callSite(site)}`
+}
+
+const OURS = new URL('..', import.meta.url).pathname
+
+/** File and line of the first caller outside this library. */
+function callSite({ stack = '' }: Error): string {
+  const lines = stack.split('\n').slice(1)
+  const outside = lines.find((line) => !line.includes(OURS) && !/node:internal|[\\/]node_modules[\\/]rxjs[\\/]/.test(line))
   return /\(?((?:file:\/\/)?[^()\s]+:\d+:\d+)\)?$/.exec(outside ?? '')?.[1] ?? 'an unknown place'
 }

@@ -1,4 +1,4 @@
-import { EMPTY, NEVER, catchError, first, lastValueFrom, map, mergeMap, of, retry, take, throwError, timer } from 'rxjs'
+import { EMPTY, NEVER, catchError, first, lastValueFrom, map, mergeMap, of, race, retry, take, throwError, timer } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   decode,
@@ -12,7 +12,7 @@ import {
   type RecordStream,
   type TransactionOptions,
 } from '../../src/index.js'
-import { numbers, values } from '../support/pipelines.js'
+import { numbers, runUntil, values } from '../support/pipelines.js'
 import type { Observable } from 'rxjs'
 
 const out = toTopic<RawRecord>({ topic: 'out' })
@@ -65,6 +65,34 @@ describe('misuse is caught', () => {
       )
     expect(await failure(project)).toMatch(/SLICE_COMPLETED_EARLY.*in\/0\/4/)
     expect(await values(cluster, 'out')).toEqual([])
+  })
+
+  describe('behind a step that takes longer than the input: nothing is committed', () => {
+    const slow = mergeMap((r: RawRecord) => timer(60).pipe(map(() => r)))
+    const cases: Record<string, (records: RecordStream) => Observable<unknown>> = {
+      'take(3)': (records) => records.pipe(slow, take(3), out),
+      'catchError(() => EMPTY)': (records) =>
+        records.pipe(
+          slow,
+          map((r) => {
+            if (String(r.value) === '3') throw new Error('bad')
+            return r
+          }),
+          catchError(() => EMPTY),
+          out,
+        ),
+      'race with a timer': (records) => race(records.pipe(slow, out), timer(40)),
+      'an observable that does not contain what was subscribed': (records) => {
+        records.pipe(slow, out).subscribe({ error: () => {} })
+        return timer(40)
+      },
+    }
+    it.each(Object.entries(cases))('%s', async (_, project) => {
+      expect(await failure(project)).toMatch(/SLICE_COMPLETED_EARLY.*before all of it had/)
+      expect(await values(cluster, 'out')).toEqual([])
+      await runUntil(cluster, { group: 'g', topics: ['in'], records: 20 }, (records) => records.pipe(out))
+      expect(await values(cluster, 'out')).toHaveLength(20)
+    })
   })
 
   it('retry, which subscribes again after records have passed', async () => {

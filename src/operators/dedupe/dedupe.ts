@@ -181,6 +181,7 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
   }
 
   return withSideOutput<R, R, Duplicate<Good<R>>>(
+    what,
     (put) => {
       const takeResults = (slice: SliceContext, target: Subscriber<R>, keep: KeepResult): void => {
         const keepers = resultKeepers(slice)

@@ -14,6 +14,7 @@ import { grouping } from '../../runtime/grouping.js'
 import { operate } from '../../runtime/operate.js'
 import { duration, functionOption, objectWith, parseOptions, storeName } from '../../runtime/options.js'
 import { withSideOutput, type SideOutput } from '../../runtime/side-output.js'
+import { stageOf } from '../../runtime/stages.js'
 import { StreamJoin, sideStore, type Partner, type ValueCodec } from './stream-join.js'
 import { bytesOfKey } from '../../state/key.js'
 
@@ -133,8 +134,8 @@ export function joinStream<L extends AnyRecord, R extends AnyRecord, V>(
   const timeOf = eventTime<AnyRecord>(what, time)
 
   const main = (put: (late: LateJoinRecord<L, R>) => void): OperatorFunction<L, StreamRecord<Buffer, V>> => {
-    const operator = (left: Observable<L>): Observable<StreamRecord<Buffer, V>> =>
-      new Observable((target) => {
+    const operator = (left: Observable<L>): Observable<StreamRecord<Buffer, V>> => {
+      const pairs = new Observable<StreamRecord<Buffer, V>>((target) => {
         const slice = activeSlice(what)
         let taking: LogRecord<unknown, unknown> | undefined
         const codec = (given: Serde<unknown> | undefined, side: string): ValueCodec => {
@@ -181,7 +182,7 @@ export function joinStream<L extends AnyRecord, R extends AnyRecord, V>(
         const follow = (side: 'left' | 'right', source: Observable<AnyRecord>): void => {
           const step = operate<AnyRecord, never>(what, () => ({ next: (record) => take(side, record) }))
           target.add(
-            source.pipe(step).subscribe({
+            step(source).subscribe({
               error: (error: unknown) => target.error(error),
               complete: () => {
                 if (--open === 0) target.complete()
@@ -192,7 +193,9 @@ export function joinStream<L extends AnyRecord, R extends AnyRecord, V>(
         follow('left', left)
         follow('right', right)
       })
+      return stageOf(left, pairs)
+    }
     return Object.defineProperty(operator, 'name', { value: what })
   }
-  return withSideOutput(main, late as SideOutput<LateJoinRecord<L, R>> | undefined)
+  return withSideOutput(what, main, late as SideOutput<LateJoinRecord<L, R>> | undefined)
 }

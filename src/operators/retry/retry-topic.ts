@@ -10,9 +10,10 @@ import { hopHeaders, type HopRecord } from '../../record/retry-headers.js'
 import { Mark, mark } from '../../runtime/accounting.js'
 import { activeSlice, type Meter, type SliceContext } from '../../runtime/context.js'
 import { errorMatch, type ErrorMatch } from './error-match.js'
-import { operate } from '../../runtime/operate.js'
+import { subscribeStep, type Step } from '../../runtime/operate.js'
 import { duration, parseOptions, storeName } from '../../runtime/options.js'
 import type { TopicOutput } from '../../runtime/outputs.js'
+import { stageOf } from '../../runtime/stages.js'
 import { RetryOrder, orderStore } from './retry-order.js'
 import { tierInlet, tierTopic, tiersOf, type Tier } from './retry-tiers.js'
 
@@ -83,8 +84,8 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
   const lasts = ({ error }: FailedRecord): boolean => only === undefined && error instanceof MillraceError && !error.retryable
   const retries = (failed: FailedRecord): boolean => (only?.(failed) ?? true) && except?.(failed) !== true && !lasts(failed)
 
-  const subscribe = (source: Observable<R>): Observable<R> =>
-    new Observable<R>((target) => {
+  const subscribe = (source: Observable<R>): Observable<R> => {
+    const rest = new Observable<R>((target) => {
       const slice = activeSlice(what)
       const topicOf = (input: string, tier: Tier): string => tierTopic(input, slice.group, name, tier)
       const outputs = slice.outputs(
@@ -163,19 +164,21 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
         return true
       }
 
-      const step = operate<R, R>(what, (next) => ({
+      const step: Step<R> = {
         next(item) {
-          if (!(item instanceof FailedRecord)) next.next(item)
+          if (!(item instanceof FailedRecord)) target.next(item)
           // Planning and what comes after the slice was given up write nothing.
           else if (slice.mode === 'run' && !slice.closed && !hop(item)) pass(item)
         },
         complete() {
           order?.complete()
-          next.complete()
+          target.complete()
         },
-      }))
-      return slice.beforeRetry({ operator: what, delayMs, gate: order }, () => step(source).subscribe(target))
+      }
+      return slice.beforeRetry({ operator: what, delayMs, gate: order }, () => subscribeStep(source, target, step))
     })
+    return stageOf(source, rest)
+  }
   return Object.defineProperty(subscribe, 'name', { value: what })
 }
 

@@ -101,6 +101,7 @@ export function window<R extends AnyRecord, A, Out>(
   const open = windowing(windows, { name, kind, graceMs: grace, updates: emit === 'updates', aggregator: aggregate })
 
   return withSideOutput<R, StreamRecord<Buffer, WindowResult<Out>>, LateRecord<R>>(
+    what,
     (put) =>
       operate(what, (target) => {
         const slice = activeSlice(what)
