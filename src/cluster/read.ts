@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { BatchReader } from '../log/batch/read.js'
+import { BatchReader, batchSource } from '../log/batch/read.js'
 import type { LogClient } from '../log/port.js'
 import { MillraceError } from '../record/error.js'
 import type { RawRecord } from '../record/record.js'
@@ -70,11 +70,7 @@ export async function* readRange(
         if (fetched === undefined) continue
         found = true
         if (fetched.batch !== undefined) {
-          const records = new BatchReader(
-            fetched.batch,
-            { topic, partition, bytes: fetched.batch.bytes, marks: undefined },
-            fetched.fromOffset,
-          )
+          const records = new BatchReader(fetched.batch, batchSource(topic, partition, fetched.batch), fetched.fromOffset)
           for (let record = records.next(-1); record !== undefined && record.offset < end; record = records.next(-1)) yield record
         }
         if (fetched.nextOffset >= end) open.delete(partition)

@@ -40,6 +40,10 @@ export class EmbeddedProducer implements LogProducer {
     private readonly onClose: () => void,
   ) {}
 
+  get id(): bigint {
+    return this.identity?.producerId ?? -1n
+  }
+
   async init(): Promise<void> {
     this.lifetime.check()
     this.turn++

@@ -1,6 +1,6 @@
 import { codecByNumber } from '../log/batch/compression.js'
 import { CommittedFilter } from '../log/batch/committed.js'
-import { BatchReader, viewBatch, withUncompressed, type BatchView } from '../log/batch/read.js'
+import { BatchReader, batchSource, viewBatch, withUncompressed, type BatchView } from '../log/batch/read.js'
 import type { Headers } from '../record/headers.js'
 import type { LogRecord } from '../record/record.js'
 import { embeddedCodecs } from './codecs.js'
@@ -55,7 +55,7 @@ async function readBatch(
     batch.compression === 0
       ? batch
       : withUncompressed(batch, await codecByNumber(batch.compression, embeddedCodecs).decompress(batch.bytes.subarray(batch.records)))
-  const reader = new BatchReader(plain, { topic, partition, bytes: plain.bytes, marks: undefined }, fromOffset)
+  const reader = new BatchReader(plain, batchSource(topic, partition, plain), fromOffset)
   const records: LogRecord<Buffer | null, Buffer | null>[] = []
   for (let record = reader.next(-1); record !== undefined; record = reader.next(-1)) records.push(record)
   return records

@@ -63,6 +63,10 @@ export class KafkaProducer implements LogProducer {
     return this.sender.pendingBytes
   }
 
+  get id(): bigint {
+    return this.identity.producerId
+  }
+
   async init(): Promise<void> {
     this.refuseIfClosed()
     this.sender.fail(logError('TRANSACTION_ABORTED', 'abort', 'the producer was initialised anew while the batch was under way'))

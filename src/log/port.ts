@@ -169,6 +169,8 @@ export interface LogProducer {
   send(batches: readonly OutputBatch[]): Promise<void>
   /** Bytes queued or in flight. */
   readonly pendingBytes: number
+  /** What the batches of the open transaction name their producer by; -1 before `init`. */
+  readonly id: bigint
   /**
    * Waits for what was sent, adds the offsets and commits. With nothing sent and no offsets it does nothing.
    * @throws LogError 'abort', 'reinit', 'lost' (the member's generation is over), 'indeterminate', 'fatal'. After all but 'indeterminate' the transaction is certain not to have committed.

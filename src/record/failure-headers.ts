@@ -1,12 +1,15 @@
 import { errorMessage } from './error.js'
 import type { FailedRecord } from './failed-record.js'
 import type { Headers } from './headers.js'
-import type { Origin } from './origin.js'
+import { LINEAGE_HEADER, lineageText, parseLineage, type Lineage } from './lineage.js'
+import { originText, type Origin } from './origin.js'
 
 /** What the headers of a failed record tell: where it came from and why it failed. */
 export interface Failure {
   /** Where the record was read. */
   readonly origin: Origin
+  /** The record's `id`: where it was first read, which is another place than `origin` if it was sent back from a dead-letter topic before. */
+  readonly id: string
   /** The record's own time, in milliseconds since the epoch; -1 if it has none. */
   readonly timestamp: number
   /** Name of the step that failed. */
@@ -25,12 +28,18 @@ export interface Failure {
 /** Whose header names are written: millrace's own, those of Spring Kafka, or those of Kafka Streams (KIP-1034). */
 export type FailureHeaders = 'millrace' | 'spring' | 'streams'
 
-type Draft = { -readonly [name in keyof Failure]: Failure[name] }
+/** A failure as headers hold it. */
+export interface FailureNote extends Omit<Failure, 'id'> {
+  /** Where the record came from before, if it had been sent back from a dead-letter topic. */
+  readonly lineage?: Lineage | undefined
+}
+
+type Draft = { -readonly [name in keyof FailureNote]: FailureNote[name] }
 
 /** One header: what goes in, and what is learnt from it. `write` gives undefined where there is nothing to tell. */
 interface Column {
   readonly name: string
-  write(failure: Failure): string | Buffer | undefined
+  write(failure: FailureNote): string | Buffer | undefined
   read(value: Buffer, draft: Draft): void
 }
 
@@ -105,17 +114,28 @@ const constant = (name: string, value: string): Column => ({ name, write: () => 
 /** "topic/partition/offset", the id that messages and logs show: topic names hold no slash. */
 const origin = (name: string): Column => ({
   name,
-  write: ({ origin: { topic, partition, offset } }) => `${topic}/${partition}/${offset}`,
+  write: ({ origin }) => originText(origin),
   read(value, draft) {
     const match = /^([^/]*)\/(-?\d+)\/(-?\d+)$/.exec(value.toString('utf8'))
     if (match !== null) draft.origin = { topic: match[1] as string, partition: Number(match[2]), offset: Number(match[3]) }
   },
 })
 
+/** It counts with that origin only: whoever makes headers up cannot know where the record will lie. Behind the origin in each preset, as it is read in that order. */
+const sentBack: Column = {
+  name: LINEAGE_HEADER,
+  write: ({ origin, lineage }) => (lineage === undefined ? undefined : `${lineageText(lineage)} at ${originText(origin)}`),
+  read(value, draft) {
+    const [lineage = '', at] = value.toString('utf8').split(' at ')
+    if (at === originText(draft.origin)) draft.lineage = parseLineage(lineage)
+  },
+}
+
 /** Each preset is the whole set of headers it may write; what it has no name for goes under ours. */
 const PRESETS: Readonly<Record<FailureHeaders, readonly Column[]>> = {
   millrace: [
     origin('millrace.origin'),
+    sentBack,
     number('millrace.timestamp', 'timestamp', decimal),
     text('millrace.step', 'step'),
     text('millrace.error', 'error'),
@@ -129,6 +149,7 @@ const PRESETS: Readonly<Record<FailureHeaders, readonly Column[]>> = {
     topic('kafka_dlt-original-topic'),
     coordinate('kafka_dlt-original-partition', 'partition', int32),
     coordinate('kafka_dlt-original-offset', 'offset', int64),
+    sentBack,
     number('kafka_dlt-original-timestamp', 'timestamp', int64),
     constant('kafka_dlt-original-timestamp-type', 'CreateTime'),
     text('kafka_dlt-exception-fqcn', 'error'),
@@ -143,6 +164,7 @@ const PRESETS: Readonly<Record<FailureHeaders, readonly Column[]>> = {
     topic('__streams.errors.topic'),
     coordinate('__streams.errors.partition', 'partition', decimal),
     coordinate('__streams.errors.offset', 'offset', decimal),
+    sentBack,
     {
       ...text('__streams.errors.exception', 'error'),
       // Streams writes Throwable.toString(): the class, then ": " and the message.
@@ -166,7 +188,7 @@ export function failureHeaderNames(preset: FailureHeaders): ReadonlySet<string> 
   return NAMES[preset]
 }
 
-export function failureHeaders(failure: Failure, preset: FailureHeaders): Record<string, string | Buffer> {
+export function failureHeaders(failure: FailureNote, preset: FailureHeaders): Record<string, string | Buffer> {
   const headers: Record<string, string | Buffer> = {}
   for (const column of PRESETS[preset]) {
     const value = column.write(failure)
@@ -184,6 +206,14 @@ export function failureHeaders(failure: Failure, preset: FailureHeaders): Record
  * for await (const letter of cluster.read({ topic: 'orders.dead' })) console.log(readFailure(letter.headers)?.message)
  */
 export function readFailure(headers: Headers): Failure | undefined {
+  const note = readNote(headers)
+  if (note === undefined) return undefined
+  const { lineage, ...failure } = note
+  return { ...failure, id: originText(lineage?.first ?? failure.origin) }
+}
+
+/** What such headers hold. */
+export function readNote(headers: Headers): FailureNote | undefined {
   for (const columns of Object.values(PRESETS)) {
     // The first column says where the record came from, under a name that no other preset has.
     if ((columns[0] as Column).name in headers) return readWith(columns, headers)
@@ -191,9 +221,10 @@ export function readFailure(headers: Headers): Failure | undefined {
   return undefined
 }
 
-function readWith(columns: readonly Column[], headers: Headers): Failure {
+function readWith(columns: readonly Column[], headers: Headers): FailureNote {
   const draft: Draft = {
     origin: { topic: '', partition: -1, offset: -1 },
+    lineage: undefined,
     timestamp: -1,
     step: '',
     error: '',
@@ -211,10 +242,12 @@ function readWith(columns: readonly Column[], headers: Headers): Failure {
 }
 
 /** A failed record's failure, every part of it bounded. */
-export function failureOf(failed: FailedRecord, maxStackBytes: number): Failure {
+export function failureOf(failed: FailedRecord, maxStackBytes: number): FailureNote {
   const { record, error, step, attempts } = failed
+  const { origin, lineage } = record
   return {
-    origin: record.origin,
+    origin,
+    lineage,
     timestamp: record.timestamp,
     step: cut(step, MAX_NAME_BYTES),
     error: cut(classOf(error), MAX_NAME_BYTES),
@@ -227,7 +260,7 @@ export function failureOf(failed: FailedRecord, maxStackBytes: number): Failure 
 }
 
 /** The failure as `encode` makes it, shortened until it is not too large, as far as that goes. `excessOf` tells the bytes it has too many. */
-export function fitted<T>(failure: Failure, encode: (failure: Failure) => T, excessOf: (encoded: T) => number): T {
+export function fitted<T>(failure: FailureNote, encode: (failure: FailureNote) => T, excessOf: (encoded: T) => number): T {
   for (let at = failure; ;) {
     const encoded = encode(at)
     const excess = excessOf(encoded)
@@ -237,7 +270,7 @@ export function fitted<T>(failure: Failure, encode: (failure: Failure) => T, exc
 }
 
 /** The same with `excess` bytes less: of the stack first, then of the message. */
-function shortened(failure: Failure, excess: number): Failure {
+function shortened(failure: FailureNote, excess: number): FailureNote {
   const stackBytes = Buffer.byteLength(failure.stack)
   if (stackBytes > 0) return { ...failure, stack: cut(failure.stack, Math.max(0, stackBytes - excess)) }
   return { ...failure, message: cut(failure.message, Math.max(0, Buffer.byteLength(failure.message) - excess)) }

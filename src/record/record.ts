@@ -1,6 +1,7 @@
 import { MillraceError } from './error.js'
 import { NO_HEADERS, encodeHeaders, readHeaders, type Headers, type HeadersInput } from './headers.js'
-import type { Origin } from './origin.js'
+import { readLineage, type Lineage } from './lineage.js'
+import { originText, type Origin } from './origin.js'
 import { cursor, readVarint, skipSection } from './varint.js'
 
 /** What `with` may replace; what is left out stays as it is, bytes included. */
@@ -27,8 +28,12 @@ export interface StreamRecord<K, V> {
   readonly headers: Headers
   /** Milliseconds since the epoch, -1 if the record has none. */
   readonly timestamp: number
+  /** Where it was read; of one that comes out of a retry topic, where it was read before it went there. */
   readonly origin: Origin
-  /** "topic/partition/offset" of the origin. */
+  /**
+   * "topic/partition/offset" of where the record was first read, which stays the same whenever it comes again: after an abort, from a retry topic, after a delay, or sent back by
+   * `redrive`. So it serves as an idempotency key. Records that a program writes to a topic itself, by `repartition` too, are new ones there.
+   */
   readonly id: string
   with<K2 = K, V2 = V>(patch: RecordPatch<K2, V2>): StreamRecord<K2, V2>
 }
@@ -58,8 +63,12 @@ export interface RecordSource {
   readonly bytes: Buffer
   /** What became of each record of the slice, by `seq`; see runtime/accounting. Undefined outside a slice. */
   readonly marks: Uint8Array | undefined
+  /** Of a batch written in a transaction: by whom. What headers tell of a record sent back counts only in the batches of who sent it. */
+  readonly producerId?: bigint | undefined
   /** Set for a record that comes from a retry topic; it has a source of its own. */
   readonly retries?: Retries | undefined
+  /** Of a record with a source of its own, which was in a batch before: where it came from, if it was sent back. */
+  readonly lineage?: Lineage | undefined
 }
 
 export const RAW_KEY = 1
@@ -126,7 +135,18 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
   }
 
   get id(): string {
-    return `${this.source.topic}/${this.source.partition}/${this.offset}`
+    return originText(this.first)
+  }
+
+  /** Where it was first read. */
+  get first(): Origin {
+    return this.lineage?.first ?? this.origin
+  }
+
+  /** Where it came from, if it was sent back from a dead-letter topic. */
+  get lineage(): Lineage | undefined {
+    const { lineage, producerId, bytes } = this.source
+    return producerId === undefined || this.start < 0 ? lineage : readLineage(bytes, this.headersStart(), producerId)
   }
 
   with<K2 = K, V2 = V>(patch: RecordPatch<K2, V2>): LogRecord<K2, V2> {

@@ -1,5 +1,6 @@
-import { failureHeaders, type Failure, type FailureHeaders } from './failure-headers.js'
+import { failureHeaders, type FailureNote, type FailureHeaders } from './failure-headers.js'
 import { addedHeaders, cutHeaders, findHeader, type AddedHeaders, type HeaderPlace } from './headers.js'
+import { lineageText, parseLineage, type Lineage } from './lineage.js'
 import { LogRecord, RAW_ALL, type RecordSource, type Retries } from './record.js'
 
 /** What a record in a retry topic knows: how it is to go on. */
@@ -9,6 +10,8 @@ export interface Hop extends Retries {
   readonly partition: number
   readonly offset: number
   readonly timestamp: number
+  /** Where it came from before, if it was sent back from a dead-letter topic. */
+  readonly lineage: Lineage | undefined
 }
 
 export interface ReadHop {
@@ -45,12 +48,12 @@ function bigInteger(value: number): Buffer {
 }
 
 /** What a record gets behind its own headers on its way into a retry topic. With `failure` undefined it only waits for another one. */
-export function hopHeaders(hop: Hop, failure: Failure | undefined, preset: FailureHeaders): AddedHeaders {
-  const { attempt, tries, due, behind, topic, partition, offset, timestamp, firstError, firstMessage } = hop
+export function hopHeaders(hop: Hop, failure: FailureNote | undefined, preset: FailureHeaders): AddedHeaders {
+  const { attempt, tries, due, behind, topic, partition, offset, timestamp, lineage, firstError, firstMessage } = hop
   // By hand, as it is written for each hop: topic names need no escapes.
   const told =
     `{"attempt":${attempt},"tries":${tries},"due":${due},"behind":${behind},"topic":"${topic}","partition":${partition},"offset":${offset},"timestamp":${timestamp},` +
-    `"firstError":${JSON.stringify(firstError)},"firstMessage":${JSON.stringify(firstMessage)}}`
+    `${lineage === undefined ? '' : `"from":"${lineageText(lineage)}",`}"firstError":${JSON.stringify(firstError)},"firstMessage":${JSON.stringify(firstMessage)}}`
   return addedHeaders({
     [HOP]: told,
     ...(preset === 'spring' ? springHeaders(hop) : {}),
@@ -68,17 +71,18 @@ export function readHop(record: HopRecord): ReadHop | undefined {
 }
 
 function parsed(text: string): Hop | undefined {
-  let hop: Partial<Hop> | null
+  let hop: (Partial<Hop> & { readonly from?: unknown }) | null
   try {
-    hop = JSON.parse(text) as Partial<Hop> | null
+    hop = JSON.parse(text) as typeof hop
   } catch {
     return undefined
   }
   if (typeof hop !== 'object' || hop === null) return undefined
-  const { attempt, tries, due, behind, topic, partition, offset, timestamp, firstError, firstMessage } = hop
+  const { attempt, tries, due, behind, topic, partition, offset, timestamp, from, firstError, firstMessage } = hop
   const whole = Number.isSafeInteger
   const known = whole(attempt) && whole(tries) && whole(due) && whole(behind) && whole(partition) && whole(offset) && whole(timestamp)
-  return known && typeof topic === 'string' && typeof firstError === 'string' && typeof firstMessage === 'string' ? (hop as Hop) : undefined
+  if (!known || typeof topic !== 'string' || typeof firstError !== 'string' || typeof firstMessage !== 'string') return undefined
+  return { ...(hop as Hop), lineage: typeof from === 'string' ? parseLineage(from) : undefined }
 }
 
 /**
@@ -86,9 +90,9 @@ function parsed(text: string): Hop | undefined {
  * of it counts for the record of the retry topic.
  */
 export function originalOf(record: HopRecord, { hop, place }: ReadHop): HopRecord {
-  const { topic, partition, offset, timestamp } = hop
+  const { topic, partition, offset, timestamp, lineage } = hop
   const bytes = cutHeaders(record.source.bytes, record.start, record.headersStart(), place)
-  const source: RecordSource = { topic, partition, bytes, marks: record.source.marks, retries: hop }
+  const source: RecordSource = { topic, partition, bytes, marks: record.source.marks, retries: hop, lineage }
   return new LogRecord<Buffer | null, Buffer | null>(
     source,
     offset,

@@ -1,5 +1,7 @@
-import { readFailure, type Failure } from '../record/failure-headers.js'
+import { readNote, type FailureNote } from '../record/failure-headers.js'
 import type { HeaderValue } from '../record/headers.js'
+import type { Lineage } from '../record/lineage.js'
+import { sameOrigin, type Origin } from '../record/origin.js'
 import type { RawRecord } from '../record/record.js'
 import { timesRedriven } from '../record/redriven.js'
 
@@ -35,13 +37,13 @@ export interface Fate {
   readonly target: string
   /** -1: by the key. */
   readonly partition: number
-  readonly failure: Failure | undefined
+  readonly failure: FailureNote | undefined
   /** How often it was sent back before. */
   readonly times: number
 }
 
 export function fateOf(letter: RawRecord, rules: LetterRules): Fate {
-  const failure = readFailure(letter.headers)
+  const failure = readNote(letter.headers)
   const times = timesRedriven(letter.headers)
   const fate = (kind: Fate['kind'], target = '', partition = -1): Fate => ({ kind, target, partition, failure, times })
   if (!matches(letter, failure, rules.filter)) return fate('left')
@@ -52,12 +54,26 @@ export function fateOf(letter: RawRecord, rules: LetterRules): Fate {
   return topic === '' || topic === rules.from ? fate('unaddressed') : fate('send', topic, partition)
 }
 
+/** Where the record of a letter comes from, as it goes into `target`; undefined where nothing tells that. */
+export function lineageOf(failure: FailureNote | undefined, target: string): Lineage | undefined {
+  if (failure === undefined || !isPlace(failure.origin)) return undefined
+  const { origin, lineage } = failure
+  const first = lineage?.first ?? origin
+  const here = lineage?.here ?? origin
+  return { first, here: here.topic === target && !sameOrigin(here, first) ? here : undefined }
+}
+
+/** Others' letters may tell less. */
+function isPlace({ topic, partition, offset }: Origin): boolean {
+  return topic !== '' && partition >= 0 && offset >= 0
+}
+
 /** The time a record had before it failed: writers other than millrace stamp the letter anew. */
-export function timeOf(letter: RawRecord, failure: Failure | undefined): number {
+export function timeOf(letter: RawRecord, failure: FailureNote | undefined): number {
   return failure !== undefined && failure.timestamp >= 0 ? failure.timestamp : letter.timestamp
 }
 
-function matches(letter: RawRecord, failure: Failure | undefined, { header, error, step, key, after, before }: LetterFilter): boolean {
+function matches(letter: RawRecord, failure: FailureNote | undefined, { header, error, step, key, after, before }: LetterFilter): boolean {
   if (step !== undefined && failure?.step !== step) return false
   if (error !== undefined && ![failure?.error, failure?.code, failure?.message].some((text) => text !== undefined && has(text, error)))
     return false

@@ -145,7 +145,7 @@ const PROGRESS_EVERY = 1_000
  * Sends the records of a dead-letter topic back to where each came from, or to another topic: those that a filter chooses, each once.
  *
  * A record goes with the bytes of its key and value, its headers and its time as they were before it failed; what told of the failure is taken out, and the
- * header `millrace.redriven` counts how often this was done. The headers of Spring Kafka and of Kafka Streams are understood too. It goes into the
+ * header `millrace.redriven` counts how often this was done. It keeps its `id`, by which `dedupe` and idempotency keys know it: `millrace.redriven-from` tells it, in batches of redrive alone. The headers of Spring Kafka and of Kafka Streams are understood too. It goes into the
  * partition it came from; where that is not known, or with `to`, by Kafka's hash of the key. A record that fails again and again is parked.
  *
  * It reads the topic up to where it ended at the beginning, so records that fail again meanwhile wait for another run. First all of it is looked at, which is also the

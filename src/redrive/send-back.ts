@@ -1,10 +1,11 @@
 import { Observable, concatMap, of, type OperatorFunction } from 'rxjs'
 import { replaceHeaders } from '../record/headers.js'
 import type { LogRecord, RawRecord } from '../record/record.js'
+import { LINEAGE_HEADER, lineageHeader } from '../record/lineage.js'
 import { REDRIVEN_HEADER, isFailureHeader } from '../record/redriven.js'
 import { Mark, mark } from '../runtime/accounting.js'
 import { activeSlice } from '../runtime/context.js'
-import { fateOf, timeOf, type Fate, type LetterRules } from './letters.js'
+import { fateOf, lineageOf, timeOf, type Fate, type LetterRules } from './letters.js'
 import { operate } from '../runtime/operate.js'
 import type { TopicOutput } from '../runtime/outputs.js'
 import { REDRIVEN } from './redriven-store.js'
@@ -31,7 +32,7 @@ export function outcomeName({ kind, target, failure }: Fate): string {
 export function sendBack({ targets, rate, ...rules }: SendBackOptions): OperatorFunction<RawRecord, RawRecord> {
   return (letters) =>
     new Observable<RawRecord>((target) => {
-      const { store, outputs, meter } = using(targets)
+      const { store, outputs, meter, standing } = using(targets)
       const chosen = letters.pipe(choose(rules, (offset) => store.has(offset)))
       return (rate === undefined ? chosen : chosen.pipe(paced(rate)))
         .pipe(
@@ -39,7 +40,7 @@ export function sendBack({ targets, rate, ...rules }: SendBackOptions): Operator
             next({ letter, fate }) {
               const output = outputs.get(fate.target) as TopicOutput
               if (fate.kind === 'park') output.appendRaw(letter, letter.source.partition % output.partitions)
-              else write(output, letter, fate)
+              else write(output, letter, fate, standing.producerId)
               store.add(letter.offset)
               meter(outcomeName(fate)).count++
               mark(letter, Mark.processed)
@@ -58,7 +59,12 @@ interface Chosen {
 
 function using(targets: readonly string[]) {
   const slice = activeSlice('redrive')
-  return { store: slice.store('redrive', REDRIVEN), outputs: slice.outputs('redrive', targets), meter: (name: string) => slice.meter(name) }
+  return {
+    store: slice.store('redrive', REDRIVEN),
+    outputs: slice.outputs('redrive', targets),
+    meter: (name: string) => slice.meter(name),
+    standing: slice.standing,
+  }
 }
 
 function choose(rules: LetterRules, isDone: (offset: number) => boolean): OperatorFunction<RawRecord, Chosen> {
@@ -104,10 +110,14 @@ function sliceParts() {
   return { clock: slice.clock, waits: slice.waits, shared: <T>(create: () => T): T => slice.shared('redrive rate', create) }
 }
 
-/** As it was before it failed, but for a header that counts. */
-function write(output: TopicOutput, letter: RawLogRecord, { partition, failure, times }: Fate): void {
+/** As it was before it failed, but for headers that count how often, and tell whose record it is. */
+function write(output: TopicOutput, letter: RawLogRecord, { target, partition, failure, times }: Fate, producerId: bigint): void {
   const names = new Set(Object.keys(letter.headers).filter(isFailureHeader))
-  const headers = replaceHeaders(letter.source.bytes, letter.headersStart(), names, { [REDRIVEN_HEADER]: String(times + 1) })
+  const lineage = lineageOf(failure, target)
+  const headers = replaceHeaders(letter.source.bytes, letter.headersStart(), names, {
+    [REDRIVEN_HEADER]: String(times + 1),
+    ...(lineage === undefined ? {} : { [LINEAGE_HEADER]: lineageHeader(lineage, producerId) }),
+  })
   const to = partition >= 0 && partition < output.partitions ? partition : output.partitionOfRaw(letter)
   output.appendWhole(letter.with({ timestamp: timeOf(letter, failure) }), to, letter.key, letter.value, headers)
 }

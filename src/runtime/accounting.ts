@@ -1,3 +1,4 @@
+import { batchSource, type BatchView } from '../log/batch/read.js'
 import type { LogRecord, RecordSource } from '../record/record.js'
 
 /**
@@ -54,11 +55,6 @@ export function newMarks(count: number): Uint8Array {
   return new Uint8Array(count)
 }
 
-export function markedSource(
-  topic: string,
-  partition: number,
-  bytes: Buffer,
-  count: number,
-): RecordSource & { readonly marks: Uint8Array } {
-  return { topic, partition, bytes, marks: newMarks(count), retries: undefined }
+export function markedSource(topic: string, partition: number, batch: BatchView): RecordSource & { readonly marks: Uint8Array } {
+  return batchSource(topic, partition, batch, newMarks(batch.count)) as RecordSource & { readonly marks: Uint8Array }
 }

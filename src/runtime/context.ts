@@ -79,6 +79,8 @@ export interface Participant {
 /** Where a member stands in its group, and what the group has committed. */
 export interface Standing {
   readonly generation: number
+  /** Id of the producer that writes what the slice puts out. */
+  readonly producerId: bigint
   /** The partitions whose tasks this member has. */
   readonly held: readonly number[]
   /** Committed offsets of any group, waiting out transactions that are about to move them; undefined where none is committed. */

@@ -56,7 +56,7 @@ class PlanContext implements SliceContext {
   readonly logger = silentLogger
   readonly waits = { bounded: 0, outside: 0 }
   readonly behind = false
-  readonly standing: Standing = { generation: 0, held: [], committedOffsets: () => Promise.resolve([]) }
+  readonly standing: Standing = { generation: 0, producerId: -1n, held: [], committedOffsets: () => Promise.resolve([]) }
   private readonly kept = new Map<string, unknown>()
   readonly found = new Map<string, Set<string>>()
   readonly stores = new Map<string, PlanStore>()

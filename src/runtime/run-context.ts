@@ -112,6 +112,9 @@ export class RunContext {
       shared: this.shared,
       standing: {
         generation: this.member.generation,
+        get producerId() {
+          return producer.id
+        },
         held: this.tasks.map(({ partition }) => partition),
         committedOffsets: (group, partitions) => log.committedOffsets(group, partitions),
       },

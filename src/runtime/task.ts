@@ -283,7 +283,7 @@ export class Task {
         this.bytes += piece.batch.bytes.length
       }
       if (piece.cursor !== undefined) return (this.current = piece.cursor)
-      const source = markedSource(piece.topic, this.partition, piece.batch.bytes, piece.batch.count)
+      const source = markedSource(piece.topic, this.partition, piece.batch)
       const reader = new BatchReader(piece.batch, source, piece.fromOffset)
       return (this.current = { piece, reader, marks: source.marks, ahead: undefined, count: 0, from: 0, lastOffset: piece.fromOffset - 1 })
     }

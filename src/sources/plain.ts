@@ -1,7 +1,7 @@
 import { Observable, Subject, type Subscriber } from 'rxjs'
 import { isOutOfRange, reactionTo } from '../log/error.js'
 import type { LogReader, PartitionOffset } from '../log/port.js'
-import { BatchReader } from '../log/batch/read.js'
+import { BatchReader, batchSource } from '../log/batch/read.js'
 import { sleep } from '../record/clock.js'
 import { MillraceError } from '../record/error.js'
 import type { RawRecord } from '../record/record.js'
@@ -149,11 +149,7 @@ async function run(
       if (fetched === undefined) return 0
       stream.positions.set(topic, { topic, partition, offset: fetched.nextOffset })
       if (fetched.batch !== undefined) {
-        const records = new BatchReader(
-          fetched.batch,
-          { topic, partition, bytes: fetched.batch.bytes, marks: undefined },
-          fetched.fromOffset,
-        )
+        const records = new BatchReader(fetched.batch, batchSource(topic, partition, fetched.batch), fetched.fromOffset)
         for (let record = records.next(0); record !== undefined; record = records.next(0)) stream.push(record)
       }
       return 1

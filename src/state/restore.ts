@@ -1,4 +1,4 @@
-import { BatchReader, type BatchView } from '../log/batch/read.js'
+import { BatchReader, batchSource, type BatchView } from '../log/batch/read.js'
 import type { Fetched, LogClient, LogError, TopicPartition } from '../log/port.js'
 import { isOutOfRange, logError, reactionTo } from '../log/error.js'
 import { sleep, type Clock } from '../record/clock.js'
@@ -152,7 +152,7 @@ function* recordsOf(
   batch: BatchView,
   fromOffset: number,
 ): Generator<RawLogRecord> {
-  const reader = new BatchReader(batch, { topic, partition, bytes: batch.bytes, marks: undefined }, fromOffset)
+  const reader = new BatchReader(batch, batchSource(topic, partition, batch), fromOffset)
   for (let record = reader.next(-1); record !== undefined; record = reader.next(-1)) yield record
 }
 

@@ -1,13 +1,13 @@
 import { ReplaySubject, isObservable, lastValueFrom, tap, type Observable, type Subscription } from 'rxjs'
 import { z } from 'zod'
-import { BatchReader, viewBatch, type BatchView } from '../log/batch/read.js'
+import { BatchReader, batchSource, viewBatch, type BatchView } from '../log/batch/read.js'
 import { BatchWriter, stampBatch, type OutputBatch } from '../log/batch/write.js'
 import { MillraceError } from '../record/error.js'
 import { NO_HEADERS } from '../record/headers.js'
 import { silentLogger } from '../record/logger.js'
 import { LogRecord, type RawRecord, type StreamRecord } from '../record/record.js'
 import { string } from '../record/serde.js'
-import { Tally, markedSource, type RecordCounts } from '../runtime/accounting.js'
+import { Tally, markedSource, newMarks, type RecordCounts } from '../runtime/accounting.js'
 import { Alarms } from '../runtime/alarms.js'
 import type { Meter } from '../runtime/context.js'
 import { parseOptions, topicName } from '../runtime/options.js'
@@ -138,7 +138,12 @@ class SliceUnderTest<T> {
       meters: this.meterCounts,
       shared: new Map(),
       behind: () => false,
-      standing: { generation: 0, held: [partition], committedOffsets: (_, partitions) => Promise.resolve(partitions.map(() => undefined)) },
+      standing: {
+        generation: 0,
+        producerId: -1n,
+        held: [partition],
+        committedOffsets: (_, partitions) => Promise.resolve(partitions.map(() => undefined)),
+      },
       join: () => {},
       clock: rxjsClock,
       logger: silentLogger,
@@ -223,8 +228,9 @@ class SliceUnderTest<T> {
     const { topic, partition } = this.settings
     if (given instanceof LogRecord) {
       const known = given.offset >= 0
-      const source = markedSource(known ? given.source.topic : topic, known ? given.source.partition : partition, given.source.bytes, 1)
-      this.marks.push(source.marks)
+      const marks = newMarks(1)
+      const source = { ...given.source, ...(known ? {} : { topic, partition }), marks }
+      this.marks.push(marks)
       const offset = known ? given.offset : this.offset++
       return new LogRecord(
         source,
@@ -248,7 +254,7 @@ class SliceUnderTest<T> {
     const writer = new BatchWriter(topic, partition, Number.POSITIVE_INFINITY)
     writer.append(key, value, headers, timestamp)
     const view = viewed(writer.take(true)[0] as OutputBatch, this.offset++)
-    const source = markedSource(topic, partition, view.bytes, 1)
+    const source = markedSource(topic, partition, view)
     this.marks.push(source.marks)
     return new BatchReader(view, source, 0).next(0) as RawRecord
   }
@@ -271,7 +277,7 @@ function viewed(batch: OutputBatch, baseOffset: number): BatchView {
 
 function* readAll(batch: OutputBatch, baseOffset: number): Generator<LogRecord<Buffer | null, Buffer | null>> {
   const view = viewed(batch, baseOffset)
-  const reader = new BatchReader(view, { topic: batch.topic, partition: batch.partition, bytes: view.bytes, marks: undefined }, 0)
+  const reader = new BatchReader(view, batchSource(batch.topic, batch.partition, view), 0)
   for (let record = reader.next(-1); record !== undefined; record = reader.next(-1)) yield record
 }
 

@@ -28,8 +28,10 @@ const bytesOf = ({ key, value, timestamp, headers, origin }: RawRecord) => ({
   value: digest(value),
   timestamp,
   partition: origin.partition,
-  headers: Object.entries(headers),
+  // The producer that it was sent back by is another each time.
+  headers: Object.entries(headers).map(([name, of]) => [name, name === FROM ? Buffer.from(String(of as Buffer).replace(/@\d+$/, '')) : of]),
 })
+const FROM = 'millrace.redriven-from'
 const digest = (part: Buffer | null) => (part === null ? null : createHash('sha256').update(part).digest('hex'))
 
 describe('redrive', () => {
@@ -55,7 +57,7 @@ describe('redrive', () => {
     )
     await cluster.produce({ topic: 'other', records: records.map((record) => ({ ...record, partition: 0 })) })
     await cluster.produce({ topic: 'in', records })
-    const before = (await readAll(cluster, 'in')).map(bytesOf)
+    const before = (await readAll(cluster, 'in')).map((record) => ({ ...bytesOf(record), id: record.id }))
     await runUntil(cluster, { group: 'g', topics: ['in'], records: records.length }, (all) =>
       all.pipe(
         attempt(() => Promise.reject(new Error('no'))),
@@ -78,11 +80,12 @@ describe('redrive', () => {
     for (const partition of [0, 1, 2, 3]) {
       const own = before.filter((record) => record.partition === partition)
       // What an earlier failure left in the headers goes as well: it is no longer true.
-      const expected = own.map((record) => ({
+      const expected = own.map(({ id, ...record }) => ({
         ...record,
         headers: [
-          ...record.headers.filter(([name]) => !/^(millrace\.|kafka_dlt|__streams)/.test(name)),
+          ...record.headers.filter(([name]) => !/^(millrace\.|kafka_dlt|__streams)/.test(name as string)),
           ['millrace.redriven', Buffer.from('1')],
+          [FROM, Buffer.from(id)],
         ],
       }))
       expect(after.filter((record) => record.partition === partition).slice(own.length)).toEqual(expected)
@@ -107,12 +110,19 @@ describe('redrive', () => {
           headers: [
             ['trace', Buffer.from('t')],
             ['millrace.redriven', Buffer.from('1')],
+            [FROM, Buffer.from('other/1/0')],
           ],
           timestamp: T0,
         },
       ])
       expect((await readAll(cluster, 'in')).map(bytesOf)).toMatchObject([
-        { partition: 3, headers: [['millrace.redriven', Buffer.from('1')]] },
+        {
+          partition: 3,
+          headers: [
+            ['millrace.redriven', Buffer.from('1')],
+            [FROM, Buffer.from('in/3/0')],
+          ],
+        },
       ])
     })
   }
@@ -221,7 +231,10 @@ describe('redrive', () => {
     await runUntil(cluster, { group: 'g', topics: ['in'], records: 3, options: { provision: true } }, project)
     expect(await run()).toMatchObject({ sent: 1, byTarget: { in: 1 } })
     const [before, after] = (await readAll(cluster, 'in')).map(bytesOf)
-    expect(after).toEqual({ ...before, headers: [...(before?.headers ?? []), ['millrace.redriven', Buffer.from('1')]] })
+    expect(after).toEqual({
+      ...before,
+      headers: [...(before?.headers ?? []), ['millrace.redriven', Buffer.from('1')], [FROM, Buffer.from(`in/${before?.partition}/0`)]],
+    })
   })
 
   it('letters that tell nothing of where they came from, or came from the same topic, stay until one says where to', async () => {

@@ -187,14 +187,26 @@ describe('redrive on Kafka', () => {
     const again = all.filter(({ headers }) => headers.some(([name]) => name === 'millrace.redriven'))
     expect(again.map(numberOf).sort()).toEqual(poison.map(({ headers }) => String(headers?.['test-number'])).sort())
     for (const { offset: _, headers, ...record } of again) {
-      const { offset: __, headers: before, ...was } = original.get(numberOf({ headers })) as SeenRecord
+      const { offset: first, headers: before, ...was } = original.get(numberOf({ headers })) as SeenRecord
       expect([record.partition, record.timestamp]).toEqual([was.partition, was.timestamp])
       expect([same(record.key, was.key), same(record.value, was.value)]).toEqual([true, true])
       const kept = before.filter(([name]) => !/^(millrace\.|kafka_dlt-|__streams\.)/.test(name))
+      const from = headers.find(([name]) => name === 'millrace.redriven-from')?.[1]
+      expect(String(from).replace(/@\d+$/, '')).toBe(`${input}/${was.partition}/${first}`)
       expect(headers.map(([name, value]) => [name, value?.toString('hex')])).toEqual(
-        [...kept, ['millrace.redriven', Buffer.from('1')] as const].map(([name, value]) => [name, value?.toString('hex')]),
+        [...kept, ['millrace.redriven', Buffer.from('1')] as const, ['millrace.redriven-from', from ?? null] as const].map(
+          ([name, value]) => [name, value?.toString('hex')],
+        ),
       )
     }
+    const ids = new Map<string, Set<string>>()
+    for await (const { id, headers } of cluster.read({ topic: input })) {
+      const number = String(headers['test-number'] as Buffer)
+      ids.set(number, (ids.get(number) ?? new Set<string>()).add(id))
+    }
+    // Sent back or not, each has the id it had at first.
+    expect([...ids.values()].every((each) => each.size === 1)).toBe(true)
+    expect(ids.size).toBe(records.length)
   })
 
   it('parks what comes back too often', async () => {

@@ -1,7 +1,15 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { failureHeaderNames, failureHeaders, readFailure, type Failure, type FailureHeaders } from '../../src/record/failure-headers.js'
+import {
+  failureHeaderNames,
+  failureHeaders,
+  readFailure,
+  readNote,
+  type FailureHeaders,
+  type FailureNote,
+} from '../../src/record/failure-headers.js'
 import { addedHeaders, encodeHeaders, readHeaders, replaceHeaders, type HeadersInput } from '../../src/record/headers.js'
+import { originText } from '../../src/record/origin.js'
 import { backoffMs } from '../../src/operators/attempt/backoff.js'
 import { Fifo } from '../../src/runtime/fifo.js'
 
@@ -9,8 +17,10 @@ const PRESETS: readonly FailureHeaders[] = ['millrace', 'spring', 'streams']
 const SAFE = Number.MAX_SAFE_INTEGER
 const topic = fc.stringMatching(/^[a-zA-Z0-9._-]{1,40}$/)
 const filled = fc.string({ minLength: 1, unit: 'grapheme' })
-const failures: fc.Arbitrary<Failure> = fc.record({
-  origin: fc.record({ topic, partition: fc.integer({ min: 0, max: 2 ** 31 - 1 }), offset: fc.integer({ min: 0, max: SAFE }) }),
+const origins = fc.record({ topic, partition: fc.integer({ min: 0, max: 2 ** 31 - 1 }), offset: fc.integer({ min: 0, max: SAFE }) })
+const failures: fc.Arbitrary<FailureNote> = fc.record({
+  origin: origins,
+  lineage: fc.option(fc.record({ first: origins, here: fc.option(origins, { nil: undefined }) }), { nil: undefined }),
   timestamp: fc.integer({ min: -1, max: Date.UTC(9999, 0) }),
   step: filled,
   error: fc.stringMatching(/^[A-Za-z.$_]{1,30}$/),
@@ -35,7 +45,10 @@ describe('failure headers', () => {
         fc.property(failures, (failure) => {
           const headers = failureHeaders(failure, preset)
           expect(Object.keys(headers).every((name) => failureHeaderNames(preset).has(name))).toBe(true)
-          expect(readFailure(readHeaders(encodeHeaders(headers), 0))).toEqual(failure)
+          const { lineage, ...rest } = failure
+          const read = readHeaders(encodeHeaders(headers), 0)
+          expect(readNote(read)).toEqual(failure)
+          expect(readFailure(read)).toEqual({ ...rest, id: originText(lineage?.first ?? failure.origin) })
           const { count, text } = addedHeaders(headers)
           expect(Buffer.concat([encodeHeaders({}).fill(count * 2), Buffer.from(text, 'latin1')])).toEqual(encodeHeaders(headers))
         }),
@@ -44,7 +57,7 @@ describe('failure headers', () => {
 
     it(`${preset}: of a header that stands there more than once the last one counts; nonsense is not taken for a number`, () => {
       const name = { millrace: 'millrace.attempts', spring: 'kafka_deliveryAttempt', streams: 'millrace.attempts' }[preset]
-      const failure: Failure = {
+      const failure: FailureNote = {
         origin: { topic: 't', partition: 1, offset: 2 },
         timestamp: 3,
         step: 's',

@@ -91,6 +91,16 @@ export function controlType(view: BatchView): 'abort' | 'commit' | 'other' {
   return type === 0 ? 'abort' : type === 1 ? 'commit' : 'other'
 }
 
+/** What the records of a batch share. */
+export function batchSource(
+  topic: string,
+  partition: number,
+  { bytes, transactional, producerId }: BatchView,
+  marks?: Uint8Array,
+): RecordSource {
+  return { topic, partition, bytes, marks, producerId: transactional ? producerId : undefined, retries: undefined, lineage: undefined }
+}
+
 /**
  * Walks the records of one batch in order.
  *

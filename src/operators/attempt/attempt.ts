@@ -85,7 +85,8 @@ const schema = z.strictObject({
  * Calls a function with each record, as often at once as allowed; what it throws or rejects with makes the record a FailedRecord, which keeps its bytes.
  *
  * The function returns the new value, or a promise of it; or a record, made with `record.with({ ... })`; or nothing, which leaves the record as it is.
- * It may be called more than once for a record: after a crash, an abort or a rebalance its slice runs again. Give it an idempotency key, `record.id`.
+ * It may be called more than once for a record: after a crash, an abort or a rebalance its slice runs again. Give it an idempotency key, `record.id`: it is the same over
+ * retries, delays and redrives.
  *
  * Order: see `order`; FailedRecords from before pass untouched, in their place. Offsets: commit when all calls of the transaction are done. State: none, but for
  * that of a breaker. Memory: the records of the slice that wait. A function that returns no promise costs none.

@@ -54,7 +54,7 @@ export class ClaimQueue<R> {
 
   add(item: R, id: string, record: LogRecord<unknown, unknown>): void {
     const known = this.session.known(id)
-    const one = new Item(item, id, known ?? this.session.enter(id, record.origin), known === undefined)
+    const one = new Item(item, id, known ?? this.session.enter(id, record.first), known === undefined)
     this.push(one)
     if (!one.asks) {
       if (this.items.length === 1) this.drain()

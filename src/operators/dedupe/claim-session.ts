@@ -4,15 +4,8 @@ import type { TopicPartition } from '../../log/port.js'
 import { sleep, type Clock } from '../../record/clock.js'
 import { MillraceError, errorMessage } from '../../record/error.js'
 import type { Logger } from '../../record/logger.js'
-import type { Origin } from '../../record/origin.js'
-import {
-  sameOrigin,
-  type ClaimNote,
-  type ClaimRequest,
-  type ClaimStore,
-  type HeldClaim,
-  type TransactionEnd,
-} from './claims/claim-store.js'
+import { originText, sameOrigin, type Origin } from '../../record/origin.js'
+import type { ClaimNote, ClaimRequest, ClaimStore, HeldClaim, TransactionEnd } from './claims/claim-store.js'
 import type { Participant, SliceContext } from '../../runtime/context.js'
 import { StoreCalls } from './store-calls.js'
 
@@ -293,10 +286,9 @@ export class ClaimSession implements Participant {
   }
 
   private stillPending({ request, holder }: Open): MillraceError {
-    const { topic, partition, offset } = holder.origin
     return new MillraceError(
       'CLAIM_PENDING',
-      `${this.settings.what}: record ${nameOfOrigin(request.origin)} waited ${this.settings.waitMs} ms for ${topic}/${partition}/${offset} of group '${holder.group}', which has claimed the same id and not committed; its slice is run again later`,
+      `${this.settings.what}: record ${originText(request.origin)} waited ${this.settings.waitMs} ms for ${originText(holder.origin)} of group '${holder.group}', which has claimed the same id and not committed; its slice is run again later`,
       { origin: request.origin, retryable: true },
     )
   }
@@ -315,8 +307,4 @@ export class ClaimSession implements Participant {
 
 function nameOf(group: string, { topic, partition }: Origin): string {
   return `${topic}/${partition}/${group}`
-}
-
-function nameOfOrigin({ topic, partition, offset }: Origin): string {
-  return `${topic}/${partition}/${offset}`
 }

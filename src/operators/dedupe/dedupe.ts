@@ -136,8 +136,8 @@ const schema = z
 /**
  * Lets the first record of each id pass; later ones within the time are duplicates.
  *
- * The claim of an id commits with the outputs and offsets of the record that made it, or not at all. The same record again, after an abort, a crash or
- * through a retry topic, is not its own duplicate: it is told by its origin. A second record of one origin with the same id in one transaction, a copy that user code made, is one.
+ * The claim of an id commits with the outputs and offsets of the record that made it, or not at all. The same record again, after an abort, a crash,
+ * through a retry topic or sent back by `redrive`, is not its own duplicate: it is told by where it was first read. A second record of one origin with the same id in one transaction, a copy that user code made, is one.
  *
  * Order: kept. Offsets: duplicates are consumed like others, counted as `duplicate`. State: one claim an id for `within`, on the changelog many to a record. Memory: about 120 bytes an id beside its text,
  * bounded by the ids of `within` and by `maxIds`. With a shared store: no state here, and in memory the records of the slice that wait for its answer. FailedRecords pass untouched.

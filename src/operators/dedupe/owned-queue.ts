@@ -1,6 +1,8 @@
 import type { LogRecord } from '../../record/record.js'
 import type { BloomTable } from './claims/bloom-table.js'
-import { sameOrigin, type OwnedId } from './claims/claim-store.js'
+import { placeInPartition } from '../../record/lineage.js'
+import { sameOrigin, type Origin } from '../../record/origin.js'
+import type { OwnedId } from './claims/claim-store.js'
 import type { ClaimQueueTarget } from './claim-queue.js'
 import { runInSlice, type SliceContext } from '../../runtime/context.js'
 import { Fifo } from '../../runtime/fifo.js'
@@ -92,8 +94,9 @@ export class OwnedQueue<R> {
     if (over !== undefined && this.slice.mode === 'run') this.session.forget(over)
   }
 
-  private enter(id: string, { source, offset }: LogRecord<unknown, unknown>): void {
-    this.session.pass(id, source.topic, source.partition, offset, this.now, this.table.section, this.slice)
+  private enter(id: string, record: LogRecord<unknown, unknown>): void {
+    const { topic, partition } = record.source
+    this.session.pass(id, topic, partition, placeOf(record), this.now, this.table.section, this.slice)
   }
 
   private send(): void {
@@ -149,8 +152,8 @@ export class OwnedQueue<R> {
       this.table.add(id)
       this.enter(id, record)
       this.target.pass(item)
-    } else if (here === undefined && sameOrigin(held.origin, record.origin)) {
-      // It has passed before, and comes again through a retry topic.
+    } else if (here === undefined && isClaimOf(held.origin, record)) {
+      // It has passed before, and comes again through a retry topic, or was sent back from a dead-letter topic.
       this.session.meet(held)
       this.target.pass(item)
     } else {
@@ -173,4 +176,14 @@ export class OwnedQueue<R> {
     this.over = true
     this.target.fail(error)
   }
+}
+
+/** The offset under which the record is kept. */
+function placeOf(record: LogRecord<unknown, unknown>): number {
+  const { lineage } = record
+  return lineage === undefined ? record.offset : placeInPartition(record.origin, lineage)
+}
+
+function isClaimOf(held: Origin, record: LogRecord<unknown, unknown>): boolean {
+  return sameOrigin(held, { ...record.origin, offset: placeOf(record) }) || sameOrigin(held, record.first)
 }

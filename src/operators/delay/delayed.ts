@@ -1,6 +1,7 @@
 import { writeInt64 } from '../../log/batch/header.js'
 import type { Encoded } from '../../log/batch/write.js'
 import { encodeHeaders, readHeaders } from '../../record/headers.js'
+import { lineageText, parseLineage } from '../../record/lineage.js'
 import { LogRecord, RAW_ALL, RAW_HEADERS, RAW_KEY, RAW_VALUE, type RecordPatch, type Retries } from '../../record/record.js'
 import type { SerdeFor } from '../../record/serde.js'
 import { cursor, readVarint, varintSize, writeVarint } from '../../record/varint.js'
@@ -23,13 +24,15 @@ interface Meta {
   /** Which parts are not those it was read with: they follow its bytes. */
   readonly changed: number
   readonly retries?: Retries
+  /** Where it came from before, if it was sent back from a dead-letter topic. */
+  readonly from?: string
 }
 
 const TIME_BYTES = 8
 
 /** A record as it is kept until `at`: the time, what is known of it, its bytes as they were read, and what was put in their place since. */
 export function delayedBytes(operator: string, record: AnyRecord, at: number, serdes: DelaySerdes): Buffer {
-  const { source, offset, timestamp, raw } = record
+  const { source, offset, timestamp, raw, lineage } = record
   const { topic, partition, retries } = source
   const changed = RAW_ALL & ~raw
   const key = (changed & RAW_KEY) === 0 ? null : encodePart(operator, serdes.key, record.key, record, 'key')
@@ -37,7 +40,15 @@ export function delayedBytes(operator: string, record: AnyRecord, at: number, se
   const headers = (changed & RAW_HEADERS) === 0 ? NOTHING : encodeHeaders(record.headers)
   // What the program made itself was never bytes: it is kept as if it had been read so.
   const body = record.start < 0 ? bodyOf(key, value, headers) : source.bytes.subarray(record.start, record.end)
-  const known: Meta = { topic, partition, offset, timestamp, changed, ...(retries === undefined ? {} : { retries }) }
+  const known: Meta = {
+    topic,
+    partition,
+    offset,
+    timestamp,
+    changed,
+    ...(retries === undefined ? {} : { retries }),
+    ...(lineage === undefined ? {} : { from: lineageText(lineage) }),
+  }
   const meta = Buffer.from(JSON.stringify(known), 'utf8')
   const parts = [
     section(meta),
@@ -60,10 +71,10 @@ export function delayedRecord(bytes: Buffer, serdes: DelaySerdes): AnyRecord {
     pos = from + Math.max(0, length)
     return length < 0 ? null : bytes.subarray(from, pos)
   }
-  const { topic, partition, offset, timestamp, changed, retries } = JSON.parse((next() as Buffer).toString('utf8')) as Meta
+  const { topic, partition, offset, timestamp, changed, retries, from } = JSON.parse((next() as Buffer).toString('utf8')) as Meta
   const body = next() as Buffer
   const record = new LogRecord<unknown, unknown>(
-    { topic, partition, bytes: body, marks: undefined, retries },
+    { topic, partition, bytes: body, marks: undefined, retries, lineage: from === undefined ? undefined : parseLineage(from) },
     offset,
     timestamp,
     -1,

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import type { Duration } from '../../record/duration.js'
 import { MillraceError } from '../../record/error.js'
 import { FailedRecord } from '../../record/failed-record.js'
-import { failureOf, fitted, type Failure, type FailureHeaders } from '../../record/failure-headers.js'
+import { failureOf, fitted, type FailureNote, type FailureHeaders } from '../../record/failure-headers.js'
 import type { AddedHeaders } from '../../record/headers.js'
 import type { LogRecord, RawRecord, Retries } from '../../record/record.js'
 import { hopHeaders, type HopRecord } from '../../record/retry-headers.js'
@@ -105,13 +105,13 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
       /** By input, in the order of the delays. */
       const written = new Map(slice.inputs.map((input) => [input, tiers.map((tier) => outputs.get(topicOf(input, tier)) as TopicOutput)]))
 
-      const write = (record: HopRecord, index: number, retries: Retries, now: number, told?: Failure): void => {
-        const { timestamp, offset } = record
+      const write = (record: HopRecord, index: number, retries: Retries, now: number, told?: FailureNote): void => {
+        const { timestamp, offset, lineage } = record
         const { topic, partition } = record.source
         const { attempt, tries, due, behind, firstError, firstMessage } = retries
         const output = (written.get(topic) as TopicOutput[])[index] as TopicOutput
-        const hop = { attempt, tries, due, behind, firstError, firstMessage, topic, partition, offset, timestamp }
-        const encode = (failure: Failure | undefined): AddedHeaders =>
+        const hop = { attempt, tries, due, behind, firstError, firstMessage, topic, partition, offset, timestamp, lineage }
+        const encode = (failure: FailureNote | undefined): AddedHeaders =>
           hopHeaders(failure === told ? hop : { ...hop, firstMessage: '' }, failure, headers)
         const added = told === undefined ? encode(told) : fitted(told, encode, (tried) => output.excessBytesAdding(record, tried))
         output.appendAdding(record, slice.partition, added, Math.floor(now))

@@ -76,10 +76,6 @@ export interface ClaimStore {
 
 export const CLAIM_STORE_METHODS = ['claim', 'end', 'ends', 'note', 'find', 'close'] as const
 
-export function sameOrigin(a: Origin, b: Origin): boolean {
-  return a.offset === b.offset && a.partition === b.partition && a.topic === b.topic
-}
-
 /** An id that one task alone has to do with, and the record that passed with it. */
 export interface OwnedId {
   readonly id: string

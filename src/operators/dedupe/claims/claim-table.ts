@@ -1,7 +1,8 @@
 import { readInt64, writeInt64 } from '../../../log/batch/header.js'
 import { MillraceError } from '../../../record/error.js'
 import type { Clock } from '../../../record/clock.js'
-import type { Origin } from '../../../record/origin.js'
+import { placeInPartition, type Lineage } from '../../../record/lineage.js'
+import { sameOrigin, type Origin } from '../../../record/origin.js'
 import { cursor, readVarint, readVarlong, writeVarint, writeVarlong } from '../../../record/varint.js'
 import type { ProcessedId } from './processed.js'
 import { IdIndex } from './id-index.js'
@@ -13,6 +14,8 @@ export interface Claimant {
   /** Negative for a record that was not read from a log: such a one is never the same as another. */
   readonly offset: number
   readonly timestamp: number
+  /** Of one that was sent back from a dead-letter topic: its claim is that of the record it was. */
+  readonly lineage?: Lineage | undefined
 }
 
 /** The time of one input partition: that of its newest record, so that a backlog and a live topic each go by their own. */
@@ -163,17 +166,16 @@ export class ClaimTable implements TaskStore {
   take(id: string, record: Claimant): number {
     const { rows, index } = this
     const from = record.source === this.currentFor ? (this.current as SourceTime) : this.turnTo(record.source)
-    const { offset } = record
     const time = this.advance(record, from)
+    const { lineage } = record
+    const offset = placeOf(record, lineage)
     const found = index.find(id)
     if (found >= 0) {
-      if (offset >= 0) {
-        for (let row = found; row >= 0; row = rows.older[row] as number) {
-          if (rows.offset[row] !== offset || rows.source[row] !== from.index) continue
-          if (rows.seen[row] === this.tx) return this.count(row)
-          rows.seen[row] = this.tx
-          return NONE
-        }
+      const own = offset < 0 ? NONE : this.claimAt(found, from, offset, lineage)
+      if (own >= 0) {
+        if (rows.seen[own] === this.tx) return this.count(own)
+        rows.seen[own] = this.tx
+        return NONE
       }
       const { withinMs } = this.options
       for (let row = found; row >= 0; row = rows.older[row] as number) {
@@ -202,17 +204,11 @@ export class ClaimTable implements TaskStore {
 
   /** Stores a result with the claim that the record made, or with the newest on the id. False if there is none. */
   keepResult(id: string, record: Claimant, result: string): boolean {
-    const { rows } = this
     const newest = this.index.find(id)
     if (newest < 0) return false
-    const { topic, partition } = record.source
-    let row = newest
-    while (
-      row >= 0 &&
-      !(rows.offset[row] === record.offset && this.sourceOf(row).topic === topic && this.sourceOf(row).partition === partition)
-    )
-      row = rows.older[row] as number
-    if (row < 0) row = newest
+    const { source, lineage } = record
+    const own = this.claimAt(newest, this.sourceTime(source.topic, source.partition), placeOf(record, lineage), lineage)
+    const row = own < 0 ? newest : own
     this.amend(row)
     this.results.set(row, result)
     return true
@@ -306,6 +302,16 @@ export class ClaimTable implements TaskStore {
   }
 
   loaded(): void {}
+
+  /** Of the claims from `newest` on, the one that the record at this offset made, or made where it was first read. */
+  private claimAt(newest: number, from: SourceTime, offset: number, lineage: Lineage | undefined): number {
+    const { rows } = this
+    for (let row = newest; row >= 0; row = rows.older[row] as number) {
+      if (rows.offset[row] === offset && rows.source[row] === from.index) return row
+      if (lineage !== undefined && sameOrigin(this.originOf(row), lineage.first)) return row
+    }
+    return NONE
+  }
 
   private sourceOf(row: number): SourceTime {
     return this.sources[this.rows.source[row] as number] as SourceTime
@@ -541,6 +547,11 @@ export class ClaimTable implements TaskStore {
     writeInt64(this.key, 0, number)
     return this.key
   }
+}
+
+/** The offset under which a record claims. */
+function placeOf({ source: { topic, partition }, offset }: Claimant, lineage: Lineage | undefined): number {
+  return lineage === undefined ? offset : placeInPartition({ topic, partition, offset }, lineage)
 }
 
 /** The spec of a task's claims. */

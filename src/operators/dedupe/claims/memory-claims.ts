@@ -1,16 +1,6 @@
-import type { Origin } from '../../../record/origin.js'
+import { sameOrigin, type Origin } from '../../../record/origin.js'
 import { systemClock, type Clock } from '../../../record/clock.js'
-import {
-  sameOrigin,
-  type ClaimNote,
-  type ClaimRequest,
-  type ClaimStore,
-  type ClaimTerms,
-  type HeldClaim,
-  type OwnedId,
-  type OwnedIds,
-  type TransactionEnd,
-} from './claim-store.js'
+import type { ClaimNote, ClaimRequest, ClaimStore, ClaimTerms, HeldClaim, OwnedId, OwnedIds, TransactionEnd } from './claim-store.js'
 import type { ProcessedId } from './processed.js'
 
 interface Held {
