@@ -1,11 +1,12 @@
 import type { LogAdmin, NewTopic, OffsetAt, TopicInfo, TopicPartition } from '../log/port.js'
 import type { Cluster } from './cluster.js'
-import { ERROR, Refused, Unanswered, check } from './errors.js'
+import { ERROR, Refused, check, kafkaErrorInfo, mayBeDone } from './errors.js'
 import type { Api, Throttled } from './protocol/api.js'
 import { CreateTopics } from './protocol/create-topics.js'
 import { DeleteTopics } from './protocol/delete-topics.js'
 import { DescribeConfigs } from './protocol/describe-configs.js'
 import { EARLIEST, LATEST, ListOffsets } from './protocol/list-offsets.js'
+import { Metadata } from './protocol/metadata.js'
 import { OffsetFetch } from './protocol/offset-fetch.js'
 
 /** A pending transaction can keep an offset unstable for as long as its producer's timeout, 60 s by Kafka's default. */
@@ -27,7 +28,7 @@ export class KafkaAdmin implements LogAdmin {
     const what = 'looking up topics'
     const listed = await this.cluster.retry({ what }, async () => {
       const topics = await this.cluster.refresh(names)
-      for (const { topic, error } of topics) if (!isMissing(error)) check(error, `looking up topic '${topic}'`)
+      for (const { topic, error } of topics) if (!isMissing(error)) check(Metadata, error, `looking up topic '${topic}'`)
       return topics.filter(({ error }) => !isMissing(error))
     })
     const configs = await this.cluster.retry({ what }, () => this.configs(listed.map(({ topic }) => topic)))
@@ -59,8 +60,8 @@ export class KafkaAdmin implements LogAdmin {
       )
       for (const { topic, error } of results)
         if (error === ERROR.none || (unanswered && error === ERROR.topicAlreadyExists)) left.delete(topic)
-      unanswered ||= results.some(({ error }) => error === ERROR.requestTimedOut)
-      for (const { topic, error, message } of results) if (left.has(topic)) check(error, `creating topic '${topic}'`, message)
+      unanswered ||= results.some(({ error }) => error !== ERROR.none && kafkaErrorInfo(CreateTopics.name, error).done === 'maybe')
+      for (const { topic, error, message } of results) if (left.has(topic)) check(CreateTopics, error, `creating topic '${topic}'`, message)
     })
     await this.cluster.retry({ what, topics: names }, () => this.writable(names))
   }
@@ -70,11 +71,11 @@ export class KafkaAdmin implements LogAdmin {
     const what = `deleting ${names.map((name) => `'${name}'`).join(', ')}`
     await this.cluster.retry({ what }, async () => {
       const { results } = await this.onController(DeleteTopics, { topics: names, timeoutMs: this.brokerMs })
-      for (const { topic, error } of results) if (!isMissing(error)) check(error, `deleting topic '${topic}'`)
+      for (const { topic, error } of results) if (!isMissing(error)) check(DeleteTopics, error, `deleting topic '${topic}'`)
     })
     await this.cluster.retry({ what }, async () => {
       const left = (await this.cluster.refresh(names)).find(({ error }) => !isMissing(error))
-      if (left !== undefined) throw new Refused(ERROR.requestTimedOut, `waiting for topic '${left.topic}' to go`)
+      if (left !== undefined) throw new Refused(Metadata, ERROR.requestTimedOut, `waiting for topic '${left.topic}' to go`)
     })
   }
 
@@ -97,9 +98,9 @@ export class KafkaAdmin implements LogAdmin {
     const { results } = await this.cluster.retry({ what, coordinator, until: Date.now() + UNSTABLE_MS }, async () => {
       const address = await this.cluster.coordinator('group', group)
       const response = await this.cluster.request(address, OffsetFetch, { group, partitions })
-      check(response.error, what)
+      check(OffsetFetch, response.error, what)
       for (const { topic, partition, error } of response.results) {
-        if (error !== ERROR.unknownTopicOrPartition) check(error, `${what}: ${topic}/${partition}`)
+        if (error !== ERROR.unknownTopicOrPartition) check(OffsetFetch, error, `${what}: ${topic}/${partition}`)
       }
       return response
     })
@@ -126,7 +127,7 @@ export class KafkaAdmin implements LogAdmin {
           const request = { readCommitted, partitions: items.map(({ topic, partition }) => ({ topic, partition, timestamp })) }
           const { results } = await this.cluster.request(this.cluster.addressOf(node), ListOffsets, request)
           for (const { topic, partition, offset, error } of results) if (error === ERROR.none) found.set(keyOf(topic, partition), offset)
-          for (const { topic, partition, error } of results) check(error, `${what} of ${topic}/${partition}`)
+          for (const { topic, partition, error } of results) check(ListOffsets, error, `${what} of ${topic}/${partition}`)
         }),
       )
     })
@@ -137,7 +138,7 @@ export class KafkaAdmin implements LogAdmin {
   private async writable(names: readonly string[]): Promise<void> {
     const partitions: TopicPartition[] = []
     for (const { topic, error, partitions: listed } of await this.cluster.refresh(names)) {
-      check(error, `waiting for topic '${topic}'`)
+      check(Metadata, error, `waiting for topic '${topic}'`)
       for (const { partition } of listed) partitions.push({ topic, partition })
     }
     await this.listOffsets(partitions, LATEST, false)
@@ -150,7 +151,7 @@ export class KafkaAdmin implements LogAdmin {
     const { results } = await this.cluster.any(DescribeConfigs, { topics, names: [MAX_MESSAGE_BYTES, CLEANUP_POLICY] })
     for (const { topic, error, config } of results) {
       if (error === ERROR.topicUnauthorized || error === ERROR.clusterUnauthorized || isMissing(error)) continue
-      check(error, `reading the configuration of topic '${topic}'`)
+      check(DescribeConfigs, error, `reading the configuration of topic '${topic}'`)
       configs.set(topic, config)
     }
     return configs
@@ -168,7 +169,7 @@ export class KafkaAdmin implements LogAdmin {
       return response
     } catch (error) {
       this.cluster.forgetController()
-      if (error instanceof Unanswered && error.sent) onUnanswered?.()
+      if (mayBeDone(error)) onUnanswered?.()
       throw error
     }
   }

@@ -184,8 +184,8 @@ export class Cluster {
     for (const item of partitions) {
       const leader = this.leader(item.topic, item.partition)
       if (leader === undefined) {
-        check(this.partitionError(item.topic, item.partition), `${what} of ${item.topic}/${item.partition}`)
-        check(ERROR.leaderNotAvailable, `${what} of ${item.topic}/${item.partition}`)
+        check(Metadata, this.partitionError(item.topic, item.partition), `${what} of ${item.topic}/${item.partition}`)
+        check(Metadata, ERROR.leaderNotAvailable, `${what} of ${item.topic}/${item.partition}`)
       }
       const group = groups.get(leader as number)
       if (group === undefined) groups.set(leader as number, [item])
@@ -208,7 +208,7 @@ export class Cluster {
     const known = this.coordinators.get(name)
     if (known !== undefined) return known
     const found = await this.any(FindCoordinator, { kind, key })
-    check(found.error, `looking up the coordinator of ${kind === 'group' ? 'group' : 'transactional id'} '${key}'`)
+    check(FindCoordinator, found.error, `looking up the coordinator of ${kind === 'group' ? 'group' : 'transactional id'} '${key}'`)
     const address = { host: found.host, port: found.port }
     this.coordinators.set(name, address)
     return address
@@ -311,7 +311,7 @@ export class Cluster {
         `the broker at ${connection.name} is older than Kafka 2.5, which cannot hand out stable offsets (KIP-447): upgrade it to 2.5 or later`,
       )
     }
-    check(error, `asking ${connection.name} for its versions`)
+    check(ApiVersions, error, `asking ${connection.name} for its versions`)
     if ((versions.get(Produce.key)?.min ?? 0) > Produce.version) {
       throw logError(
         'BROKER_REFUSED',

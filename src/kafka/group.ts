@@ -41,7 +41,7 @@ export class KafkaGroup implements LogGroup {
         this.joining = response.memberId
         response = await this.lane.send(address, JoinGroup, { ...request, memberId: this.joining }, heldMs)
       }
-      check(response.error, `joining group '${group}'`)
+      check(JoinGroup, response.error, `joining group '${group}'`)
       return response
     })
     return {
@@ -55,7 +55,7 @@ export class KafkaGroup implements LogGroup {
     const heldMs = this.options.rebalanceTimeoutMs + HELD_MARGIN_MS
     const { assignment } = await this.attempt('taking part in the rebalance of', heldMs, async (address) => {
       const response = await this.lane.send(address, SyncGroup, { member, assignments: assignments ?? new Map<string, Buffer>() }, heldMs)
-      check(response.error, `taking part in the rebalance of group '${member.group}'`)
+      check(SyncGroup, response.error, `taking part in the rebalance of group '${member.group}'`)
       return response
     })
     return assignment
@@ -65,7 +65,7 @@ export class KafkaGroup implements LogGroup {
     const limit = Math.ceil(this.options.sessionTimeoutMs * HEARTBEAT_PART)
     await this.attempt('sending a heartbeat to', limit, async (address) => {
       const { error } = await this.lane.send(address, Heartbeat, member, limit)
-      check(error, `heartbeat of group '${member.group}'`)
+      check(Heartbeat, error, `heartbeat of group '${member.group}'`)
     })
   }
 
@@ -77,7 +77,7 @@ export class KafkaGroup implements LogGroup {
     this.signal = AbortSignal.any([this.cluster.signal, this.calls.signal])
     await this.attempt('leaving', LEAVE_MS, async (address) => {
       const { error } = await this.lane.send(address, LeaveGroup, { ...member, memberId: member.memberId || this.joining }, LEAVE_MS)
-      if (error !== ERROR.unknownMemberId) check(error, `leaving group '${member.group}'`)
+      if (error !== ERROR.unknownMemberId) check(LeaveGroup, error, `leaving group '${member.group}'`)
     })
   }
 

@@ -1,12 +1,13 @@
-import { logError, reactionTo } from '../log/error.js'
+import { logError } from '../log/error.js'
 import type { GroupMember, LogError, LogProducer, PartitionOffset, ProducerOptions, TopicPartition } from '../log/port.js'
 import type { OutputBatch } from '../log/batch/write.js'
 import type { Cluster } from './cluster.js'
-import { asReaction, closedError, withReaction } from './errors.js'
+import { asReaction, closedError, givesTransactionUp, withReaction } from './errors.js'
 import type { Lane } from './lane.js'
 import type { TransactionIdentity } from './protocol/transaction.js'
 import { CONNECTIONS, Sender } from './sender.js'
 import { NO_IDENTITY, TransactionRequests, type ProducerIdentity } from './transaction.js'
+import { Tries } from './tries.js'
 
 /**
  * Where a producer stands.
@@ -28,6 +29,8 @@ export class KafkaProducer implements LogProducer {
   private protocol: 1 | 2 = 1
   /** The broker may hold an open transaction of ours. */
   private started = false
+  /** Of the open transaction: what was asked of coordinators. */
+  private tries = new Tries()
   /** Offsets that were given up may still arrive. */
   private offsetsUncertain = false
   private readonly requestMs: number
@@ -75,7 +78,7 @@ export class KafkaProducer implements LogProducer {
     this.state = 'lapsed'
     try {
       this.protocol = this.options.transactionalId === undefined ? 1 : await this.cluster.transactionProtocol()
-      const identity = await this.requests.initProducerId(NO_IDENTITY)
+      const identity = await this.requests.initProducerId(NO_IDENTITY, Date.now() + this.cluster.requestTimeoutMs)
       this.refuseIfClosed()
       this.use(identity)
     } catch (error) {
@@ -159,12 +162,12 @@ export class KafkaProducer implements LogProducer {
 
   private async commitOffsets(offsets: readonly PartitionOffset[], member: GroupMember): Promise<void> {
     this.started = true
-    let unanswered = false
+    const { tries } = this
     try {
-      await this.requests.commitOffsets(this.transaction(), this.protocol, member, offsets, this.deadline(), () => (unanswered = true))
+      await this.requests.commitOffsets(this.transaction(), this.protocol, member, offsets, this.deadline(), tries)
     } catch (error) {
-      if (unanswered) this.offsetsUncertain = true
-      throw asOffsetsError(error)
+      if (tries.unanswered) this.offsetsUncertain = true
+      throw givesTransactionUp(error, 'committing offsets')
     }
   }
 
@@ -173,25 +176,25 @@ export class KafkaProducer implements LogProducer {
       await this.sender.flush()
       if (offsets.length > 0) await this.requests.commitOffsetsAlone(member as GroupMember, offsets, this.deadline())
     } catch (error) {
-      throw this.fail(asOffsetsError(error))
+      throw this.fail(givesTransactionUp(error, 'committing offsets'))
     }
     this.reopen()
   }
 
   private async endCommit(): Promise<void> {
-    let unanswered = false
+    const tries = new Tries()
     try {
-      const { next } = await this.requests.end(this.transaction(), this.protocol, true, this.deadline(), () => (unanswered = true))
-      this.next(next)
+      const { next } = await this.requests.end(this.transaction(), this.protocol, true, this.deadline(), tries)
+      await this.next(next, tries)
     } catch (error) {
-      const failure = asReaction(error, 'committing')
+      const failure = givesTransactionUp(error, 'committing')
       if (failure.code === 'CLOSED') throw failure
-      if (!unanswered) throw this.fail(failure.reaction === 'retry' ? withReaction(failure, 'abort') : failure)
+      if (!tries.mayBeDone) throw this.fail(failure)
       this.state = 'indeterminate'
       this.failure = logError(
         'COMMIT_INDETERMINATE',
         'indeterminate',
-        `the commit of '${String(this.options.transactionalId)}' was sent and not answered: it may have been carried out or not. The committed offsets tell, once init() has been called`,
+        `the commit of '${String(this.options.transactionalId)}' was sent, and no answer tells what became of it: it may have been carried out or not. The committed offsets tell, once init() has been called. Last: ${failure.message}`,
         { cause: failure },
       )
       throw this.failure
@@ -199,9 +202,10 @@ export class KafkaProducer implements LogProducer {
   }
 
   private async endAbort(): Promise<void> {
+    const tries = new Tries()
     try {
-      const { next } = await this.requests.end(this.transaction(), this.protocol, false, this.deadline(), () => {})
-      this.next(next)
+      const { next } = await this.requests.end(this.transaction(), this.protocol, false, this.deadline(), tries)
+      await this.next(next, tries)
     } catch (error) {
       const failure = asReaction(error, 'aborting')
       throw this.fail(failure.reaction === 'fatal' ? failure : withReaction(failure, 'reinit'))
@@ -209,15 +213,39 @@ export class KafkaProducer implements LogProducer {
   }
 
   private async addPartitions(partitions: readonly TopicPartition[]): Promise<void> {
-    // Where the broker refuses there is no transaction to abort, and it would refuse that too.
-    await this.requests.addPartitions(this.transaction(), partitions, this.deadline(), () => (this.started = true))
-    this.started = true
+    const tries = new Tries()
+    try {
+      await this.requests.addPartitions(this.transaction(), partitions, this.deadline(), tries)
+      this.started = true
+    } catch (error) {
+      // Where the broker refuses there is no transaction to abort, and it would refuse that too.
+      if (tries.mayBeDone) this.started = true
+      throw error
+    } finally {
+      if (tries.unanswered) this.tries.unanswered = true
+    }
   }
 
-  /** After the end of a transaction. */
-  private next(identity: ProducerIdentity | undefined): void {
-    if (identity === undefined) this.reopen()
-    else this.use(identity)
+  /** After the end of a transaction, which took so many tries. */
+  private async next(identity: ProducerIdentity | undefined, { unanswered }: Tries): Promise<void> {
+    if (identity !== undefined) this.use(identity)
+    else if (unanswered || this.tries.unanswered) await this.bumpEpoch()
+    else this.reopen()
+  }
+
+  /**
+   * An end, offsets or partitions that were sent twice, as the first try was not answered, may arrive for the second time in the next transaction:
+   * the first protocol tells transactions apart by nothing but their epoch. (KIP-360)
+   */
+  private async bumpEpoch(): Promise<void> {
+    try {
+      const identity = await this.requests.initProducerId(this.identity, this.deadline())
+      this.refuseIfClosed()
+      this.use(identity)
+    } catch (error) {
+      // The transaction has ended well: it is the next that cannot begin.
+      this.fail(withReaction(asReaction(error, 'taking the next epoch'), 'reinit'))
+    }
   }
 
   private use(identity: ProducerIdentity): void {
@@ -230,6 +258,7 @@ export class KafkaProducer implements LogProducer {
     this.state = 'usable'
     this.failure = undefined
     this.started = false
+    this.tries = new Tries()
     this.offsetsUncertain = false
     this.sender.reopen()
   }
@@ -260,12 +289,4 @@ export class KafkaProducer implements LogProducer {
   private deadline(): number {
     return Date.now() + this.deliveryMs
   }
-}
-
-/** A member that is out of its group loses the transaction, whatever else the error means for the group. */
-function asOffsetsError(error: unknown): LogError {
-  const failure = asReaction(error, 'committing offsets')
-  if (failure.code === 'INSTANCE_FENCED') return withReaction(failure, 'lost')
-  const reaction = reactionTo(failure)
-  return reaction === 'retry' || reaction === 'rejoin' ? withReaction(failure, 'abort') : failure
 }

@@ -6,6 +6,7 @@ import { ERROR, Refused, asReaction, check, refreshAfter } from './errors.js'
 import { PartitionFetch } from './fetched-partition.js'
 import type { Lane } from './lane.js'
 import { Fetch, type FetchRequest, type FetchResponse } from './protocol/fetch.js'
+import { Metadata } from './protocol/metadata.js'
 import { retryDelay } from './retry.js'
 
 /** How long a broker may hold back an answer while it has no data. */
@@ -227,7 +228,7 @@ export class KafkaReader implements LogReader {
         maxBytes: partitionBytes,
       }))
       response = await this.request(slot.lane, node, { maxWaitMs, maxBytes, readCommitted, partitions })
-      check(response.error, `fetching from broker ${node}`)
+      check(Fetch, response.error, `fetching from broker ${node}`)
     } catch (error) {
       failure = error
     }
@@ -260,7 +261,10 @@ export class KafkaReader implements LogReader {
         const first = fetch.lastStableOffset === undefined
         if (fetch.accept(answer, readCommitted) || first) arrived = true
       } else if (
-        this.setBack([fetch], new Refused(answer.error, `fetching ${answer.topic}/${answer.partition} at offset ${fetch.fetchOffset}`))
+        this.setBack(
+          [fetch],
+          new Refused(Fetch, answer.error, `fetching ${answer.topic}/${answer.partition} at offset ${fetch.fetchOffset}`),
+        )
       ) {
         arrived = true
       }
@@ -304,7 +308,7 @@ export class KafkaReader implements LogReader {
 
   private leaderless({ topic, partition }: PartitionFetch): Refused {
     const known = this.cluster.partitionError(topic, partition)
-    return new Refused(known === ERROR.none ? ERROR.leaderNotAvailable : known, `fetching ${topic}/${partition}`)
+    return new Refused(Metadata, known === ERROR.none ? ERROR.leaderNotAvailable : known, `fetching ${topic}/${partition}`)
   }
 }
 

@@ -5,12 +5,14 @@ import { stampBatch, type OutputBatch } from '../log/batch/write.js'
 import type { LogError, TopicPartition } from '../log/port.js'
 import type { Cluster } from './cluster.js'
 import { kafkaCodecs } from './codecs.js'
-import { ERROR, Refused, Unanswered, asReaction, closedError, refreshAfter, withReaction } from './errors.js'
+import { ERROR, Refused, Unanswered, asReaction, closedError, givesTransactionUp, mayBeDone, refreshAfter, withReaction } from './errors.js'
 import type { Lane } from './lane.js'
 import { PartitionQueue, SendCall, type QueuedBatch } from './partition-queue.js'
 import type { Api } from './protocol/api.js'
 import { Produce, ProduceImplicit, type ProduceRequest, type ProduceResponse, type ProducedResult } from './protocol/produce.js'
+import { Metadata } from './protocol/metadata.js'
 import { retryDelay } from './retry.js'
+import { Tries } from './tries.js'
 
 /** Batches of several partitions share a request up to this size; one larger batch goes alone. */
 const REQUEST_BYTES = 8 * 1024 * 1024
@@ -229,8 +231,9 @@ export class Sender {
     this.unsettled++
     let results: readonly ProducedResult[] = []
     let failure: unknown
+    const tries = new Tries()
     try {
-      ;({ results } = await this.request(route, api, body))
+      ;({ results } = await tries.make((onSent) => this.request(route, api, body, onSent)))
     } catch (error) {
       failure = error
     }
@@ -242,9 +245,11 @@ export class Sender {
     let acknowledged = false
     for (const { queue, sent } of departed) {
       const error = failure ?? resultError(errors.get(`${queue.topic}/${queue.partition}`), queue)
+      // Of what never left, for want of a broker to send to, nothing can arrive.
+      const arrived = failure === undefined ? error === undefined || mayBeDone(error) : tries.mayBeDone
+      if (arrived) sent.uncertain = true
       if (sent !== queue.first) {
         // The one before it came back, so it is sent again too, whatever became of it.
-        if (error === undefined || mayHaveArrived(error)) sent.uncertain = true
         queue.setBack(sent)
       } else if (error === undefined) {
         this.acknowledge(queue)
@@ -262,8 +267,16 @@ export class Sender {
   }
 
   /** Fails in another turn: `pump` is still dividing batches among requests when it begins one. */
-  private async request({ node, lane }: Route, api: Api<ProduceRequest, ProduceResponse>, body: ProduceRequest): Promise<ProduceResponse> {
-    return lane.send(this.cluster.addressOf(node), api, body, this.options.requestMs + ANSWER_MARGIN_MS, this.options.onSent)
+  private async request(
+    { node, lane }: Route,
+    api: Api<ProduceRequest, ProduceResponse>,
+    body: ProduceRequest,
+    onSent: () => void,
+  ): Promise<ProduceResponse> {
+    return lane.send(this.cluster.addressOf(node), api, body, this.options.requestMs + ANSWER_MARGIN_MS, () => {
+      onSent()
+      this.options.onSent()
+    })
   }
 
   private depart(queue: PartitionQueue, route: Route, { producerId, producerEpoch }: Identity): QueuedBatch {
@@ -302,8 +315,6 @@ export class Sender {
   /** After a try that failed: plans another, or gives the transaction up. Returns whether leaders are to be looked up. */
   private setBack(queue: PartitionQueue, failure: unknown): boolean {
     const first = queue.first as QueuedBatch
-    // What never left, for want of a leader, cannot arrive.
-    if (first.stamped !== undefined && mayHaveArrived(failure)) first.uncertain = true
     const refresh = refreshAfter(failure)
     const delay = retryDelay(first.tries - 1)
     const inTime = Date.now() + delay - first.firstSentAt < this.options.deliveryMs
@@ -356,7 +367,9 @@ export class Sender {
       }
     } catch (error) {
       for (const queue of queues) queue.adding = false
-      this.fail(poison(error, `adding ${queues.map(({ topic, partition }) => `${topic}/${partition}`).join(', ')} to the transaction`))
+      this.fail(
+        givesTransactionUp(error, `adding ${queues.map(({ topic, partition }) => `${topic}/${partition}`).join(', ')} to the transaction`),
+      )
     }
     this.unsettled--
     this.settled()
@@ -388,7 +401,7 @@ export class Sender {
 
   private leaderless(topic: string, partition: number): Refused {
     const known = this.cluster.partitionError(topic, partition)
-    return new Refused(known === ERROR.none ? ERROR.leaderNotAvailable : known, `sending to ${topic}/${partition}`)
+    return new Refused(Metadata, known === ERROR.none ? ERROR.leaderNotAvailable : known, `sending to ${topic}/${partition}`)
   }
 
   private wake(at: number): void {
@@ -415,12 +428,7 @@ function resultError(result: ProducedResult | undefined, { topic, partition }: P
   if (result === undefined) return new Unanswered(`${what}: the answer leaves the partition out`, true)
   // The broker has it from a try whose answer was lost.
   if (result.error === ERROR.none || result.error === ERROR.duplicateSequenceNumber) return undefined
-  return new Refused(result.error, what, result.message)
-}
-
-/** A leader that steps down while it waits for replicas answers with an error, but has written the batch. */
-function mayHaveArrived(failure: unknown): boolean {
-  return failure instanceof Unanswered ? failure.sent : refreshAfter(failure) !== undefined
+  return new Refused(Produce, result.error, what, result.message)
 }
 
 /** A batch that cannot be sent takes its transaction with it. */

@@ -1,15 +1,16 @@
 import type { GroupMember, PartitionOffset, ProducerOptions, TopicPartition, TraceStep } from '../log/port.js'
 import type { Cluster, Subject } from './cluster.js'
-import { ERROR, Unanswered, check, checkEach } from './errors.js'
+import { ERROR, check, checkEach } from './errors.js'
 import type { Lane } from './lane.js'
 import { AddOffsetsToTxn } from './protocol/add-offsets-to-txn.js'
 import { AddPartitionsToTxn } from './protocol/add-partitions-to-txn.js'
 import type { Api, Throttled } from './protocol/api.js'
 import { EndTxn, EndTxnBumpingEpoch, type EndTxnResponse } from './protocol/end-txn.js'
-import { INIT_PRODUCER_ID_KEY, initProducerId } from './protocol/init-producer-id.js'
+import { INIT_PRODUCER_ID_KEY, initProducerId, type InitProducerIdResponse } from './protocol/init-producer-id.js'
 import { OffsetCommit } from './protocol/offset-commit.js'
 import type { TransactionIdentity } from './protocol/transaction.js'
 import { TxnOffsetCommit, TxnOffsetCommitImplicit } from './protocol/txn-offset-commit.js'
+import { Tries } from './tries.js'
 
 export interface ProducerIdentity {
   readonly producerId: bigint
@@ -33,62 +34,64 @@ export class TransactionRequests {
   ) {}
 
   /** With `current`, only bumps its epoch, and only while it is in force; without, fences whoever else uses the id. @throws LogError */
-  async initProducerId(current: ProducerIdentity): Promise<ProducerIdentity> {
+  async initProducerId(current: ProducerIdentity, until: number): Promise<ProducerIdentity> {
     const { transactionalId, transactionTimeoutMs } = this.options
     const what = transactionalId === undefined ? 'getting a producer id' : `getting a producer id for transactional id '${transactionalId}'`
     await this.cluster.open()
     const api = initProducerId(this.cluster.bestVersion(INIT_PRODUCER_ID_KEY, [3, 4, 5]))
     const body = { transactionalId: transactionalId ?? null, transactionTimeoutMs, ...current }
-    return this.cluster.retry({ what, signal: this.signal, ...this.subject() }, async () => {
-      const response =
-        transactionalId === undefined ? await this.cluster.any(api, body, this.requestMs) : await this.toCoordinator(api, body)
-      check(response.error, what)
+    return this.cluster.retry({ what, until, signal: this.signal, ...this.subject() }, async () => {
+      const verify = ({ error }: InitProducerIdResponse): void => check(api, error, what)
+      if (transactionalId !== undefined) {
+        const { producerId, producerEpoch } = await this.toCoordinator(api, body, new Tries(), verify)
+        return { producerId, producerEpoch }
+      }
+      const response = await this.cluster.any(api, body, this.requestMs)
+      verify(response)
       return { producerId: response.producerId, producerEpoch: response.producerEpoch }
     })
   }
 
-  /** `onUnanswered` is called for a try that may have been carried out. @throws LogError */
-  addPartitions(
-    identity: TransactionIdentity,
-    partitions: readonly TopicPartition[],
-    until: number,
-    onUnanswered: () => void,
-  ): Promise<void> {
+  /** @throws LogError */
+  addPartitions(identity: TransactionIdentity, partitions: readonly TopicPartition[], until: number, tries: Tries): Promise<void> {
     const what = `adding partitions to the transaction of '${identity.transactionalId}'`
     const topics = [...new Set(partitions.map(({ topic }) => topic))]
     return this.cluster.retry({ what, until, signal: this.signal, topics, ...this.subject() }, async () => {
-      const { results } = await reportingSilence(onUnanswered, () => this.toCoordinator(AddPartitionsToTxn, { ...identity, partitions }))
-      // One partition refused, the others are not attempted: the first says why.
-      checkEach(
-        results.filter(({ error }) => error !== ERROR.operationNotAttempted),
-        what,
-      )
-      checkEach(results, what)
+      await this.toCoordinator(AddPartitionsToTxn, { ...identity, partitions }, tries, ({ results }) => {
+        // One partition refused, the others are not attempted: the first says why.
+        const attempted = results.filter(({ error }) => error !== ERROR.operationNotAttempted)
+        checkEach(AddPartitionsToTxn, attempted, what)
+        checkEach(AddPartitionsToTxn, results, what)
+      })
     })
   }
 
-  /** `onUnanswered` is called for a try that may have been carried out. @throws LogError */
+  /** @throws LogError */
   async commitOffsets(
     identity: TransactionIdentity,
     protocol: 1 | 2,
     member: GroupMember,
     offsets: readonly PartitionOffset[],
     until: number,
-    onUnanswered: () => void,
+    tries: Tries,
   ): Promise<void> {
     const what = `adding the offsets of group '${member.group}' to the transaction of '${identity.transactionalId}'`
     if (protocol === 1) {
       await this.cluster.retry({ what, until, signal: this.signal, ...this.subject() }, async () => {
-        const { error } = await this.toCoordinator(AddOffsetsToTxn, { ...identity, group: member.group })
-        check(error, what)
+        await this.toCoordinator(AddOffsetsToTxn, { ...identity, group: member.group }, tries, ({ error }) =>
+          check(AddOffsetsToTxn, error, what),
+        )
       })
     }
     const api = protocol === 2 ? TxnOffsetCommitImplicit : TxnOffsetCommit
     await this.toGroup(what, member.group, until, async (address) => {
-      const { results } = await reportingSilence(onUnanswered, () =>
-        this.lane.send(address, api, { ...identity, member, offsets }, this.requestMs, () => this.trace('offsets-sent')),
-      )
-      checkEach(results, what)
+      await tries.make(async (onSent) => {
+        const { results } = await this.lane.send(address, api, { ...identity, member, offsets }, this.requestMs, () => {
+          onSent()
+          this.trace('offsets-sent')
+        })
+        checkEach(api, results, what)
+      })
     })
     this.trace('offsets-acknowledged')
   }
@@ -98,33 +101,24 @@ export class TransactionRequests {
     const what = `committing the offsets of group '${member.group}'`
     await this.toGroup(what, member.group, until, async (address) => {
       const { results } = await this.lane.send(address, OffsetCommit, { member, offsets }, this.requestMs, () => this.trace('offsets-sent'))
-      checkEach(results, what)
+      checkEach(OffsetCommit, results, what)
     })
     this.trace('offsets-acknowledged')
   }
 
-  /**
-   * Tells the coordinator to commit or abort.
-   *
-   * @param onUnanswered called for a try that may have been carried out
-   * @throws LogError
-   */
-  async end(
-    identity: TransactionIdentity,
-    protocol: 1 | 2,
-    commit: boolean,
-    until: number,
-    onUnanswered: () => void,
-  ): Promise<EndTxnResponse> {
+  /** Tells the coordinator to commit or abort. @throws LogError */
+  async end(identity: TransactionIdentity, protocol: 1 | 2, commit: boolean, until: number, tries: Tries): Promise<EndTxnResponse> {
     const what = `${commit ? 'committing' : 'aborting'} the transaction of '${identity.transactionalId}'`
     const api = protocol === 2 ? EndTxnBumpingEpoch : EndTxn
-    const response = await this.cluster.retry({ what, until, signal: this.signal, ...this.subject() }, async () => {
-      const answer = await reportingSilence(onUnanswered, () =>
-        this.toCoordinator(api, { ...identity, commit }, () => this.trace('end-sent', commit)),
-      )
-      check(answer.error, what)
-      return answer
-    })
+    const response = await this.cluster.retry({ what, until, signal: this.signal, ...this.subject() }, () =>
+      this.toCoordinator(
+        api,
+        { ...identity, commit },
+        tries,
+        ({ error }) => check(api, error, what),
+        () => this.trace('end-sent', commit),
+      ),
+    )
     this.trace('end-acknowledged', commit)
     return response
   }
@@ -137,10 +131,19 @@ export class TransactionRequests {
   private async toCoordinator<Request, Response extends Throttled>(
     api: Api<Request, Response>,
     body: Request,
-    onSent?: () => void,
+    tries: Tries,
+    verify: (response: Response) => void,
+    trace?: () => void,
   ): Promise<Response> {
     const address = await this.cluster.coordinator('transaction', this.options.transactionalId as string)
-    return this.lane.send(address, api, body, this.requestMs, onSent)
+    return tries.make(async (onSent) => {
+      const response = await this.lane.send(address, api, body, this.requestMs, () => {
+        onSent()
+        trace?.()
+      })
+      verify(response)
+      return response
+    })
   }
 
   private toGroup(
@@ -158,14 +161,5 @@ export class TransactionRequests {
   private subject(): Subject {
     const { transactionalId } = this.options
     return transactionalId === undefined ? {} : { coordinator: { kind: 'transaction', key: transactionalId } }
-  }
-}
-
-async function reportingSilence<T>(onUnanswered: () => void, request: () => Promise<T>): Promise<T> {
-  try {
-    return await request()
-  } catch (error) {
-    if (error instanceof Unanswered && error.sent) onUnanswered()
-    throw error
   }
 }

@@ -21,7 +21,7 @@ export type Reaction =
   | 'rejoin'
   /** This member is no longer in the group: its assignment belongs to others already. */
   | 'lost'
-  /** EndTxn was sent and no answer came: committed or not, only the stored offsets tell. */
+  /** EndTxn was sent, and no answer came, or one that does not tell: committed or not, only the stored offsets show. */
   | 'indeterminate'
   /** Nothing the runtime can do. */
   | 'fatal'

@@ -1,10 +1,32 @@
 import type { Reader } from './reader.js'
 import type { Writer } from './writer.js'
 
+export type ApiName =
+  | 'Produce'
+  | 'Fetch'
+  | 'ListOffsets'
+  | 'Metadata'
+  | 'OffsetCommit'
+  | 'OffsetFetch'
+  | 'FindCoordinator'
+  | 'JoinGroup'
+  | 'Heartbeat'
+  | 'LeaveGroup'
+  | 'SyncGroup'
+  | 'ApiVersions'
+  | 'CreateTopics'
+  | 'DeleteTopics'
+  | 'InitProducerId'
+  | 'AddPartitionsToTxn'
+  | 'AddOffsetsToTxn'
+  | 'EndTxn'
+  | 'TxnOffsetCommit'
+  | 'DescribeConfigs'
+
 /** One kind of request in the one version of it that is used. */
 export interface Api<Request, Response extends Throttled> {
   readonly key: number
-  readonly name: string
+  readonly name: ApiName
   readonly version: number
   /** Whether the headers of request and response end in tagged fields. */
   readonly flexible: boolean
