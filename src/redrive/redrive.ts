@@ -8,6 +8,7 @@ import { fateOf, type LetterRules } from './letters.js'
 import { functionOption, objectWith, parseOptions, positiveInteger, topicName } from '../runtime/options.js'
 import type { PipelineHost } from '../runtime/host.js'
 import type { TransactionOptions } from '../runtime/settings.js'
+import { transactionalIdOf } from '../runtime/transactional-id.js'
 import { PartitionSource } from '../sources/partition-source.js'
 import { REDRIVEN, type RedrivenStore } from './redriven-store.js'
 import { restore } from '../state/restore.js'
@@ -257,7 +258,7 @@ class Redrive {
       const producer = dryRun
         ? undefined
         : log.producer({
-            transactionalId: `${this.settings.group}-${INSTANCE}`,
+            transactionalId: transactionalIdOf(this.settings.group, INSTANCE),
             transactionTimeoutMs: 10_000,
             compression: 'none',
             trace: this.host.trace,

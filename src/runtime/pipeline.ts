@@ -12,6 +12,7 @@ import { openTasks, type StartEnvironment } from './start.js'
 import { StateRestore } from './state-restore.js'
 import type { PlannedStore, TaskState } from './task-state.js'
 import { Transactions } from './transactions.js'
+import { transactionalIdOf } from './transactional-id.js'
 import { Troubles } from './troubles.js'
 import { Wakeup } from './wakeup.js'
 
@@ -100,7 +101,8 @@ export class Pipeline {
     this.standbys = standbys
     const reader = log.reader({ isolation: 'read_committed', prefetchBytes: source.prefetchBytes, onData: () => this.wakeup.wake() })
     const producer = log.producer({
-      transactionalId: transaction.guarantee === 'exactly-once' ? `${source.group}-${source.instanceId ?? randomId()}` : undefined,
+      transactionalId:
+        transaction.guarantee === 'exactly-once' ? transactionalIdOf(source.group, source.instanceId ?? randomId()) : undefined,
       transactionTimeoutMs: transaction.transactionTimeout,
       compression: transaction.compression,
       trace,

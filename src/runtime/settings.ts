@@ -25,6 +25,7 @@ export interface SourceOptions {
   /**
    * Name of this process within the group, unique among those alive. Default: none, a random member. Set it where restarts are
    * common: a restart within the session timeout takes its place again without a rebalance (KIP-345) and ends its own dangling transaction at once.
+   * Its transactions go by the id `<group>/<instanceId>`, which the process needs the right to write.
    */
   readonly instanceId?: string
   /** Without a sign of life for this long the group takes the partitions away. Default '45s', as Kafka; shorter finds dead processes earlier. */

@@ -82,8 +82,8 @@ describe('a commit whose answer was lost', () => {
     const kit = await inOutDeadKit()
     const copy = (records: RecordStream): Observable<unknown> => records.pipe(toTopic({ topic: 'out' }))
     const { faults } = kit.broker
-    faults.inject({ at: 'end', of: 'g-dropped', reaction: 'indeterminate', tookEffect: false })
-    const cutOff = faults.inject({ at: 'init', of: 'g-dropped', after: 1, times: 1_000, reaction: 'retry' })
+    faults.inject({ at: 'end', of: 'g/dropped', reaction: 'indeterminate', tookEffect: false })
+    const cutOff = faults.inject({ at: 'init', of: 'g/dropped', after: 1, times: 1_000, reaction: 'retry' })
     faults.inject({ at: 'heartbeat', of: 'dropped', times: 1_000, reaction: 'retry' })
     const members = [kit.run(member(kit, 'dropped', copy))]
     await kit.feed(
@@ -148,4 +148,29 @@ describe('a member whose group coordinator is silent', () => {
       expect(kit.broker.offsets('g')).toEqual([{ topic: 'in', partition: 0, offset: 1 }])
     })
   }
+})
+
+describe('two pipelines whose groups and instances together read alike', () => {
+  it('leave each other alone', async () => {
+    const kit = await inOutDeadKit()
+    const commits = (
+      [
+        ['a', 'b-c'],
+        ['a-b', 'c'],
+      ] as const
+    ).map(
+      ([group, instanceId]) =>
+        kit.run(
+          kit.cluster
+            .source({ group, instanceId, topics: ['in'] })
+            .pipe(withTransaction((records) => records.pipe(toTopic({ topic: 'out' })), { every: 50 })),
+        ).commits,
+    )
+    for (let i = 0; i < 10; i++) {
+      await kit.feed('in', { value: String(i) })
+      await kit.advance(100)
+    }
+    // Whoever is fenced starts over after a pause.
+    expect(commits.map(({ length }) => length)).toEqual([10, 10])
+  })
 })
