@@ -18,6 +18,8 @@ class Snapshot {
 export abstract class Entry<V> {
   abstract readonly key: KeyText
   abstract readonly time: number
+  /** Tells those of one key and time apart, where there are several. */
+  abstract readonly seq: number
   /** What it was at the last commit; means something only while `tx` is the open transaction's. */
   old: V | Snapshot | undefined = undefined
   tx = 0
@@ -31,14 +33,22 @@ export interface EntryStoreOptions<V> {
   readonly serde: Serde<V>
   /** Keys come with a time, as those of windows do. */
   readonly timed: boolean
+  /** One key may have several values of one time. */
+  readonly numbered?: boolean
+  /** The stream time goes on the changelog with the values. Default: where keys are timed. */
+  readonly keepsTime?: boolean
+  /** The form of keys has room for the stream time, whether it is kept or not. Default: where keys are timed. */
+  readonly hasTimeKey?: boolean
   /** Turns the value of an older version into one of this. */
   readonly migrate?: ((value: unknown, version: number) => V) | undefined
   readonly version: number
 }
 
 const TIME_BYTES = 8
-/** Timed keys are never shorter than their time, so the empty key is free for the stream time. */
+const SEQ_BYTES = 4
+/** Of the stream time. No other is empty: timed keys are never shorter than their time, and others get a byte in front where they could be taken for it. */
 const META_KEY = Buffer.alloc(0)
+const ESCAPE = 0xff
 
 /** What stores of entries have in common: the undo of a transaction, and the form of the changelog. Where entries lie is up to the store. */
 export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStore {
@@ -47,13 +57,21 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
   private live = 0
   private time = Number.NEGATIVE_INFINITY
   private committedTime = Number.NEGATIVE_INFINITY
-  private scratch = Buffer.allocUnsafe(256)
+  private scratch: Buffer = Buffer.allocUnsafe(256)
+  private readonly keepsTime: boolean
+  private readonly hasTimeKey: boolean
+  /** So many bytes stand behind the key. */
+  private readonly placeBytes: number
 
-  constructor(protected readonly options: EntryStoreOptions<V>) {}
+  constructor(protected readonly options: EntryStoreOptions<V>) {
+    this.keepsTime = options.keepsTime ?? options.timed
+    this.hasTimeKey = options.hasTimeKey ?? options.timed
+    this.placeBytes = options.timed ? TIME_BYTES + (options.numbered === true ? SEQ_BYTES : 0) : 0
+  }
 
-  protected abstract find(key: KeyText, time: number): E | undefined
+  protected abstract find(key: KeyText, time: number, seq?: number): E | undefined
   /** The entry at this place, made where there is none. */
-  protected abstract open(key: KeyText, time: number): E
+  protected abstract open(key: KeyText, time: number, seq: number): E
   /** Takes an entry without a value out. */
   protected abstract drop(entry: E): void
   /** All entries, deleted ones included. */
@@ -123,7 +141,7 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
   }
 
   get dirty(): boolean {
-    return this.changed.length > 0 || this.time !== this.committedTime
+    return this.changed.length > 0 || (this.keepsTime && this.time !== this.committedTime)
   }
 
   changes(write: ChangeWriter): void {
@@ -133,7 +151,7 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
       // What came and went within one transaction was never written.
       else if (entry.old !== undefined) write(this.keyBytes(entry), null)
     }
-    if (this.options.timed && this.time !== this.committedTime) write(META_KEY, String(this.time))
+    if (this.keepsTime && this.time !== this.committedTime) write(META_KEY, String(this.time))
   }
 
   commit(): void {
@@ -158,17 +176,18 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
   }
 
   load(key: Buffer, value: Buffer | null, version: number): void {
-    const { timed, serde, migrate } = this.options
-    if (timed && key.length === 0) {
+    const { timed, numbered, serde, migrate } = this.options
+    if (this.hasTimeKey && key.length === 0) {
       if (value !== null) this.time = this.committedTime = Number(value.toString('latin1'))
       return
     }
-    if (timed && key.length < TIME_BYTES) throw new MillraceError('CORRUPT_STATE', `a key of ${key.length} bytes has no room for a time`)
-    const end = timed ? key.length - TIME_BYTES : key.length
-    const text = key.toString('latin1', 0, end)
+    const end = key.length - this.placeBytes
+    if (end < 0) throw new MillraceError('CORRUPT_STATE', `a key of ${key.length} bytes has no room for a time`)
+    const text = key.toString('latin1', !timed && this.hasTimeKey && key[0] === ESCAPE ? 1 : 0, end)
     const time = timed ? readInt64(key, end) : 0
+    const seq = numbered === true ? key.readUInt32BE(end + TIME_BYTES) : 0
     if (value === null) {
-      const entry = this.find(text, time)
+      const entry = this.find(text, time, seq)
       if (entry === undefined) return
       entry.value = undefined
       this.drop(entry)
@@ -178,7 +197,7 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
     }
     const decoded = serde.decode(value)
     const current = version === this.options.version ? decoded : migrated(decoded, version, this.options.version, migrate)
-    const entry = this.open(text, time)
+    const entry = this.open(text, time, seq)
     if (entry.value === undefined) this.live++
     entry.value = current
   }
@@ -222,13 +241,17 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
   }
 
   /** Valid until the next call: the writer copies it. */
-  private keyBytes({ key, time }: E): Uint8Array {
-    if (this.scratch.length < key.length + TIME_BYTES) this.scratch = Buffer.allocUnsafe(2 * (key.length + TIME_BYTES))
+  private keyBytes({ key, time, seq }: E): Uint8Array {
+    const most = 1 + key.length + this.placeBytes
+    if (this.scratch.length < most) this.scratch = Buffer.allocUnsafe(2 * most)
     const { scratch } = this
-    let end = scratch.write(key, 0, 'latin1')
+    let end = 0
+    if (this.hasTimeKey && !this.options.timed && (key.length === 0 || key.charCodeAt(0) === ESCAPE)) scratch[end++] = ESCAPE
+    end += scratch.write(key, end, 'latin1')
     if (this.options.timed) {
       writeInt64(scratch, end, time)
       end += TIME_BYTES
+      if (this.options.numbered === true) end = scratch.writeUInt32BE(seq, end)
     }
     return scratch.subarray(0, end)
   }

@@ -1,3 +1,4 @@
+import { Due, NEVER, type DueItem } from './due.js'
 import { Entry, EntryStore, type EntryStoreOptions } from './entry-store.js'
 import type { KeyText } from './key.js'
 import type { StoreSpec } from './store.js'
@@ -15,10 +16,15 @@ export class MemoryEntry<V> extends Entry<V> {
   get time(): number {
     return this.segment.time
   }
+
+  get seq(): number {
+    return 0
+  }
 }
 
-class Segment<V> {
+export class Segment<V> implements DueItem {
   readonly entries = new Map<KeyText, MemoryEntry<V>>()
+  dueAt = NEVER
   constructor(readonly time: number) {}
 }
 
@@ -29,6 +35,7 @@ class Segment<V> {
  */
 export class MemoryStore<V> extends EntryStore<V, MemoryEntry<V>> {
   private readonly segments = new Map<number, Segment<V>>()
+  private readonly due = new Due<Segment<V>>({ dueOf: ({ entries, time }) => (entries.size === 0 ? NEVER : time) })
   private last: Segment<V> | undefined
 
   get(key: KeyText, time = 0): V | undefined {
@@ -56,14 +63,31 @@ export class MemoryStore<V> extends EntryStore<V, MemoryEntry<V>> {
     return true
   }
 
-  /** All times there is something at, in no order. */
-  times(): IterableIterator<number> {
-    return this.segments.keys()
+  /** The highest time there is something at, minus infinity for none. Looks through all times. */
+  get lastTime(): number {
+    let last = Number.NEGATIVE_INFINITY
+    for (const time of this.segments.keys()) if (time > last) last = time
+    return last
   }
 
-  /** The entries at a time, deleted ones included, oldest first. */
-  entriesAt(time = 0): Iterable<MemoryEntry<V>> {
-    return this.segments.get(time)?.entries.values() ?? []
+  /** Hands out the times up to `upTo` there is something at, the earliest first, each with its entries, deleted ones included. The caller removes what is in them. */
+  expire(upTo: number, visit: (time: number, entries: Iterable<MemoryEntry<V>>) => void): void {
+    for (let segment = this.due.take(upTo); segment !== undefined; segment = this.due.take(upTo))
+      visit(segment.time, segment.entries.values())
+  }
+
+  override commit(): void {
+    super.commit()
+    this.due.commit(this.segments.size)
+  }
+
+  override rollback(): void {
+    super.rollback()
+    this.due.rollback(this.segments.size)
+  }
+
+  override loaded(): void {
+    this.due.commit(this.segments.size)
   }
 
   /** Key and value of all there is. */
@@ -85,8 +109,13 @@ export class MemoryStore<V> extends EntryStore<V, MemoryEntry<V>> {
   protected open(key: KeyText, time: number): MemoryEntry<V> {
     const segment = this.last?.time === time ? this.last : this.segmentAt(time)
     let entry = segment.entries.get(key)
-    if (entry === undefined) segment.entries.set(key, (entry = new MemoryEntry<V>(key, segment, undefined)))
+    if (entry === undefined) segment.entries.set(key, (entry = this.make(key, segment)))
+    if (segment.dueAt === NEVER && this.options.timed) this.due.push(segment, time)
     return entry
+  }
+
+  protected make(key: KeyText, segment: Segment<V>): MemoryEntry<V> {
+    return new MemoryEntry<V>(key, segment, undefined)
   }
 
   protected drop({ key, segment }: MemoryEntry<V>): void {

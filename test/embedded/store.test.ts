@@ -201,10 +201,37 @@ describe('store', () => {
     )
     // The fifth transaction ran twice: what it had evicted was there again.
     expect(seen).toEqual([['a'], ['a', 'b'], ['a', 'b'], ['a', 'b', 'c'], ['a', 'c', 'd'], ['a', 'c', 'd'], ['c', 'd', 'e']])
-    expect(Object.keys(await changelog('kept')).sort()).toEqual(['c', 'd', 'e'])
+    // Under no key: how far time had come.
+    expect(Object.keys(await changelog('kept')).sort()).toEqual(['', 'c', 'd', 'e'])
     await inVirtualTime(clock, cluster.produce({ topic: 'one', records: [{ key: 'f', value: 'v', timestamp: 1_249 }] }))
     await inVirtualTime(clock, runUntil(cluster, { group: 'g', topics: ['one'], records: 1, options: { provision: true } }, project))
     expect(seen.at(-1)).toEqual(['d', 'e', 'f'])
+  })
+
+  it('ttl by event time: a restart does not set the time back', async () => {
+    const seen: string[][] = []
+    await inVirtualTime(clock, cluster.createTopics([{ topic: 'one', partitions: 1 }]))
+    const kept = store<string>({ name: 'kept', ttl: 100 })
+    const project = (records: RecordStream): Observable<unknown> =>
+      records.pipe(
+        withStore(kept, (mine, record) => {
+          if (record.value !== null) mine.put(record.key as Buffer, String(record.value))
+          seen.push([...mine.entries()].map(([key]) => key.toString('hex')).sort())
+        }),
+      )
+    const feed = async (key: string | Buffer, value: string | null, timestamp: number): Promise<void> => {
+      await inVirtualTime(clock, cluster.produce({ topic: 'one', records: [{ key, value, timestamp }] }))
+      await inVirtualTime(clock, runUntil(cluster, { group: 'g', topics: ['one'], records: 1, options: { provision: true } }, project))
+    }
+    // Keys that could be taken for what stands for the time.
+    await feed(Buffer.from([0xff]), 'v', 10_000)
+    await feed('', 'v', 10_001)
+    // Nothing is put, but time goes on.
+    await feed('x', null, 10_050)
+    // Its life is over at 9,950: it goes at once, after the restart as before.
+    await feed('late', 'v', 9_950)
+    await feed('late', 'v', 9_951)
+    expect(seen).toEqual([['ff'], ['', 'ff'], ['', 'ff'], ['', 'ff'], ['', '6c617465', 'ff']])
   })
 
   it('ttl by the wall clock: looked at whenever a record comes, also after a restart', async () => {

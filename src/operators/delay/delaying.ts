@@ -5,7 +5,7 @@ import { MillraceError } from '../../record/error.js'
 import type { StreamRecord } from '../../record/record.js'
 import { bytes, type SerdeFor } from '../../record/serde.js'
 import type { Good, KeyOf, ValueOf } from '../../record/types.js'
-import { delayStore, type DelayStore } from './delay-store.js'
+import { delayStore, waitingValue } from './delay-store.js'
 import { keyOfText, type KeyText } from '../../state/key.js'
 import { Mark, mark } from '../../runtime/accounting.js'
 import { activeSlice } from '../../runtime/context.js'
@@ -59,19 +59,35 @@ export function delaying<R>(
     const count = (kind: string, by = 1): void => void (slice.meter(`${name}.${kind}`).count += by)
     const alarm = slice.alarm(what, () => {
       const now = slice.clock.now()
-      const due = store.takeDue(now, AT_ONCE)
       const latest = slice.meter(`${name}.maxLateMs`)
-      for (const { at, value } of due) {
+      for (let n = 0; n < AT_ONCE; n++) {
+        const due = store.take(now)
+        if (due === undefined) break
+        const { at, bytes } = due
         count('passed')
         count('lateMs', now - at)
         latest.count = Math.max(latest.count, now - at)
-        target.next(delayedRecord(value, serdes) as R)
+        target.next(delayedRecord(bytes, serdes) as R)
       }
       setAlarm()
     })
     const setAlarm = (): void => {
       const at = store.nextAt
       alarm.set(at === Number.POSITIVE_INFINITY ? undefined : at)
+    }
+    // How many copies of a record were put: the next one need not look for a free number from the first on.
+    const copies = new Map<string, number>()
+    /** Several records of one origin, which user code made of one, wait side by side. */
+    const freeId = (id: string, made: boolean): KeyText => {
+      if (made) return keyOfText(randomUUID())
+      const first = keyOfText(id)
+      if (store.get(first) === undefined) return first
+      for (let n = (copies.get(id) ?? 0) + 1; ; n++) {
+        const free = keyOfText(`${id}#${n}`)
+        if (store.get(free) !== undefined) continue
+        copies.set(id, n)
+        return free
+      }
     }
     // Of what was restored, or what an aborted transaction had taken.
     if (slice.mode === 'run') setAlarm()
@@ -87,7 +103,7 @@ export function delaying<R>(
         const now = slice.clock.now()
         const at = timeFor(what, item as AnyRecord, rules.at(item as Good<R>))
         const id = rules.id?.(item as Good<R>)
-        const waiting = id === undefined ? undefined : store.get(id)
+        const waiting = id === undefined ? undefined : store.get(id)?.bytes
         if (waiting !== undefined && isNewer(waiting, record.origin)) {
           // It came late, from a retry topic: what waits is what was wanted after it.
           if (at !== undefined && at <= now) target.next(item)
@@ -101,7 +117,7 @@ export function delaying<R>(
         if (at === undefined) mark(record, Mark.processed)
         else if (at <= now) target.next(item)
         else {
-          store.put(id ?? freeId(store, record.id, record.start < 0), delayedBytes(what, record, at, serdes))
+          store.put(id ?? freeId(record.id, record.start < 0), waitingValue(delayedBytes(what, record, at, serdes)))
           mark(record, Mark.processed)
           count('held')
           setAlarm()
@@ -109,14 +125,6 @@ export function delaying<R>(
       },
     }
   })
-}
-
-/** Several records of one origin, which user code made of one, wait side by side. */
-function freeId(store: DelayStore, id: string, made: boolean): KeyText {
-  if (made) return keyOfText(randomUUID())
-  let free = keyOfText(id)
-  for (let n = 1; store.get(free) !== undefined; n++) free = keyOfText(`${id}#${n}`)
-  return free
 }
 
 function isNewer(

@@ -1,8 +1,7 @@
-import { DueHeap } from '../../state/due-heap.js'
+import { DueStore } from '../../state/due-store.js'
 import type { EntryStoreOptions } from '../../state/entry-store.js'
 import type { KeyText } from '../../state/key.js'
-import { MemoryStore, type MemoryEntry } from '../../state/memory-store.js'
-import { unseal, type Sealed } from './sealed.js'
+import { sealedValue, unseal, type Sealed } from './sealed.js'
 
 export interface Bounds {
   /** Milliseconds an entry lives after it was last put. */
@@ -12,23 +11,23 @@ export interface Bounds {
   readonly maxEntries: number | undefined
 }
 
-type Kept<V> = MemoryEntry<Sealed<V>>
-
-/** Values by key that go when they are old, or too many: those put first, first. What goes is deleted like by hand, from the changelog too. */
-export class BoundedStore<V> extends MemoryStore<Sealed<V>> {
-  private readonly heap = new DueHeap<Kept<V>>()
-  /** Taken from the heap in the open transaction; a rollback puts them back. */
-  private taken: Kept<V>[] = []
+/**
+ * Values by key that go when they are old, or too many: those put first, first. What goes is deleted like by hand, from the changelog too.
+ *
+ * The time that entries live by is the stream time of the store; that of events goes on the changelog, so that a restart does not set it back.
+ */
+export class BoundedStore<V> extends DueStore<Sealed<V>> {
   private count = 0
-  /** How far the time that entries live by has come. */
-  private clock = Number.NEGATIVE_INFINITY
-  private committedClock = Number.NEGATIVE_INFINITY
 
   constructor(
-    options: EntryStoreOptions<Sealed<V>>,
+    options: Omit<EntryStoreOptions<Sealed<V>>, 'timed' | 'keepsTime'>,
     private readonly bounds: Bounds,
   ) {
-    super(options)
+    const byEvents = bounds.by === 'event'
+    super(
+      { ...options, timed: false, hasTimeKey: byEvents, keepsTime: byEvents && bounds.ttlMs !== undefined },
+      bounds.ttlMs !== undefined || bounds.maxEntries !== undefined,
+    )
   }
 
   /** How many entries there are, as of now. */
@@ -36,16 +35,11 @@ export class BoundedStore<V> extends MemoryStore<Sealed<V>> {
     return this.count
   }
 
-  get now(): number {
-    return this.clock
-  }
-
   /** The time is now `time`, or later; what has lived long enough goes. */
   tick(time: number): void {
-    if (time <= this.clock) return
-    this.clock = time
-    const { ttlMs } = this.bounds
-    if (ttlMs !== undefined) while (this.heap.next + ttlMs <= this.clock) this.evictFirst()
+    if (time <= this.streamTime) return
+    this.advance(time)
+    this.evictOld()
   }
 
   read(key: KeyText): V | undefined {
@@ -54,14 +48,11 @@ export class BoundedStore<V> extends MemoryStore<Sealed<V>> {
 
   /** `at` is its time in life: an entry put with one that is over goes at once. */
   write(key: KeyText, value: V, at: number): void {
-    const before = this.get(key)
-    this.put(key, { value, at, sealed: undefined })
-    if (before === undefined) this.count++
-    const { ttlMs, maxEntries } = this.bounds
-    if (ttlMs === undefined && maxEntries === undefined) return
-    this.heap.push(at, this.find(key, 0) as Kept<V>)
-    if (ttlMs !== undefined) while (this.heap.next + ttlMs <= this.clock) this.evictFirst()
-    if (maxEntries !== undefined) while (this.count > maxEntries) this.evictFirst()
+    if (this.get(key) === undefined) this.count++
+    this.put(key, sealedValue(value, at))
+    this.evictOld()
+    const { maxEntries } = this.bounds
+    if (maxEntries !== undefined) while (this.count > maxEntries) this.evict(Number.POSITIVE_INFINITY)
   }
 
   erase(key: KeyText): boolean {
@@ -73,46 +64,30 @@ export class BoundedStore<V> extends MemoryStore<Sealed<V>> {
   override commit(): void {
     unseal(this)
     super.commit()
-    this.taken = []
-    this.committedClock = this.clock
-    // Entries put again stand in the heap with their old time as well: not more of those than there is else.
-    if (this.heap.size > 1_000 && this.heap.size > 4 * this.count) this.queueAll()
   }
 
   override rollback(): void {
     super.rollback()
     this.count = this.size
-    this.clock = this.committedClock
-    for (const entry of this.taken) if (entry.value !== undefined) this.heap.push(entry.value.at, entry)
-    this.taken = []
   }
 
   override loaded(): void {
     super.loaded()
     this.count = this.size
-    this.queueAll()
-    if (this.bounds.by === 'wall') return
-    for (const { value } of this.entriesAt()) if (value !== undefined && value.at > this.clock) this.clock = this.committedClock = value.at
   }
 
   protected override reveal({ value }: Sealed<V>): V {
     return value
   }
 
-  private queueAll(): void {
-    const { ttlMs, maxEntries } = this.bounds
-    this.heap.clear()
-    if (ttlMs === undefined && maxEntries === undefined) return
-    for (const entry of this.entriesAt()) if (entry.value !== undefined) this.heap.push(entry.value.at, entry)
+  private evictOld(): void {
+    const { ttlMs } = this.bounds
+    if (ttlMs !== undefined) while (this.evict(this.streamTime - ttlMs));
   }
 
-  /** Takes the first of the heap out, and deletes what it stands for unless that was put again since. */
-  private evictFirst(): void {
-    const at = this.heap.next
-    const entry = this.heap.pop() as Kept<V>
-    this.taken.push(entry)
-    if (entry.value?.at !== at) return
-    this.remove(entry)
-    this.count--
+  private evict(upTo: number): boolean {
+    const taken = this.take(upTo) !== undefined
+    if (taken) this.count--
+    return taken
   }
 }

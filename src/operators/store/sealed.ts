@@ -1,8 +1,9 @@
 import { readInt64, writeInt64 } from '../../log/batch/header.js'
 import type { Serde } from '../../record/serde.js'
+import { nextOrder, type DueValue } from '../../state/due-store.js'
 
 /** A value of user code in a store. */
-export interface Sealed<V> {
+export interface Sealed<V> extends DueValue {
   readonly value: V
   /** When it was put, by the clock its life is counted on. */
   readonly at: number
@@ -11,6 +12,10 @@ export interface Sealed<V> {
 }
 
 const AT_BYTES = 8
+
+export function sealedValue<V>(value: V, at: number): Sealed<V> {
+  return { value, at, order: nextOrder(), sealed: undefined }
+}
 
 /** Values with the time they were put at, in front; `stamped` false leaves that out, where the key has it. */
 export function sealedSerde<V>({ name, encode, decode }: Serde<V>, stamped: boolean): Serde<Sealed<V>> {
@@ -29,7 +34,7 @@ export function sealedSerde<V>({ name, encode, decode }: Serde<V>, stamped: bool
       else bytes.set(encoded, from)
       return bytes
     },
-    decode: (bytes) => ({ value: decode(bytes.subarray(from)), at: stamped ? readInt64(bytes, 0) : 0, sealed: undefined }),
+    decode: (bytes) => sealedValue(decode(bytes.subarray(from)), stamped ? readInt64(bytes, 0) : 0),
   }
 }
 

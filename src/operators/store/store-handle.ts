@@ -2,7 +2,7 @@ import { MillraceError, errorMessage } from '../../record/error.js'
 import type { DeepReadonly } from '../../record/types.js'
 import type { BoundedStore } from './bounded-store.js'
 import { bytesOfKey, keyTextOf, type StoreKey } from '../../state/key.js'
-import { seal, type Sealed } from './sealed.js'
+import { seal, sealedValue, type Sealed } from './sealed.js'
 import type { TimelineStore } from '../../state/timeline-store.js'
 import type { Serde } from '../../record/serde.js'
 import type { SliceContext } from '../../runtime/context.js'
@@ -98,7 +98,7 @@ export class PlainHandle<V> extends Guarded implements StoreHandle<V>, OpenStore
 
   begin(timestamp: number): void {
     // A record without a time is one of now.
-    this.at = this.wall === undefined ? (timestamp >= 0 ? timestamp : Math.max(0, this.store.now)) : this.wall()
+    this.at = this.wall === undefined ? (timestamp >= 0 ? timestamp : Math.max(0, this.store.streamTime)) : this.wall()
     this.store.tick(this.at)
   }
 
@@ -166,7 +166,7 @@ export class TimedHandle<V> extends Guarded implements TimedStoreHandle<V>, Open
 
   put(key: StoreKey, time: number, value: V): void {
     this.accept(value)
-    this.store.put(keyTextOf(key), this.timeOf(time), { value, at: time, sealed: undefined })
+    this.store.put(keyTextOf(key), this.timeOf(time), sealedValue(value, time))
     if (this.ttlMs !== undefined && this.store.nextDue <= this.store.streamTime) this.expire()
   }
 

@@ -10,7 +10,7 @@ import { operate } from '../../runtime/operate.js'
 import { functionOption, objectWith, parseOptions, positiveDuration, positiveInteger, storeName } from '../../runtime/options.js'
 import { PlainHandle, TimedHandle, type OpenStore, type StoreHandle, type TimedStoreHandle } from './store-handle.js'
 import { BoundedStore, type Bounds } from './bounded-store.js'
-import { sealedSerde, unseal, type Sealed } from './sealed.js'
+import { sealedSerde, sealedValue, unseal, type Sealed } from './sealed.js'
 import type { StoreSpec } from '../../state/store.js'
 import { TimelineStore } from '../../state/timeline-store.js'
 
@@ -89,10 +89,9 @@ export function store<V>(options: StoreOptions<V>): StoreDefinition<StoreHandle<
   const { name, value = json(), version, migrate, ttl, maxEntries } = parseOptions(storeSchema, options, 'store')
   const bounds: Bounds = { ttlMs: ttl?.after, by: ttl?.by ?? 'event', maxEntries }
   const serde = sealedSerde(value as Serde<V>, true)
-  const stamp = (migrated: unknown, at: number): Sealed<V> => ({ value: migrated as V, at, sealed: undefined })
   const spec: StoreSpec<BoundedStore<V>> = {
     name,
-    kind: `store/${bounds.by}`,
+    kind: bounds.by === 'event' ? 'store/event-time' : 'store/wall',
     version,
     shared: true,
     create: () =>
@@ -100,11 +99,10 @@ export function store<V>(options: StoreOptions<V>): StoreDefinition<StoreHandle<
         {
           serde,
           version,
-          timed: false,
           migrate:
             migrate === undefined
               ? undefined
-              : (old, from) => stamp(migrate((old as Sealed<unknown>).value, from), (old as Sealed<unknown>).at),
+              : (old, from) => sealedValue(migrate((old as Sealed<unknown>).value, from) as V, (old as Sealed<unknown>).at),
         },
         bounds,
       ),
@@ -151,10 +149,7 @@ export function timedStore<V>(options: TimedStoreOptions<V>): StoreDefinition<Ti
         serde,
         version,
         due: (time) => (ttl === undefined ? Number.POSITIVE_INFINITY : time + ttl),
-        migrate:
-          migrate === undefined
-            ? undefined
-            : (old, from) => ({ value: migrate((old as Sealed<unknown>).value, from) as V, at: 0, sealed: undefined }),
+        migrate: migrate === undefined ? undefined : (old, from) => sealedValue(migrate((old as Sealed<unknown>).value, from) as V, 0),
       }),
   }
   return new StoreDefinition(name, (slice, operator) => new TimedHandle<V>(slice, name, serde, slice.store(operator, spec), ttl))

@@ -49,7 +49,8 @@ export class SessionWindowing<R, A> implements Windowing<R> {
     const { gapMs } = this.windows
     let earlier = store.last(key, time)
     if (earlier !== undefined && (earlier.value as Session<A>).end < time - gapMs) earlier = undefined
-    const later = store.range(key, time + 1, time + gapMs)[0]
+    let later = store.first(key, time + 1)
+    if (later !== undefined && later.time > time + gapMs) later = undefined
     this.missedAll = earlier === undefined && later === undefined && this.closesAt(time) <= store.streamTime
     if (this.missedAll) return [{ start: time, end: time }]
 
