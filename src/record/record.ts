@@ -26,7 +26,10 @@ export interface StreamRecord<K, V> {
   readonly key: K
   readonly value: V
   readonly headers: Headers
-  /** Milliseconds since the epoch, -1 if the record has none. */
+  /**
+   * Milliseconds since the epoch, -1 if the record has none. It is what the producer wrote (or the broker, where the topic says LogAppendTime), whatever
+   * that is: some write microseconds or nanoseconds by mistake. Beyond 2^53 it is the nearest number, exact to 256 for nanoseconds of our days.
+   */
   readonly timestamp: number
   /** Where it was read; of one that comes out of a retry topic, where it was read before it went there. */
   readonly origin: Origin

@@ -45,6 +45,19 @@ export function readVarlong(bytes: Uint8Array, start: number): number {
   return negative ? -magnitude - 1 : magnitude
 }
 
+/** The same for any value. */
+export function readExactVarlong(bytes: Uint8Array, start: number): bigint {
+  let pos = start
+  let raw = 0n
+  for (let shift = 0n; ; shift += 7n) {
+    const byte = bytes[pos++] as number
+    raw |= BigInt(byte & 0x7f) << shift
+    if (byte < 0x80) break
+  }
+  cursor.pos = pos
+  return BigInt.asIntN(64, (raw >> 1n) ^ -(raw & 1n))
+}
+
 export function varintSize(value: number): number {
   const raw = ((value << 1) ^ (value >> 31)) >>> 0
   return raw < 0x80 ? 1 : raw < 0x4000 ? 2 : raw < 0x200000 ? 3 : raw < 0x10000000 ? 4 : 5

@@ -81,7 +81,7 @@ export class TaskInputs implements HeldFrom {
       batch,
       fromOffset,
       nextOffset,
-      ...(batch === undefined ? {} : { time: batch.baseTimestamp }),
+      ...(batch === undefined ? {} : { time: batch.logAppendTime ? batch.maxTimestamp : batch.baseTimestamp }),
     }
   }
 

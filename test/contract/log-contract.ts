@@ -5,11 +5,13 @@ import { fencing } from './fencing.js'
 import { groups } from './groups.js'
 import { deletedRecords } from './deleted-records.js'
 import { offsetCommits } from './offset-commits.js'
+import { timestamps } from './timestamps.js'
 import { visibility } from './visibility.js'
 
 /** What src/log/port.ts promises, case by case. Every implementation passes all of them. */
 export const logContract: readonly ContractCase[] = [
   ...visibility,
+  ...timestamps,
   ...offsetCommits,
   ...fencing,
   ...groups,

@@ -40,7 +40,8 @@ export const ListOffsets: Api<ListOffsetsRequest, Throttled & { readonly results
       return reader.array(() => {
         const partition = reader.int32()
         const error = reader.int16()
-        reader.int64()
+        // The time of the record found, of which nothing is asked but the order.
+        reader.bigint64()
         const offset = reader.int64()
         reader.int32()
         return { topic, partition, error, offset }

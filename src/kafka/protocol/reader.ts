@@ -1,4 +1,4 @@
-import { readInt64 } from '../../log/batch/header.js'
+import { readOffset } from '../../log/batch/header.js'
 
 /**
  * Reads Kafka's binary response format. Byte fields are slices of the response, not copies. Running past the end throws
@@ -21,8 +21,9 @@ export class Reader {
     return this.buffer.readInt32BE(this.advance(4))
   }
 
+  /** An offset, which has to be exact. */
   int64(): number {
-    return readInt64(this.buffer, this.advance(8))
+    return readOffset(this.buffer, this.advance(8))
   }
 
   bigint64(): bigint {

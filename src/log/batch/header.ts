@@ -33,13 +33,29 @@ export const LOG_APPEND_TIME = 0x08
 export const TRANSACTIONAL = 0x10
 export const CONTROL = 0x20
 
-/** An int64 as a number; offsets and timestamps beyond 2^53 are refused, not rounded. */
+/** The largest and smallest numbers that an int64 can hold. */
+const MAX_INT64 = 2 ** 63 - 1024
+const MIN_INT64 = -(2 ** 63)
+
+/**
+ * An int64 as the nearest number that can be written as one again: beyond 2^53 it is rounded. Timestamps get there where somebody writes nanoseconds; those
+ * are exact to 256 of them.
+ */
 export function readInt64(bytes: Buffer, at: number): number {
-  const value = bytes.readInt32BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 4)
+  return toInt64(bytes.readInt32BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 4))
+}
+
+export function toInt64(value: number): number {
+  return value > MAX_INT64 ? MAX_INT64 : value < MIN_INT64 ? MIN_INT64 : value
+}
+
+/** An offset: beyond 2^53 it is refused, not rounded. @throws MillraceError UNSAFE_INTEGER */
+export function readOffset(bytes: Buffer, at: number): number {
+  const value = readInt64(bytes, at)
   if (!Number.isSafeInteger(value)) {
     throw new MillraceError(
       'UNSAFE_INTEGER',
-      `a 64-bit number of the log (${bytes.readBigInt64BE(at)}) is larger than 2^53 - 1, which a number cannot hold exactly`,
+      `an offset of the log (${bytes.readBigInt64BE(at)}) is beyond 2^53 - 1, which a number cannot hold exactly`,
     )
   }
   return value

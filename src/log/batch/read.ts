@@ -1,7 +1,18 @@
 import { MillraceError } from '../../record/error.js'
 import { LogRecord, RAW_ALL, type RecordSource } from '../../record/record.js'
-import { cursor, readVarint, readVarlong } from '../../record/varint.js'
-import { AT, COMPRESSION_MASK, CONTROL, LENGTH_OVERHEAD, LOG_APPEND_TIME, TRANSACTIONAL, batchCrc, readInt64 } from './header.js'
+import { cursor, readExactVarlong, readVarint, readVarlong } from '../../record/varint.js'
+import {
+  AT,
+  COMPRESSION_MASK,
+  CONTROL,
+  LENGTH_OVERHEAD,
+  LOG_APPEND_TIME,
+  TRANSACTIONAL,
+  batchCrc,
+  readInt64,
+  readOffset,
+  toInt64,
+} from './header.js'
 
 /** What the header of one batch says. The records stay bytes until `BatchReader` walks them. */
 export interface BatchView {
@@ -12,6 +23,8 @@ export interface BatchView {
   readonly lastOffset: number
   readonly count: number
   readonly baseTimestamp: number
+  /** The same, where a number cannot hold it exactly. */
+  readonly exactBaseTimestamp: bigint | undefined
   readonly maxTimestamp: number
   readonly logAppendTime: boolean
   readonly compression: number
@@ -26,7 +39,7 @@ export interface BatchView {
  *
  * Returns undefined where the rest of the batch is missing: a broker cuts the last one of a fetch wherever the size limit falls.
  *
- * @throws MillraceError CORRUPT_BATCH, UNSUPPORTED_FORMAT (magic 0 and 1), UNSAFE_INTEGER
+ * @throws MillraceError CORRUPT_BATCH, UNSUPPORTED_FORMAT (magic 0 and 1), UNSAFE_INTEGER (an offset)
  */
 export function viewBatch(source: Buffer, at: number, where: string): BatchView | undefined {
   if (source.length - at < AT.records) return undefined
@@ -47,7 +60,7 @@ export function viewBatch(source: Buffer, at: number, where: string): BatchView 
   }
   if (source.length - at < length) return undefined
   const bytes = source.subarray(at, at + length)
-  const baseOffset = readInt64(bytes, AT.baseOffset)
+  const baseOffset = readOffset(bytes, AT.baseOffset)
   if (batchCrc(bytes) !== bytes.readUInt32BE(AT.crc)) {
     throw new MillraceError(
       'CORRUPT_BATCH',
@@ -56,13 +69,15 @@ export function viewBatch(source: Buffer, at: number, where: string): BatchView 
     )
   }
   const attributes = bytes.readInt16BE(AT.attributes)
+  const baseTimestamp = readInt64(bytes, AT.baseTimestamp)
   return {
     bytes,
     records: AT.records,
     baseOffset,
     lastOffset: baseOffset + bytes.readInt32BE(AT.lastOffsetDelta),
     count: bytes.readInt32BE(AT.recordCount),
-    baseTimestamp: readInt64(bytes, AT.baseTimestamp),
+    baseTimestamp,
+    exactBaseTimestamp: Number.isSafeInteger(baseTimestamp) ? undefined : bytes.readBigInt64BE(AT.baseTimestamp),
     maxTimestamp: readInt64(bytes, AT.maxTimestamp),
     logAppendTime: (attributes & LOG_APPEND_TIME) !== 0,
     compression: attributes & COMPRESSION_MASK,
@@ -121,7 +136,7 @@ export class BatchReader {
 
   /** The next record at or after the wanted offset, or undefined at the end. `seq` is the number it gets. */
   next(seq: number): LogRecord<Buffer | null, Buffer | null> | undefined {
-    const { bytes, baseOffset, baseTimestamp, logAppendTime } = this.view
+    const { bytes, baseOffset, baseTimestamp, exactBaseTimestamp, logAppendTime } = this.view
     while (this.left > 0) {
       this.left--
       const length = readVarint(bytes, this.pos)
@@ -137,13 +152,18 @@ export class BatchReader {
       const timestampDelta = readVarlong(bytes, body + 1)
       const offset = baseOffset + readVarint(bytes, cursor.pos)
       if (offset < this.fromOffset) continue
-      const timestamp = logAppendTime ? this.view.maxTimestamp : baseTimestamp + timestampDelta
+      const headAt = cursor.pos
+      const timestamp = logAppendTime
+        ? this.view.maxTimestamp
+        : exactBaseTimestamp === undefined
+          ? toInt64(baseTimestamp + timestampDelta)
+          : toInt64(Number(exactBaseTimestamp + readExactVarlong(bytes, body + 1)))
       return new LogRecord<Buffer | null, Buffer | null>(
         this.source,
         offset,
         timestamp,
         seq,
-        cursor.pos,
+        headAt,
         end,
         RAW_ALL,
         undefined,

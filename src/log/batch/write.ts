@@ -109,7 +109,9 @@ export class BatchWriter {
   /** Writes what comes before the key, the length as that of a `guess` of key, value and headers, and makes room for `bound`. Returns where the key goes. */
   private begin(guess: number, bound: number, timestamp: number): number {
     const needed = bound + RECORD_OVERHEAD
-    if (this.count > 0 && this.pos + needed > this.batchBytes) this.close()
+    // A time is stored as its distance from the first: beside one in nanoseconds, one in milliseconds would not keep what it is.
+    const distance = Math.abs(timestamp - this.baseTimestamp)
+    if (this.count > 0 && (this.pos + needed > this.batchBytes || distance > Number.MAX_SAFE_INTEGER)) this.close()
     if (this.pos + needed > this.buffer.length) {
       const larger = batchBuffers.take(Math.max(this.buffer.length * 2, this.capacity, this.pos + needed))
       this.buffer.copy(larger, 0, 0, this.pos)
