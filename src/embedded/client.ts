@@ -1,6 +1,7 @@
 import type {
   GroupMember,
   GroupOptions,
+  GroupProtocol,
   JoinResult,
   LogCapabilities,
   LogClient,
@@ -107,8 +108,8 @@ export class EmbeddedClient implements LogClient {
     const names = [options.group, options.instanceId]
     const { lifetime } = this
     return {
-      join: (memberId: string, protocol: string, metadata: Buffer): Promise<JoinResult> =>
-        lifetime.during(() => faults.run('join', names, () => groups.group(options.group).join(options, memberId, protocol, metadata))),
+      join: (memberId: string, protocols: readonly GroupProtocol[]): Promise<JoinResult> =>
+        lifetime.during(() => faults.run('join', names, () => groups.group(options.group).join(options, memberId, protocols))),
       sync: (member: GroupMember, assignments: ReadonlyMap<string, Buffer> | undefined): Promise<Buffer> =>
         lifetime.during(() => faults.run('sync', names, () => groups.group(options.group).sync(member, assignments))),
       heartbeat: (member: GroupMember): Promise<void> =>

@@ -1,5 +1,5 @@
 import { logError } from '../log/error.js'
-import type { GroupMember, GroupOptions, JoinResult, LogError } from '../log/port.js'
+import type { GroupMember, GroupOptions, GroupProtocol, JoinResult, LogError } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
 import { Member } from './member.js'
 
@@ -14,6 +14,8 @@ export class Group {
   generation = 0
   private readonly members = new Map<string, Member>()
   private leader: string | undefined
+  /** In force in this generation. */
+  private protocol = ''
   /** Of the barrier that ends the state 'preparing', then of the wait for all to sync. */
   private cancelTimer: () => void = () => {}
   private nextMember = 1
@@ -31,19 +33,20 @@ export class Group {
     return [...this.members.values()]
   }
 
-  async join(options: GroupOptions, memberId: string, protocol: string, metadata: Buffer): Promise<JoinResult> {
+  async join(options: GroupOptions, memberId: string, protocols: readonly GroupProtocol[]): Promise<JoinResult> {
     const { instanceId } = options
-    if (this.memberList.some((other) => other.id !== memberId && other.protocol !== protocol)) {
+    const others = this.memberList.filter((other) => other.id !== memberId)
+    if (!protocols.some(({ name }) => others.every((other) => other.offers(name)))) {
       throw logError(
         'BROKER_REFUSED',
         'fatal',
-        `joining group '${this.name}': its members divide the work by another protocol than '${protocol}'. Another program uses the same group name: give the group another one`,
+        `joining group '${this.name}': its members divide the work by another protocol than '${protocols.map(({ name }) => name).join("', '")}'. Another program uses the same group name: give the group another one`,
       )
     }
-    if (memberId !== '') return this.rejoin(this.known(memberId, instanceId), protocol, metadata)
+    if (memberId !== '') return this.rejoin(this.known(memberId, instanceId), protocols)
     const earlier = this.holderOf(instanceId)
-    if (earlier !== undefined) return this.replace(earlier, options, protocol, metadata)
-    const member = this.add(options, protocol, metadata)
+    if (earlier !== undefined) return this.replace(earlier, options, protocols)
+    const member = this.add(options, protocols)
     return this.enterBarrier(member)
   }
 
@@ -84,10 +87,9 @@ export class Group {
     if (this.state !== 'empty') this.prepareRebalance()
   }
 
-  private rejoin(member: Member, protocol: string, metadata: Buffer): Promise<JoinResult> {
-    const same = member.protocol === protocol && member.metadata.equals(metadata)
-    member.protocol = protocol
-    member.metadata = metadata
+  private rejoin(member: Member, protocols: readonly GroupProtocol[]): Promise<JoinResult> {
+    const same = member.said(protocols)
+    member.protocols = protocols
     member.touch()
     // A member that knows nothing new has only missed an answer; the leader comes back to have the work divided anew.
     if (same && (this.state === 'completing' || (this.state === 'stable' && member.id !== this.leader)))
@@ -104,21 +106,22 @@ export class Group {
   }
 
   /** A static member that restarted takes its place again; in a stable group nobody else notices. */
-  private replace(earlier: Member, options: GroupOptions, protocol: string, metadata: Buffer): Promise<JoinResult> {
+  private replace(earlier: Member, options: GroupOptions, protocols: readonly GroupProtocol[]): Promise<JoinResult> {
     this.members.delete(earlier.id)
     earlier.drop(this.fenced(options.instanceId))
-    const member = this.add(options, protocol, metadata)
+    const member = this.add(options, protocols)
     member.assignment = earlier.assignment
     if (this.leader === earlier.id) this.leader = member.id
     member.touch()
     // Not as the leader, whom it may be: the work is divided already.
-    if (this.state === 'stable') return Promise.resolve({ memberId: member.id, generation: this.generation, members: undefined })
+    if (this.state === 'stable' && this.chosenProtocol() === this.protocol)
+      return Promise.resolve({ memberId: member.id, generation: this.generation, protocol: this.protocol, members: undefined })
     return this.enterBarrier(member)
   }
 
-  private add(options: GroupOptions, protocol: string, metadata: Buffer): Member {
+  private add(options: GroupOptions, protocols: readonly GroupProtocol[]): Member {
     const id = `${options.instanceId ?? 'member'}-${this.nextMember++}`
-    const member = new Member(id, options, protocol, metadata, this.clock, (expired) => this.remove(expired))
+    const member = new Member(id, options, protocols, this.clock, (expired) => this.remove(expired))
     this.members.set(id, member)
     return member
   }
@@ -168,6 +171,7 @@ export class Group {
       return
     }
     this.state = 'completing'
+    this.protocol = this.chosenProtocol()
     if (!present.some((member) => member.id === this.leader)) this.leader = (present[0] as Member).id
     for (const member of present) {
       member.touch()
@@ -196,8 +200,18 @@ export class Group {
   }
 
   private resultFor(member: Member): JoinResult {
-    const members = member.id === this.leader ? this.memberList.map(({ joined }) => joined) : undefined
-    return { memberId: member.id, generation: this.generation, members }
+    const members = member.id === this.leader ? this.memberList.map((each) => each.joinedBy(this.protocol)) : undefined
+    return { memberId: member.id, generation: this.generation, protocol: this.protocol, members }
+  }
+
+  /** Of the protocols that all members offer, the one that most of them would rather have. */
+  private chosenProtocol(): string {
+    const votes = new Map<string, number>()
+    for (const member of this.members.values()) {
+      const choice = member.protocols.find(({ name }) => this.memberList.every((other) => other.offers(name)))
+      if (choice !== undefined) votes.set(choice.name, (votes.get(choice.name) ?? 0) + 1)
+    }
+    return [...votes].sort(([, a], [, b]) => b - a)[0]?.[0] ?? ''
   }
 
   private rebalanceTimeoutMs(): number {

@@ -1,4 +1,4 @@
-import type { GroupOptions, JoinResult, JoinedMember } from '../log/port.js'
+import type { GroupOptions, GroupProtocol, JoinResult, JoinedMember } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
 
 interface Waiting<T> {
@@ -42,8 +42,7 @@ export class Member {
   constructor(
     readonly id: string,
     readonly options: GroupOptions,
-    public protocol: string,
-    public metadata: Buffer,
+    public protocols: readonly GroupProtocol[],
     private readonly clock: Clock,
     private readonly onExpired: (member: Member) => void,
   ) {}
@@ -52,8 +51,22 @@ export class Member {
     return this.options.instanceId
   }
 
-  get joined(): JoinedMember {
-    return { memberId: this.id, instanceId: this.instanceId, metadata: this.metadata }
+  /** As the leader sees it, by the protocol in force. */
+  joinedBy(protocol: string): JoinedMember {
+    const { metadata } = this.protocols.find(({ name }) => name === protocol) as GroupProtocol
+    return { memberId: this.id, instanceId: this.instanceId, metadata }
+  }
+
+  offers(protocol: string): boolean {
+    return this.protocols.some(({ name }) => name === protocol)
+  }
+
+  /** Whether it said just this when it last joined. */
+  said(protocols: readonly GroupProtocol[]): boolean {
+    return (
+      protocols.length === this.protocols.length &&
+      protocols.every(({ name, metadata }, i) => name === this.protocols[i]?.name && metadata.equals(this.protocols[i].metadata))
+    )
   }
 
   /** A sign of life: the session begins anew. */

@@ -1,4 +1,4 @@
-import type { GroupMember, GroupOptions, JoinResult, LogGroup } from '../log/port.js'
+import type { GroupMember, GroupOptions, GroupProtocol, JoinResult, LogGroup } from '../log/port.js'
 import type { Address } from './connections.js'
 import type { Cluster } from './cluster.js'
 import { ERROR, check, closedError } from './errors.js'
@@ -29,13 +29,13 @@ export class KafkaGroup implements LogGroup {
     this.signal = AbortSignal.any([cluster.signal, this.calls.signal])
   }
 
-  async join(memberId: string, protocol: string, metadata: Buffer): Promise<JoinResult> {
+  async join(memberId: string, protocols: readonly GroupProtocol[]): Promise<JoinResult> {
     const { group, instanceId, sessionTimeoutMs, rebalanceTimeoutMs } = this.options
     const heldMs = Math.max(rebalanceTimeoutMs, sessionTimeoutMs) + HELD_MARGIN_MS
     // The first answer to a new member is its id: a join whose answer is lost leaves no unknown member behind. (KIP-394)
     this.joining = memberId
     const answer = await this.attempt('joining', heldMs + this.cluster.requestTimeoutMs, async (address) => {
-      const request = { group, sessionTimeoutMs, rebalanceTimeoutMs, instanceId, protocol, metadata }
+      const request = { group, sessionTimeoutMs, rebalanceTimeoutMs, instanceId, protocols }
       let response = await this.lane.send(address, JoinGroup, { ...request, memberId: this.joining }, heldMs)
       if (response.error === ERROR.memberIdRequired) {
         this.joining = response.memberId
@@ -47,6 +47,7 @@ export class KafkaGroup implements LogGroup {
     return {
       memberId: answer.memberId,
       generation: answer.generation,
+      protocol: answer.protocol,
       members: answer.leader === answer.memberId ? answer.members : undefined,
     }
   }

@@ -191,23 +191,35 @@ export interface GroupOptions {
   readonly rebalanceTimeoutMs: number
 }
 
+/** One way to divide the work, and what a member tells the leader in it. */
+export interface GroupProtocol {
+  readonly name: string
+  readonly metadata: Buffer
+}
+
 export interface JoinedMember {
   readonly memberId: string
   readonly instanceId: string | undefined
+  /** Of the protocol in force. */
   readonly metadata: Buffer
 }
 
 export interface JoinResult {
   readonly memberId: string
   readonly generation: number
+  /** The protocol in force: one that all members offered, by the preference of most. */
+  readonly protocol: string
   /** Set for the leader only, who divides the work. */
   readonly members: readonly JoinedMember[] | undefined
 }
 
 /** One member's conversation with the group coordinator: the classic protocol, a call a request. */
 export interface LogGroup {
-  /** Resolves when all members have joined. `memberId` is '' the first time. @throws LogError 'lost' (try again with ''), 'fatal' INSTANCE_FENCED, UNAUTHORIZED */
-  join(memberId: string, protocol: string, metadata: Buffer): Promise<JoinResult>
+  /**
+   * Resolves when all members have joined. `memberId` is '' the first time; the protocols come in order of preference.
+   * @throws LogError 'lost' (try again with ''), 'fatal' INSTANCE_FENCED, UNAUTHORIZED, BROKER_REFUSED (no protocol that all members know)
+   */
+  join(memberId: string, protocols: readonly GroupProtocol[]): Promise<JoinResult>
   /** The leader gives the assignments by member id; everybody gets their own. @throws LogError 'rejoin', 'lost', 'fatal' */
   sync(member: GroupMember, assignments: ReadonlyMap<string, Buffer> | undefined): Promise<Buffer>
   /** @throws LogError 'rejoin', 'lost', 'fatal' INSTANCE_FENCED, 'retry' */

@@ -8,8 +8,13 @@ export type StartFrom = 'earliest' | 'latest' | 'committed' | { readonly timesta
 export interface SourceOptions {
   /** Consumer group: members of one group share the partitions. */
   readonly group: string
-  /** Topics to read; they must have the same number of partitions. */
+  /** Topics to read; they must have the same number of partitions. All members of the group must read the same, or the ones that differ end with GROUP_MISMATCH. */
   readonly topics: readonly string[]
+  /**
+   * Topics that members of the group may read or not, while a deployment that adds or removes them is under way. Default none. Only the new version
+   * names them: the old one keeps the partitions it has, and what these have of an added topic waits until a member of the new version gets them.
+   */
+  readonly changingTopics?: readonly string[]
   /**
    * Where a partition without a committed offset starts: 'earliest' (default) loses nothing, 'latest' begins with what comes
    * from now on, `{ timestamp }` with the first record at or after a time (ms or Date), 'committed' refuses to start without one.
@@ -26,6 +31,7 @@ export interface SourceOptions {
    * Name of this process within the group, unique among those alive. Default: none, a random member. Set it where restarts are
    * common: a restart within the session timeout takes its place again without a rebalance (KIP-345) and ends its own dangling transaction at once.
    * Its transactions go by the id `<group>/<instanceId>`, which the process needs the right to write.
+   * Such a member does not leave the group when it stops: its partitions wait for it until its session ends.
    */
   readonly instanceId?: string
   /** Without a sign of life for this long the group takes the partitions away. Default '45s', as Kafka; shorter finds dead processes earlier. */
@@ -51,6 +57,7 @@ export const sourceSchema = z.strictObject({
     .array(topicName)
     .min(1, { message: 'name at least one topic' })
     .refine((topics) => new Set(topics).size === topics.length, { message: 'names a topic twice' }),
+  changingTopics: z.array(topicName).default([]),
   startFrom: z
     .union([
       z.enum(['earliest', 'latest', 'committed']),

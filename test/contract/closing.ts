@@ -17,7 +17,10 @@ export const closing: readonly ContractCase[] = [
       const sender = await producer(client, uniqueName('tx'))
       await sender.send([batchOf(topic, 0, ['open'])])
       const group = client.group({ group: member.group, instanceId: undefined, sessionTimeoutMs: 10_000, rebalanceTimeoutMs: 10_000 })
-      const waiting = Promise.allSettled([group.join('', 'test', SUBSCRIPTION), client.committedOffsets(member.group, at)])
+      const waiting = Promise.allSettled([
+        group.join('', [{ name: 'test', metadata: SUBSCRIPTION }]),
+        client.committedOffsets(member.group, at),
+      ])
       const watching = other.group({ group: member.group, instanceId: undefined, sessionTimeoutMs: 10_000, rebalanceTimeoutMs: 10_000 })
       await until(
         () =>

@@ -11,7 +11,7 @@ export const fencing: readonly ContractCase[] = [
       const at = [{ topic, partition: 0 }]
       const zombie = await soleMember(client, uniqueName('group'))
       const group = newClient().group({ group: zombie.group, instanceId: undefined, sessionTimeoutMs: 10_000, rebalanceTimeoutMs: 10_000 })
-      const { memberId, generation } = await group.join(zombie.memberId, 'test', SUBSCRIPTION)
+      const { memberId, generation } = await group.join(zombie.memberId, [{ name: 'test', metadata: SUBSCRIPTION }])
       const member = { ...zombie, memberId, generation }
       await group.sync(member, new Map([[memberId, Buffer.alloc(0)]]))
       expect(generation).toBe(zombie.generation + 1)
@@ -47,7 +47,7 @@ export const fencing: readonly ContractCase[] = [
       await sender.send([batchOf(topic, 0, ['as a member'])])
       await sender.commit(standing, zombie)
       const group = newClient().group({ group: zombie.group, instanceId: undefined, sessionTimeoutMs: 10_000, rebalanceTimeoutMs: 10_000 })
-      const { memberId, generation } = await group.join(zombie.memberId, 'test', SUBSCRIPTION)
+      const { memberId, generation } = await group.join(zombie.memberId, [{ name: 'test', metadata: SUBSCRIPTION }])
       await group.sync({ ...zombie, memberId, generation }, new Map([[memberId, Buffer.alloc(0)]]))
       await sender.send([batchOf(topic, 0, ['as a zombie'])])
       await expect(sender.commit(standing, zombie)).rejects.toMatchObject({ code: 'MEMBER_LOST', reaction: 'lost' })

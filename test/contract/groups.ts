@@ -43,7 +43,7 @@ export const groups: readonly ContractCase[] = [
       await rebalanced([a], b)
       await b.group.leave(b.member)
       await expect(b.group.heartbeat(b.member)).rejects.toMatchObject({ code: 'MEMBER_LOST', reaction: 'lost' })
-      await expect(b.group.join(b.member.memberId, 'test', SUBSCRIPTION)).rejects.toMatchObject({ reaction: 'lost' })
+      await expect(b.group.join(b.member.memberId, [{ name: 'test', metadata: SUBSCRIPTION }])).rejects.toMatchObject({ reaction: 'lost' })
       expect(await heartbeatError(a)).toMatchObject({ reaction: 'rejoin' })
       await a.enter()
       expect(a.joined.members).toHaveLength(1)
@@ -73,7 +73,7 @@ export const groups: readonly ContractCase[] = [
 
       const fenced = { code: 'INSTANCE_FENCED', reaction: 'fatal' }
       await expect(old.group.heartbeat(old.member)).rejects.toMatchObject(fenced)
-      await expect(old.group.join(old.member.memberId, 'test', SUBSCRIPTION)).rejects.toMatchObject(fenced)
+      await expect(old.group.join(old.member.memberId, [{ name: 'test', metadata: SUBSCRIPTION }])).rejects.toMatchObject(fenced)
       const sender = await producer(client, uniqueName('tx'))
       await sender.send([batchOf(topic, 0, ['old'])])
       await expect(sender.commit([{ topic, partition: 0, offset: 1 }], old.member)).rejects.toMatchObject({ reaction: 'lost' })
@@ -84,11 +84,31 @@ export const groups: readonly ContractCase[] = [
     },
   },
   {
+    name: 'members that know several protocols take the newest that all of them know, and the leader sees what they say in that one',
+    async run({ client, newClient }) {
+      const name = uniqueName('group')
+      const of = (protocols: string[]): Participant => new Participant(newClient(), name, undefined, 10_000, protocols)
+      const [old, upgraded] = [new Participant(client, name, undefined, 10_000, ['old']), of(['new', 'old'])]
+      await old.enter()
+      expect(old.joined.protocol).toBe('old')
+      await rebalanced([old], upgraded)
+      expect([old, upgraded].map(({ joined }) => joined.protocol)).toEqual(['old', 'old'])
+      const seen = [old, upgraded].flatMap(({ joined }) => joined.members ?? [])
+      expect(seen.map(({ metadata }) => metadata)).toEqual([subscriptionOf('old'), subscriptionOf('old')])
+      // The last one of the old version goes: the next generation speaks the new one.
+      await old.group.leave(old.member)
+      expect(await heartbeatError(upgraded)).toMatchObject({ reaction: 'rejoin' })
+      await upgraded.enter()
+      expect(upgraded.joined.protocol).toBe('new')
+      expect(upgraded.joined.members?.map(({ metadata }) => metadata)).toEqual([subscriptionOf('new')])
+    },
+  },
+  {
     name: 'a member with another protocol is refused',
     async run({ client, newClient }) {
       const name = uniqueName('group')
       await new Participant(client, name).enter()
-      await expect(new Participant(newClient(), name).group.join('', 'other', SUBSCRIPTION)).rejects.toMatchObject({
+      await expect(new Participant(newClient(), name).group.join('', [{ name: 'other', metadata: SUBSCRIPTION }])).rejects.toMatchObject({
         code: 'BROKER_REFUSED',
         reaction: 'fatal',
       })
@@ -96,16 +116,24 @@ export const groups: readonly ContractCase[] = [
   },
 ]
 
+/** A subscription to no topic that says which protocol it is for. */
+function subscriptionOf(protocol: string): Buffer {
+  return protocol === 'test'
+    ? SUBSCRIPTION
+    : Buffer.concat([SUBSCRIPTION.subarray(0, 6), Buffer.from([0, 0, 0, protocol.length]), Buffer.from(protocol)])
+}
+
 /** One process in a group. As the leader it gives everybody a part named after them. */
 class Participant {
   readonly group: LogGroup
-  joined: JoinResult = { memberId: '', generation: -1, members: undefined }
+  joined: JoinResult = { memberId: '', generation: -1, protocol: '', members: undefined }
 
   constructor(
     log: LogClient,
     private readonly name: string,
     private readonly instanceId?: string,
     sessionTimeoutMs = 10_000,
+    private readonly protocols = ['test'],
   ) {
     this.group = log.group({ group: name, instanceId, sessionTimeoutMs, rebalanceTimeoutMs: 10_000 })
   }
@@ -116,7 +144,10 @@ class Participant {
   }
 
   async join(): Promise<void> {
-    this.joined = await this.group.join(this.joined.memberId, 'test', SUBSCRIPTION)
+    this.joined = await this.group.join(
+      this.joined.memberId,
+      this.protocols.map((name) => ({ name, metadata: subscriptionOf(name) })),
+    )
   }
 
   sync(): Promise<Buffer> {

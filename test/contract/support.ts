@@ -100,7 +100,7 @@ export const SUBSCRIPTION = Buffer.from([0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xf
 /** A member that has joined a group alone, and sends no heartbeats. */
 export async function soleMember(log: LogClient, name: string, sessionTimeoutMs = 10_000): Promise<GroupMember> {
   const group = log.group({ group: name, instanceId: undefined, sessionTimeoutMs, rebalanceTimeoutMs: 10_000 })
-  const { memberId, generation } = await group.join('', 'test', SUBSCRIPTION)
+  const { memberId, generation } = await group.join('', [{ name: 'test', metadata: SUBSCRIPTION }])
   const member = { group: name, memberId, generation, instanceId: undefined }
   await group.sync(member, new Map([[memberId, Buffer.from('assignment')]]))
   return member

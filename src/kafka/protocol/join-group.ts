@@ -1,4 +1,4 @@
-import type { JoinedMember } from '../../log/port.js'
+import type { GroupProtocol, JoinedMember } from '../../log/port.js'
 import type { Api, Throttled } from './api.js'
 
 export interface JoinGroupRequest {
@@ -7,13 +7,13 @@ export interface JoinGroupRequest {
   readonly rebalanceTimeoutMs: number
   readonly memberId: string
   readonly instanceId: string | undefined
-  readonly protocol: string
-  readonly metadata: Buffer
+  readonly protocols: readonly GroupProtocol[]
 }
 
 export interface JoinGroupResponse extends Throttled {
   readonly error: number
   readonly generation: number
+  readonly protocol: string
   readonly leader: string
   readonly memberId: string
   readonly members: readonly JoinedMember[]
@@ -34,8 +34,8 @@ export const JoinGroup: Api<JoinGroupRequest, JoinGroupResponse> = {
     writer.string(request.memberId)
     writer.string(request.instanceId ?? null)
     writer.string(PROTOCOL_TYPE)
-    writer.array([request], ({ protocol, metadata }) => {
-      writer.string(protocol)
+    writer.array(request.protocols, ({ name, metadata }) => {
+      writer.string(name)
       writer.bytes(metadata)
     })
   },
@@ -43,7 +43,8 @@ export const JoinGroup: Api<JoinGroupRequest, JoinGroupResponse> = {
     const throttleMs = reader.int32()
     const error = reader.int16()
     const generation = reader.int32()
-    reader.nullableString()
+    // None where the answer is an error.
+    const protocol = reader.nullableString() ?? ''
     const leader = reader.string()
     const memberId = reader.string()
     const members = reader.array(() => ({
@@ -51,6 +52,6 @@ export const JoinGroup: Api<JoinGroupRequest, JoinGroupResponse> = {
       instanceId: reader.nullableString() ?? undefined,
       metadata: reader.bytes(),
     }))
-    return { throttleMs, error, generation, leader, memberId, members }
+    return { throttleMs, error, generation, protocol, leader, memberId, members }
   },
 }

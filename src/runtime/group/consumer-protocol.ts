@@ -1,83 +1,49 @@
-import { MillraceError } from '../../record/error.js'
-
 /**
  * The metadata of Kafka's consumer group protocol (ConsumerProtocolSubscription and -Assignment, version 0), so that the
- * usual tools can show a millrace group; our own data travels in the user data, as JSON.
+ * usual tools can show a millrace group; our own data travels in the user data (see formats.ts).
  */
-export const PROTOCOL_NAME = 'millrace-sticky-2'
-
-export interface Subscription {
+export interface ConsumerSubscription {
   readonly topics: readonly string[]
-  readonly owned: readonly number[]
-  readonly generation: number
-  /** Partition count as the member sees it: a change makes the group divide anew. */
-  readonly tasks: number
-  /** Tasks whose state the member keeps a warm copy of. */
-  readonly warm: readonly number[]
-  /** Warm copies that each task should have. */
-  readonly standbys: number
-  /** Where others can ask this member for its state; its member id where it does not say. */
-  readonly address: string | undefined
+  readonly userData: Buffer
 }
 
-/** What the leader tells a member. */
-export interface Division {
-  readonly tasks: readonly number[]
-  /** Tasks to keep a warm copy of. */
-  readonly standby: readonly number[]
-  /** The owner of each task, by its address. */
-  readonly owners: readonly string[]
+export interface ConsumerAssignment extends ConsumerSubscription {
+  /** Partitions of every one of the topics. */
+  readonly partitions: readonly number[]
 }
 
-export function encodeSubscription(subscription: Subscription): Buffer {
-  const { topics, ...own } = subscription
-  const userData = Buffer.from(JSON.stringify(own))
+export function encodeConsumerSubscription({ topics, userData }: ConsumerSubscription): Buffer {
   return Buffer.concat([int16(0), int32(topics.length), ...topics.map(text), int32(userData.length), userData])
 }
 
-export function decodeSubscription(bytes: Buffer): Subscription {
+export function decodeConsumerSubscription(bytes: Buffer): ConsumerSubscription {
   const reader = new Cursor(bytes)
   reader.int16()
   const topics = Array.from({ length: reader.int32() }, () => reader.text())
-  try {
-    const { owned, generation, tasks, warm, standbys, address } = JSON.parse(reader.bytes().toString('utf8')) as Omit<
-      Subscription,
-      'topics'
-    >
-    return { topics, owned, generation, tasks, warm, standbys, address }
-  } catch (error) {
-    throw new MillraceError(
-      'BROKER_REFUSED',
-      'a member of the group speaks another assignment format: give pipelines of different programs different groups',
-      { cause: error },
-    )
-  }
+  return { topics, userData: reader.bytes() }
 }
 
-export function encodeAssignment(topics: readonly string[], { tasks, standby, owners }: Division): Buffer {
-  const partitions = Buffer.concat([int32(tasks.length), ...tasks.map(int32)])
-  const userData = Buffer.from(JSON.stringify({ standby, owners }))
+export function encodeConsumerAssignment({ topics, partitions, userData }: ConsumerAssignment): Buffer {
+  const same = Buffer.concat([int32(partitions.length), ...partitions.map(int32)])
   return Buffer.concat([
     int16(0),
     int32(topics.length),
-    ...topics.flatMap((topic) => [text(topic), partitions]),
+    ...topics.flatMap((topic) => [text(topic), same]),
     int32(userData.length),
     userData,
   ])
 }
 
-export function decodeAssignment(bytes: Buffer): Division {
-  // A member that joined while the leader was dividing gets nothing yet.
-  if (bytes.length === 0) return { tasks: [], standby: [], owners: [] }
+export function decodeConsumerAssignment(bytes: Buffer): ConsumerAssignment {
   const reader = new Cursor(bytes)
   reader.int16()
-  let tasks: number[] = []
-  for (let topics = reader.int32(); topics > 0; topics--) {
-    reader.text()
-    tasks = Array.from({ length: reader.int32() }, () => reader.int32())
+  const topics: string[] = []
+  let partitions: number[] = []
+  for (let left = reader.int32(); left > 0; left--) {
+    topics.push(reader.text())
+    partitions = Array.from({ length: reader.int32() }, () => reader.int32())
   }
-  const { standby, owners } = JSON.parse(reader.bytes().toString('utf8')) as Omit<Division, 'tasks'>
-  return { tasks, standby, owners }
+  return { topics, partitions, userData: reader.bytes() }
 }
 
 class Cursor {

@@ -1,24 +1,25 @@
 import { logError, reactionTo } from '../../log/error.js'
 import type { GroupMember, LogGroup } from '../../log/port.js'
 import { sleep, type Clock } from '../../record/clock.js'
-import { errorMessage } from '../../record/error.js'
+import { MillraceError, errorMessage } from '../../record/error.js'
 import type { Logger } from '../../record/logger.js'
-import { assignTasks, type MemberClaim } from './assignor.js'
-import {
-  PROTOCOL_NAME,
-  decodeAssignment,
-  decodeSubscription,
-  encodeAssignment,
-  encodeSubscription,
-  type Division,
-  type Subscription,
-} from './consumer-protocol.js'
-import { assignStandbys } from './standby-assignor.js'
+import { WaitReport } from '../wait-report.js'
+import { divide } from './divide.js'
+import { FORMATS, decodeDivision, emptyDivision, encodeSubscription, type GroupFormat } from './formats.js'
+import { Heartbeat } from './heartbeat.js'
+import type { Division } from './messages.js'
+import { agree, mismatch } from './topic-agreement.js'
 
 export interface MembershipOptions {
   readonly group: string
   readonly instanceId: string | undefined
   readonly topics: readonly string[]
+  /** Of the topics, or of those that other members read: a deployment that adds or removes them is under way. */
+  readonly changingTopics: readonly string[]
+  /** Topics that the pipeline both writes and reads. */
+  readonly innerTopics: readonly string[]
+  /** Whether it keeps state that others could be asked for. */
+  readonly stateful: boolean
   readonly sessionTimeoutMs: number
   /** Warm copies that each task should have. */
   readonly standbys: number
@@ -29,6 +30,8 @@ export interface MembershipOptions {
   readonly logger: Logger
   /** Called when `state` turned from 'stable' into something else. */
   readonly onChange: () => void
+  /** What the member can speak. Default: all that this version knows. */
+  readonly formats?: readonly GroupFormat[]
 }
 
 export interface Assignment extends Division {
@@ -38,8 +41,8 @@ export interface Assignment extends Division {
 /** What the member knows about itself. Only 'stable' allows to begin a transaction; 'rebalancing' still allows to finish one. */
 export type MemberState = 'stable' | 'rebalancing' | 'lost' | 'fatal'
 
-const RETRY_MS = 500
-const MAX_HEARTBEAT_MS = 3_000
+const FIRST_DELAY_MS = 100
+const LARGEST_DELAY_MS = 5_000
 
 /** Takes part in a group: joins, divides the tasks when leader, and heartbeats by the clock, whatever user code does. */
 export class Membership {
@@ -50,13 +53,22 @@ export class Membership {
   private owned: readonly number[] = []
   private generation = -1
   private member: GroupMember | undefined
-  private cancelHeartbeat: () => void = () => {}
-  private cancelSession: () => void = () => {}
+  /** When the coordinator was asked for the assignment: the session lasts at least from then on. */
+  private syncedAt = 0
+  private readonly heartbeat: Heartbeat
+  private readonly formats: readonly GroupFormat[]
 
   constructor(
     private readonly group: LogGroup,
     private readonly options: MembershipOptions,
-  ) {}
+  ) {
+    const { clock, logger, sessionTimeoutMs, formats } = options
+    this.formats = formats ?? FORMATS
+    this.heartbeat = new Heartbeat(group, clock, logger, sessionTimeoutMs, (answer, error) => {
+      if (answer === 'fatal') this.failure = error
+      if (answer !== 'known') this.enter(answer)
+    })
+  }
 
   /** Joins until an assignment is there. `taskCount` is asked anew each round: partitions may have been added. */
   async join(taskCount: () => Promise<number>, signal: AbortSignal): Promise<Assignment | undefined> {
@@ -75,68 +87,115 @@ export class Membership {
   }
 
   private async joinUntil(taskCount: () => Promise<number>, signal: AbortSignal): Promise<Assignment | undefined> {
-    const { topics, clock, logger, group, instanceId, standbys, warm, address } = this.options
-    this.cancelHeartbeat()
-    this.cancelSession()
+    const { clock, logger, group } = this.options
+    this.heartbeat.stop()
     // The member id is kept: if only the generation is over, the coordinator still waits for this member and no new one.
     if (this.state === 'lost') this.forgetTasks()
-    while (!signal.aborted) {
-      try {
-        const tasks = await taskCount()
-        const metadata = encodeSubscription({
-          topics,
-          owned: this.owned,
-          generation: this.generation,
-          tasks,
-          warm: warm(),
-          standbys,
-          address,
-        })
-        const joined = await this.group.join(this.memberId, PROTOCOL_NAME, metadata)
-        this.memberId = joined.memberId
-        const member: GroupMember = { group, memberId: joined.memberId, generation: joined.generation, instanceId }
-        this.member = member
-        let assignments: Map<string, Buffer> | undefined
-        if (joined.members !== undefined) {
-          const claims = joined.members.map((other) => ({ ...other, ...decodeSubscription(other.metadata) }))
-          assignments = new Map([...divide(claims)].map(([memberId, division]) => [memberId, encodeAssignment(topics, division)]))
+    const report = new WaitReport(
+      clock,
+      logger,
+      { group },
+      'to join the group, for its coordinator or for members whose open transaction is to end first',
+    )
+    const onAbort = (): void => report.end()
+    signal.addEventListener('abort', onAbort)
+    try {
+      for (let failures = 0; !signal.aborted;) {
+        try {
+          const division = await this.tryJoin(await taskCount(), signal)
+          if (division === undefined) return undefined
+          const member = this.member as GroupMember
+          this.owned = division.tasks
+          this.generation = member.generation
+          this.state = 'stable'
+          this.heartbeat.start(member, this.syncedAt)
+          logger.info({ group, generation: this.generation, memberId: this.memberId, tasks: this.owned }, 'joined the group')
+          return { ...division, member }
+        } catch (error) {
+          const reaction = reactionTo(error)
+          if (reaction === 'fatal') throw error
+          report.because(error)
+          if (reaction === 'lost') {
+            this.memberId = ''
+            this.forgetTasks()
+          }
+          // Another member that came meanwhile is no reason to wait; whatever goes on like this is.
+          const atOnce = failures++ === 0 && (reaction === 'rejoin' || reaction === 'lost')
+          if (!atOnce) await sleep(clock, Math.min(LARGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(failures, 16)), signal)
         }
-        const asked = clock.now()
-        const division = decodeAssignment(await this.group.sync(member, assignments))
-        if (signal.aborted) return undefined
-        this.owned = division.tasks
-        this.generation = joined.generation
-        this.state = 'stable'
-        this.renewSession(asked)
-        this.scheduleHeartbeat()
-        logger.info({ group, generation: this.generation, memberId: this.memberId, tasks: this.owned }, 'joined the group')
-        return { ...division, member }
-      } catch (error) {
-        const reaction = reactionTo(error)
-        if (reaction === 'fatal') throw error
-        logger.debug({ group, error: errorMessage(error), reaction }, 'joining again')
-        if (reaction === 'lost') {
-          this.memberId = ''
-          this.forgetTasks()
-        } else if (reaction !== 'rejoin') await sleep(clock, RETRY_MS, signal)
       }
+      return undefined
+    } finally {
+      signal.removeEventListener('abort', onAbort)
+      report.end()
     }
-    return undefined
   }
 
-  /** Tells the others at once, instead of letting them wait for the session to end. */
-  async leave(): Promise<void> {
-    this.cancelHeartbeat()
-    this.cancelSession()
-    const member = this.member
-    if (member === undefined || this.state === 'lost' || this.state === 'fatal') return
+  /** One join, with the tasks divided if this is the leader. @throws MillraceError GROUP_MISMATCH, LogError */
+  private async tryJoin(tasks: number, signal: AbortSignal, again = false): Promise<Division | undefined> {
+    const { topics, changingTopics, logger, group } = this.options
+    const { formats } = this
+    const joined = await this.group.join(
+      this.memberId,
+      formats.map((format) => ({ name: format.name, metadata: this.subscription(format, tasks) })),
+    )
+    this.memberId = joined.memberId
+    const { memberId, generation, protocol, members } = joined
+    const member: GroupMember = { group, memberId, generation, instanceId: this.options.instanceId }
+    this.member = member
+    const format = formats.find(({ name }) => name === protocol) as GroupFormat
+    const divisions = members && divide(group, format, members, logger)
+    this.syncedAt = this.options.clock.now()
+    const division = decodeDivision(format, await this.group.sync(member, divisions)) ?? emptyDivision(topics)
+    if (signal.aborted) return undefined
+    if (division.refused !== undefined) return this.refuse(member, division.refused)
+    if (agree(topics, division.topics, changingTopics)) return division
+    // A leader that does not compare topics, of an older version, has told its own.
+    if (again) return this.refuse(member, mismatch(group, topics, division.topics))
+    // A member with an instance id got the place it had before its restart, unseen by the leader, which has to look at its topics.
     await this.sendLeave(member)
+    this.memberId = ''
+    this.forgetTasks()
+    return this.tryJoin(tasks, signal, true)
+  }
+
+  private subscription(format: GroupFormat, tasks: number): Buffer {
+    const { topics, changingTopics, innerTopics, stateful, standbys, warm, address } = this.options
+    const { owned, generation } = this
+    return encodeSubscription(format, {
+      topics,
+      owned,
+      generation,
+      tasks,
+      warm: warm(),
+      standbys,
+      address,
+      changing: changingTopics,
+      inner: innerTopics,
+      stateful,
+    })
+  }
+
+  /** Also one with an instance id goes at once: as it is, it does not come again. */
+  private async refuse(member: GroupMember, why: string): Promise<never> {
+    await this.sendLeave(member)
+    throw new MillraceError('GROUP_MISMATCH', why)
+  }
+
+  /** Tells the others at once, instead of letting them wait for the session to end. Not one with an instance id, whose place is kept for it meanwhile. (KIP-345) */
+  async leave(): Promise<void> {
+    this.heartbeat.stop()
+    const { member, state } = this
+    if (member === undefined || state === 'lost' || state === 'fatal') return
+    this.state = 'lost'
+    if (member.instanceId === undefined) await this.sendLeave(member)
   }
 
   private async leaveJoining(): Promise<void> {
     const { group, instanceId } = this.options
-    await this.sendLeave({ group, memberId: this.memberId, generation: this.generation, instanceId })
+    this.state = 'lost'
     this.member = undefined
+    if (instanceId === undefined) await this.sendLeave({ group, memberId: this.memberId, generation: this.generation, instanceId })
   }
 
   private async sendLeave(member: GroupMember): Promise<void> {
@@ -156,8 +215,8 @@ export class Membership {
 
   /** Asks the coordinator now instead of at the next beat. True if it answered that this is still a member, so that nobody else has had its tasks. */
   async probe(): Promise<boolean> {
-    this.cancelHeartbeat()
-    return this.beat()
+    if (this.state === 'lost' || this.state === 'fatal') return false
+    return this.heartbeat.probe()
   }
 
   /** Resolves once the coordinator has answered that this is still a member. @throws LogError 'retry' where it does not answer, 'lost' where it is none */
@@ -175,64 +234,9 @@ export class Membership {
   }
 
   private enter(state: MemberState): void {
-    if (this.state === state) return
+    if (state === 'lost' || state === 'fatal') this.heartbeat.stop()
+    if (this.state === state || this.state === 'lost' || this.state === 'fatal') return
     this.state = state
     this.options.onChange()
   }
-
-  private scheduleHeartbeat(): void {
-    const interval = Math.min(MAX_HEARTBEAT_MS, this.options.sessionTimeoutMs / 3)
-    this.cancelHeartbeat = this.options.clock.after(interval, () => void this.beat())
-  }
-
-  /** The coordinator answered what it was asked then: it keeps the session at least as long from there on. Without another answer it has ended. */
-  private renewSession(asked: number): void {
-    const { clock, sessionTimeoutMs, group, logger } = this.options
-    this.cancelSession()
-    this.cancelSession = clock.after(asked + sessionTimeoutMs - clock.now(), () => {
-      if (this.state !== 'stable' && this.state !== 'rebalancing') return
-      logger.warn(
-        { group, sessionTimeoutMs },
-        'the group coordinator has not answered for as long as a session lasts: the tasks are given up',
-      )
-      this.cancelHeartbeat()
-      this.enter('lost')
-    })
-  }
-
-  private async beat(): Promise<boolean> {
-    const member = this.member
-    if (member === undefined || this.state === 'lost' || this.state === 'fatal') return false
-    let known = true
-    const asked = this.options.clock.now()
-    try {
-      await this.group.heartbeat(member)
-      if (member === this.member) this.renewSession(asked)
-    } catch (error) {
-      if (member !== this.member) return false
-      const reaction = reactionTo(error)
-      this.options.logger.debug({ error: errorMessage(error), reaction }, 'heartbeat')
-      known = reaction === 'rejoin'
-      if (reaction === 'rejoin') {
-        this.renewSession(asked)
-        this.enter('rebalancing')
-      } else if (reaction === 'lost') this.enter('lost')
-      else if (reaction === 'fatal') {
-        this.failure = error
-        this.enter('fatal')
-      }
-    }
-    // Also while rebalancing: the answer renews the session until the open transaction is done.
-    if (member === this.member && (this.state === 'stable' || this.state === 'rebalancing')) this.scheduleHeartbeat()
-    return known && member === this.member
-  }
-}
-
-/** The leader's work: who has which task, who keeps a copy of which, and where each is to be asked for. */
-function divide(claims: readonly (MemberClaim & Subscription)[]): Map<string, Division> {
-  const tasks = assignTasks(claims, Math.max(...claims.map((claim) => claim.tasks)))
-  const standby = assignStandbys(claims, tasks, Math.max(...claims.map((claim) => claim.standbys)))
-  const owners: string[] = []
-  for (const { memberId, address } of claims) for (const task of tasks.get(memberId) ?? []) owners[task] = address ?? memberId
-  return new Map([...tasks].map(([memberId, own]) => [memberId, { tasks: own, standby: standby.get(memberId) ?? [], owners }]))
 }

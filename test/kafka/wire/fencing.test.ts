@@ -29,7 +29,7 @@ describe.each([2, 0] as const)('fencing, transaction.version %i', (transactionVe
     const name = uniqueName('group')
     const zombie = await soleMember(log, name)
     const group = log.group({ group: name, instanceId: undefined, sessionTimeoutMs: 10_000, rebalanceTimeoutMs: 10_000 })
-    const { memberId, generation } = await group.join(zombie.memberId, 'test', SUBSCRIPTION)
+    const { memberId, generation } = await group.join(zombie.memberId, [{ name: 'test', metadata: SUBSCRIPTION }])
     const member = { ...zombie, memberId, generation }
     await group.sync(member, new Map([[memberId, Buffer.alloc(0)]]))
     expect(generation).toBe(zombie.generation + 1)

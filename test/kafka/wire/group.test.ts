@@ -36,13 +36,13 @@ describe('group membership', () => {
   it('a second member makes the first join again; the leader sees both and gives each its part', async () => {
     const name = uniqueName('group')
     const [a, b] = [membership(first, name), membership(second, name)]
-    const alone = await a.join('', PROTOCOL, saying('a'))
+    const alone = await a.join('', [{ name: PROTOCOL, metadata: saying('a') }])
     expect(alone.members?.map(({ metadata }) => metadata.toString('utf8', 10))).toEqual(['a'])
     const member = memberOf(name, alone)
     expect(String(await a.sync(member, new Map([[alone.memberId, Buffer.from('all')]])))).toBe('all')
     await a.heartbeat(member)
 
-    const joining = b.join('', PROTOCOL, saying('b'))
+    const joining = b.join('', [{ name: PROTOCOL, metadata: saying('b') }])
     const asked = await until(() =>
       a.heartbeat(member).then(
         () => undefined,
@@ -50,7 +50,7 @@ describe('group membership', () => {
       ),
     )
     expect(asked).toMatchObject({ code: 'REBALANCE_IN_PROGRESS', reaction: 'rejoin' })
-    const [again, other] = await Promise.all([a.join(alone.memberId, PROTOCOL, saying('a')), joining])
+    const [again, other] = await Promise.all([a.join(alone.memberId, [{ name: PROTOCOL, metadata: saying('a') }]), joining])
     expect(again.generation).toBe(other.generation)
     const [leader, follower] = again.members === undefined ? [other, again] : [again, other]
     expect(follower.members).toBeUndefined()
@@ -79,23 +79,23 @@ describe('group membership', () => {
   it('a member without heartbeats is lost', async () => {
     const name = uniqueName('group')
     const group = membership(first, name)
-    const joined = await group.join('', PROTOCOL, saying('a'))
+    const joined = await group.join('', [{ name: PROTOCOL, metadata: saying('a') }])
     await group.sync(memberOf(name, joined), new Map([[joined.memberId, Buffer.alloc(0)]]))
     const admin = await observer.admin()
     // Not asked by a heartbeat, which would be one.
     await until(async () => (await admin.describeGroups([name])).groups[0]?.state === 'Empty')
     await expect(group.heartbeat(memberOf(name, joined))).rejects.toMatchObject({ reaction: 'lost' })
-    await expect(group.join(joined.memberId, PROTOCOL, saying('a'))).rejects.toMatchObject({ reaction: 'lost' })
-    expect((await group.join('', PROTOCOL, saying('a'))).memberId).not.toBe(joined.memberId)
+    await expect(group.join(joined.memberId, [{ name: PROTOCOL, metadata: saying('a') }])).rejects.toMatchObject({ reaction: 'lost' })
+    expect((await group.join('', [{ name: PROTOCOL, metadata: saying('a') }])).memberId).not.toBe(joined.memberId)
   })
 
   it('a static member takes its place again without a rebalance; the process it replaces is told so', async () => {
     const name = uniqueName('group')
     const [a, b] = [membership(first, name, 'one'), membership(second, name, 'one')]
-    const joined = await a.join('', PROTOCOL, saying('a'))
+    const joined = await a.join('', [{ name: PROTOCOL, metadata: saying('a') }])
     const member = memberOf(name, joined, 'one')
     await a.sync(member, new Map([[joined.memberId, Buffer.from('part')]]))
-    const taken = await b.join('', PROTOCOL, saying('a'))
+    const taken = await b.join('', [{ name: PROTOCOL, metadata: saying('a') }])
     expect(taken.generation).toBe(joined.generation)
     expect(
       String(
@@ -106,16 +106,19 @@ describe('group membership', () => {
       ),
     ).toBe('part')
     await expect(a.heartbeat(member)).rejects.toMatchObject({ code: 'INSTANCE_FENCED', reaction: 'fatal' })
-    await expect(a.join(joined.memberId, PROTOCOL, saying('a'))).rejects.toMatchObject({ code: 'INSTANCE_FENCED', reaction: 'fatal' })
+    await expect(a.join(joined.memberId, [{ name: PROTOCOL, metadata: saying('a') }])).rejects.toMatchObject({
+      code: 'INSTANCE_FENCED',
+      reaction: 'fatal',
+    })
     await b.leave(memberOf(name, taken, 'one'))
   })
 
   it('another protocol in the same group is refused', async () => {
     const name = uniqueName('group')
     const group = membership(first, name)
-    const joined = await group.join('', PROTOCOL, saying('a'))
+    const joined = await group.join('', [{ name: PROTOCOL, metadata: saying('a') }])
     await group.sync(memberOf(name, joined), new Map([[joined.memberId, Buffer.alloc(0)]]))
-    await expect(membership(second, name).join('', 'other', saying('b'))).rejects.toMatchObject({
+    await expect(membership(second, name).join('', [{ name: 'other', metadata: saying('b') }])).rejects.toMatchObject({
       code: 'BROKER_REFUSED',
       reaction: 'fatal',
     })
@@ -124,19 +127,19 @@ describe('group membership', () => {
   it('leaves while a join waits for the others', async () => {
     const name = uniqueName('group')
     const [a, b] = [membership(first, name), membership(second, name)]
-    const joined = await a.join('', PROTOCOL, saying('a'))
+    const joined = await a.join('', [{ name: PROTOCOL, metadata: saying('a') }])
     await a.sync(memberOf(name, joined), new Map([[joined.memberId, Buffer.alloc(0)]]))
-    const waiting = b.join('', PROTOCOL, saying('b')).catch((error: unknown) => error)
+    const waiting = b.join('', [{ name: PROTOCOL, metadata: saying('b') }]).catch((error: unknown) => error)
     await until(() =>
       a.heartbeat(memberOf(name, joined)).then(
         () => false,
         () => true,
       ),
     )
-    const rejoining = a.join(joined.memberId, PROTOCOL, saying('a'))
+    const rejoining = a.join(joined.memberId, [{ name: PROTOCOL, metadata: saying('a') }])
     const [other, again] = [(await waiting) as JoinResult, await rejoining]
     // With other metadata than before, or the coordinator takes it for a repetition and answers at once.
-    const stuck = a.join(again.memberId, PROTOCOL, saying('c')).catch((error: unknown) => error)
+    const stuck = a.join(again.memberId, [{ name: PROTOCOL, metadata: saying('c') }]).catch((error: unknown) => error)
     await until(
       () =>
         b.heartbeat(memberOf(name, other)).then(
@@ -147,7 +150,7 @@ describe('group membership', () => {
     )
     await a.leave(memberOf(name, again))
     // The place is free: the other member, joining again, is alone.
-    const alone = await b.join(other.memberId, PROTOCOL, saying('b'))
+    const alone = await b.join(other.memberId, [{ name: PROTOCOL, metadata: saying('b') }])
     expect(alone.members?.map(({ memberId }) => memberId)).toEqual([other.memberId])
     await b.leave(memberOf(name, alone))
     expect(await stuck).toMatchObject({ code: 'CLOSED' })

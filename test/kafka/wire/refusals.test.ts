@@ -83,7 +83,10 @@ describe('what a broker refuses', () => {
 
   it('a session timeout outside the limits', async () => {
     const group = log.group({ group: uniqueName('group'), instanceId: undefined, sessionTimeoutMs: 1, rebalanceTimeoutMs: 1_000 })
-    await expect(group.join('', 'test', Buffer.alloc(0))).rejects.toMatchObject({ code: 'INVALID_OPTIONS', reaction: 'fatal' })
+    await expect(group.join('', [{ name: 'test', metadata: Buffer.alloc(0) }])).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      reaction: 'fatal',
+    })
   })
 
   it('a transaction timeout above the limit', async () => {
@@ -104,7 +107,7 @@ describe('closing', () => {
     const name = uniqueName('group')
     const member = await soleMember(log, name)
     const other = log.group({ group: name, instanceId: undefined, sessionTimeoutMs: 10_000, rebalanceTimeoutMs: 10_000 })
-    const joining = other.join('', 'test', Buffer.from([0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]))
+    const joining = other.join('', [{ name: 'test', metadata: Buffer.from([0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]) }])
     const reader = log.reader({ isolation: 'read_committed', prefetchBytes: 1_000, onData: () => {} })
     reader.assign([{ topic, partition: 0, offset: 0 }])
     await until(() => reader.end(topic, 0) !== undefined)
@@ -275,7 +278,10 @@ describe('rights', () => {
     await expect(producer(visitor, undefined)).rejects.toMatchObject({ code: 'UNAUTHORIZED', reaction: 'fatal' })
     expect(await firstError(visitor, topic, 0)).toMatchObject({ code: 'UNAUTHORIZED', reaction: 'fatal' })
     const group = visitor.group({ group: 'theirs', instanceId: undefined, sessionTimeoutMs: 10_000, rebalanceTimeoutMs: 10_000 })
-    await expect(group.join('', 'test', Buffer.alloc(0))).rejects.toMatchObject({ code: 'UNAUTHORIZED', reaction: 'fatal' })
+    await expect(group.join('', [{ name: 'test', metadata: Buffer.alloc(0) }])).rejects.toMatchObject({
+      code: 'UNAUTHORIZED',
+      reaction: 'fatal',
+    })
     await visitor.close()
     await log.close()
   })

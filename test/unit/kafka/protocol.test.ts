@@ -78,10 +78,14 @@ describe('requests', () => {
       rebalanceTimeoutMs: 20_000,
       memberId: '',
       instanceId: undefined,
-      protocol: 'p',
-      metadata: Buffer.from([1, 2]),
+      protocols: [
+        { name: 'p', metadata: Buffer.from([1, 2]) },
+        { name: 'q', metadata: Buffer.from([3]) },
+      ],
     }
-    expect(written(JoinGroup, body)).toBe('000567726f75700000271000004e200000ffff0008636f6e73756d657200000001000170000000020102')
+    expect(written(JoinGroup, body)).toBe(
+      '000567726f75700000271000004e200000ffff0008636f6e73756d6572000000020001700000000201020001710000000103',
+    )
   })
 
   it('Fetch', () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { assignTasks, type MemberClaim } from '../../src/runtime/group/assignor.js'
+import { assignTasks, type MemberClaim } from '../../../src/runtime/group/assignor.js'
 
 const member = (memberId: string, owned: number[] = [], generation = 1, instanceId?: string): MemberClaim => ({
   memberId,
