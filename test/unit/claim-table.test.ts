@@ -166,11 +166,59 @@ describe('the claims of a task', () => {
     expect(passes(table.take('x', { source: a, offset: 3, timestamp: 1_160 }))).toBe(false)
   })
 
-  it('does not let a timestamp of the future end the claims there are', () => {
+  for (const [name, odd] of Object.entries({
+    'none at all': -1,
+    'one of an earlier millennium': -6_795_364_578_871,
+    'one far ahead': 1e15,
+  })) {
+    it(`a record with a time that cannot be, ${name}, ends no claims: in a backlog, over a restart, and many of them`, () => {
+      const log = new Changelog()
+      let now = 10_000_000
+      const useClock = (to: ClaimTable): ClaimTable => {
+        to.useClock({ now: () => now, after: () => () => {} })
+        return to
+      }
+      let table = useClock(newTable())
+      const [a] = sources as [Claimant['source']]
+      let offset = 0
+      const take = (id: string, timestamp: number): boolean => passes(table.take(id, { source: a, offset: offset++, timestamp }))
+      expect(take('x', 1_000)).toBe(true)
+      for (let i = 0; i < 50; i++) take(`odd ${i}`, odd)
+      expect(take('x', 1_000 + WITHIN - 1)).toBe(false)
+      commit(table, log)
+      table = useClock(log.restore())
+      for (let i = 0; i < 50; i++) take(`again ${i}`, odd)
+      expect(take('x', 1_000 + WITHIN - 1)).toBe(false)
+      expect(take('odd 0', 1_000 + WITHIN - 1)).toBe(false)
+      // An abort has no part in it.
+      now += 10
+      take('aborted', odd)
+      table.rollback()
+      expect(take('x', 1_000 + WITHIN - 1)).toBe(false)
+      expect(take('x', 1_000 + WITHIN)).toBe(true)
+    })
+
+    it(`a partition where all records have a time that cannot be, ${name}, goes by the clock`, () => {
+      const log = new Changelog()
+      let now = 10_000_000
+      const table = newTable()
+      table.useClock({ now: () => now, after: () => () => {} })
+      const [a] = sources as [Claimant['source']]
+      const seen: boolean[] = []
+      for (let offset = 0; offset < 5; offset++) {
+        seen.push(passes(table.take('x', { source: a, offset, timestamp: odd })))
+        if (offset % 2 === 0) commit(table, log)
+        now += WITHIN / 2
+      }
+      expect(seen).toEqual([true, false, true, false, true])
+    })
+  }
+
+  it('a record that is a little ahead of the clock is as old as the clock says', () => {
     const table = newTable()
     const [a] = sources as [Claimant['source']]
     table.take('x', { source: a, offset: 1, timestamp: clock.now() - 10 })
-    table.take('rogue', { source: a, offset: 2, timestamp: clock.now() * 1_000 })
+    table.take('rogue', { source: a, offset: 2, timestamp: clock.now() + 5 })
     expect(passes(table.take('x', { source: a, offset: 3, timestamp: clock.now() }))).toBe(false)
   })
 

@@ -23,8 +23,11 @@ class SourceTime {
   time = Number.NEGATIVE_INFINITY
   /** The highest offset seen. */
   offset = -1
+  /** What the clock said when the time was set last, or earlier. */
+  clock = Number.NEGATIVE_INFINITY
   committedTime = Number.NEGATIVE_INFINITY
   committedOffset = -1
+  committedClock = Number.NEGATIVE_INFINITY
   /** What was written, oldest first. */
   readonly chunks = new Map<number, Chunk>()
   /** Claims of the open transaction, in order. */
@@ -42,6 +45,9 @@ class SourceTime {
     return this.time !== this.committedTime || this.offset !== this.committedOffset
   }
 }
+
+/** How far an input partition had come; the clock is not there where an earlier release wrote it. */
+type SavedTime = readonly [topic: string, partition: number, time: number, offset: number, clock?: number | null]
 
 /** The claims of one record of the changelog: they are dropped together. */
 class Chunk {
@@ -127,8 +133,8 @@ const KEY_BYTES = 8
 /**
  * The ids of one task and who came first with each.
  *
- * Time is, for each input partition, the highest timestamp seen in it, never ahead of the clock: a claim is made at that time and lives until it has gone on by
- * `within`. So a re-run over old records finds what the first run found, memory is bounded by the ids of that span, and late records are
+ * Time is, for each input partition, the highest timestamp seen in it. A record without one, or ahead of the clock, says nothing of it: then it goes on as the clock does, so that
+ * one wrong record ends no claims, and a partition without times has one all the same. A claim is made at that time and lives until it has gone on by `within`. So a re-run over old records finds what the first run found, memory is bounded by the ids of that span, and late records are
  * compared like others. Claims never change but for their counts, so the changelog holds them many to a record, in the order they were made; such a
  * record is deleted when all in it are over.
  *
@@ -157,7 +163,7 @@ export class ClaimTable implements TaskStore {
 
   constructor(private readonly options: ClaimTableOptions) {}
 
-  /** Timestamps ahead of this clock count as its time: one wrong record would end all claims otherwise. */
+  /** For records that say no time that can be: see `advance`. */
   useClock(clock: Clock): void {
     this.clock = clock
   }
@@ -253,7 +259,7 @@ export class ClaimTable implements TaskStore {
         JSON.stringify(
           this.sources
             .filter(({ offset, time }) => offset >= 0 || time > 0)
-            .map(({ topic, partition, time, offset }) => [topic, partition, time, offset]),
+            .map(({ topic, partition, time, offset, clock }) => [topic, partition, time, offset, clock]),
         ),
       )
     }
@@ -267,6 +273,7 @@ export class ClaimTable implements TaskStore {
     for (const source of this.sources) {
       this.live += source.fresh.length
       source.committedTime = source.time
+      source.committedClock = source.clock
       source.committedOffset = source.offset
     }
     for (const chunk of this.expiring) this.drop(chunk)
@@ -282,6 +289,7 @@ export class ClaimTable implements TaskStore {
     for (const source of this.sources) {
       for (let i = source.fresh.length - 1; i >= 0; i--) this.unlink(source.fresh[i] as number)
       source.time = source.committedTime
+      source.clock = source.committedClock
       source.offset = source.committedOffset
     }
     this.nextChunk -= this.writing.length
@@ -290,7 +298,7 @@ export class ClaimTable implements TaskStore {
 
   load(key: Buffer, value: Buffer | null): void {
     if (key.length === 0) {
-      if (value !== null) this.loadTimes(JSON.parse(value.toString('utf8')) as [string, number, number, number][])
+      if (value !== null) this.loadTimes(JSON.parse(value.toString('utf8')) as SavedTime[])
       return
     }
     if (key.length !== KEY_BYTES) throw new MillraceError('CORRUPT_STATE', `a key of ${key.length} bytes, where claims have ${KEY_BYTES}`)
@@ -322,14 +330,24 @@ export class ClaimTable implements TaskStore {
     let time = record.timestamp
     if (time > this.now || time < 0) {
       this.now = this.clock?.now() ?? Number.POSITIVE_INFINITY
-      if (time > this.now || time < 0) time = this.now
+      if (time > this.now || time < 0) time = this.timeBy(from)
     }
     const { offset } = record
     // What comes again through a retry topic is compared at its own time.
     if (offset >= 0 && offset < from.offset) return time < from.time ? time : from.time
     if (offset > from.offset) from.offset = offset
-    if (time > from.time) from.time = time
+    if (time > from.time) {
+      from.time = time
+      from.clock = this.now
+    }
     return from.time
+  }
+
+  /** How far a partition has come whose record does not tell: as much further as the clock is. */
+  private timeBy(from: SourceTime): number {
+    const { now } = this
+    if (from.time === Number.NEGATIVE_INFINITY) return now
+    return from.clock === Number.NEGATIVE_INFINITY ? from.time : Math.min(now, from.time + Math.max(0, now - from.clock))
   }
 
   private turnTo(source: Claimant['source']): SourceTime {
@@ -426,6 +444,7 @@ export class ClaimTable implements TaskStore {
     this.expiring = []
     this.undo = []
     this.tx++
+    if (this.clock !== undefined) this.now = this.clock.now()
   }
 
   /**
@@ -486,11 +505,12 @@ export class ClaimTable implements TaskStore {
     return moved + scratch.write(text, moved, 'utf8')
   }
 
-  private loadTimes(times: readonly [string, number, number, number][]): void {
-    for (const [topic, partition, time, offset] of times) {
+  private loadTimes(times: readonly SavedTime[]): void {
+    for (const [topic, partition, time, offset, clock] of times) {
       const source = this.sourceTime(topic, partition)
       source.time = source.committedTime = time
       source.offset = source.committedOffset = offset
+      source.clock = source.committedClock = clock ?? Number.NEGATIVE_INFINITY
     }
   }
 
