@@ -275,11 +275,11 @@ describe('a pipeline on a Kafka that asks who it is', () => {
   })
 })
 
-describe('a pipeline on a broker without the second transaction protocol', () => {
+describe('a pipeline on Kafka 3.9, with the first transaction protocol', () => {
   let server: KafkaServer
 
   beforeAll(async () => {
-    server = await startKafka({ transactionVersion: 0 })
+    server = await startKafka({ release: '3.9' })
   })
   afterAll(() => server?.stop())
 

@@ -10,6 +10,8 @@ export type Fate =
   | 'lose request'
   /** Neither goes through nor is refused until `release`; then it reaches the broker, though nobody waits any more. */
   | 'hold'
+  /** The connection closes at once; on `release` it reaches the broker all the same. */
+  | 'deliver late'
 
 export interface ProxiedRequest {
   readonly apiKey: number
@@ -32,7 +34,7 @@ export class Proxy {
   answered: (apiKey: number, answer: Buffer) => void = () => {}
   private readonly server: Server
   private readonly sockets = new Set<Socket>()
-  private held: { readonly apiKey: number; readonly send: () => void }[] = []
+  private held: { readonly apiKey: number; readonly send: () => void; readonly answered: Promise<void> }[] = []
 
   private constructor(private readonly target: { host: string; port: number }) {
     this.server = createServer((socket) => this.accept(socket))
@@ -62,9 +64,12 @@ export class Proxy {
     return new Set(this.held.map(({ apiKey }) => apiKey))
   }
 
-  /** Lets the requests held back reach the broker. */
-  release(): void {
-    for (const { send } of this.held.splice(0)) send()
+  /** Lets the requests held back reach the broker, all or those of one kind. Resolves when it has answered them, or closed their connections. */
+  async release(apiKey?: number): Promise<void> {
+    const released = this.held.filter((held) => apiKey === undefined || held.apiKey === apiKey)
+    this.held = this.held.filter((held) => !released.includes(held))
+    for (const { send } of released) send()
+    await Promise.all(released.map(({ answered }) => answered))
   }
 
   async stop(): Promise<void> {
@@ -76,6 +81,7 @@ export class Proxy {
     const broker = connect(this.target)
     const doomed = new Set<number>()
     const asked = new Map<number, number>()
+    const waiting = new Map<number, () => void>()
     let detached = false
     for (const socket of [client, broker]) {
       this.sockets.add(socket)
@@ -86,7 +92,10 @@ export class Proxy {
       // What is held back still has to reach the broker.
       if (!detached) broker.destroy()
     })
-    broker.on('close', () => client.destroy())
+    broker.on('close', () => {
+      client.destroy()
+      for (const resolve of waiting.values()) resolve()
+    })
     client.on(
       'data',
       framed((frame) => {
@@ -100,9 +109,11 @@ export class Proxy {
         if (fate === 'lose answer') doomed.add(correlationId)
         asked.set(correlationId, request.apiKey)
         // A broker answers the requests of a connection in turn: what comes after one held back waits behind it.
-        if (fate === 'hold' || detached) {
+        if (fate === 'hold' || fate === 'deliver late' || detached) {
           detached = true
-          this.held.push({ apiKey: request.apiKey, send: () => broker.write(frame) })
+          const answered = new Promise<void>((resolve) => waiting.set(correlationId, resolve))
+          this.held.push({ apiKey: request.apiKey, send: () => broker.write(frame), answered })
+          if (fate === 'deliver late') client.destroy()
         } else {
           broker.write(frame)
         }
@@ -116,6 +127,7 @@ export class Proxy {
         asked.delete(correlationId)
         if (apiKey === METADATA || apiKey === FIND_COORDINATOR) this.redirect(frame)
         this.answered(apiKey, frame)
+        waiting.get(correlationId)?.()
         if (doomed.has(correlationId)) client.destroy()
         else client.write(frame)
       }),

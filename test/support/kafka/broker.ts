@@ -44,7 +44,7 @@ interface Node {
 
 /** A real Kafka cluster of its own, in KRaft mode, on free ports of this machine. */
 export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServer> {
-  const libs = await resolveKafka()
+  const libs = await resolveKafka(options.release)
   for (let attempt = 1; ; attempt++) {
     try {
       return await startOnce(libs, options)

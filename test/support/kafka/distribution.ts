@@ -7,6 +7,10 @@ import { join } from 'node:path'
 import { until } from '../until.js'
 
 const version = '4.3.1'
+/** The last before Kafka 4: the first transaction protocol, and the group coordinator of old. */
+const olderVersion = '3.9.2'
+/** It brings a logger of its own along. */
+const notWanted = 'slf4j-reload4j,reload4j'
 const pom = join(import.meta.dirname, 'pom.xml')
 
 const howToGetKafka =
@@ -14,13 +18,13 @@ const howToGetKafka =
   'Or set KAFKA_BROKERS=host:port to use a cluster that already runs.'
 
 /** The broker, its storage tool and the console tools, as a directory of jars. */
-export function resolveKafka(): Promise<string> {
-  return resolve('broker', `kafka-${version}`)
+export function resolveKafka(release: '4.3' | '3.9' = '4.3'): Promise<string> {
+  return resolve('broker', release === '4.3' ? version : olderVersion)
 }
 
 /** Kafka Streams and its dependencies, as a directory of jars. Only benchmarks want it. */
 export function resolveKafkaStreams(): Promise<string> {
-  return resolve('streams', `kafka-streams-${version}`)
+  return resolve('streams', version)
 }
 
 /** The class path that holds every jar of a directory. */
@@ -45,8 +49,9 @@ function runs(program: 'java' | 'mvn'): boolean {
   return spawnSync(program, ['-version'], { stdio: 'ignore' }).error === undefined
 }
 
-async function resolve(profile: string, name: string): Promise<string> {
+async function resolve(profile: 'broker' | 'streams', release: string): Promise<string> {
   requireJava()
+  const name = `${profile === 'broker' ? 'kafka' : 'kafka-streams'}-${release}`
   // A changed pom.xml gives another directory, so a cache filled by an older checkout is never taken for this one.
   const fingerprint = createHash('sha256').update(readFileSync(pom)).digest('hex').slice(0, 8)
   const parent = join(cacheRoot(), name)
@@ -54,17 +59,17 @@ async function resolve(profile: string, name: string): Promise<string> {
   if (existsSync(libs)) return libs
 
   await mkdir(parent, { recursive: true })
-  const release = await lock(join(parent, `${fingerprint}.lock`), () => existsSync(libs))
+  const unlock = await lock(join(parent, `${fingerprint}.lock`), () => existsSync(libs))
   try {
-    if (!existsSync(libs)) await download(profile, libs, name)
+    if (!existsSync(libs)) await download(profile, release, libs, name)
   } finally {
-    await release()
+    await unlock()
   }
   return libs
 }
 
 /** Into a directory beside the final one, renamed when complete: the final name never holds half a distribution. */
-async function download(profile: string, libs: string, name: string): Promise<void> {
+async function download(profile: string, release: string, libs: string, name: string): Promise<void> {
   if (!runs('mvn')) throw new Error(`mvn was not found. ${howToGetKafka}`)
   process.stderr.write(`fetching ${name} with Maven into ${libs} (once; about 50 MB) ...\n`)
   const partial = `${libs}.${randomUUID()}.partial`
@@ -76,8 +81,10 @@ async function download(profile: string, libs: string, name: string): Promise<vo
       '-f',
       pom,
       `-P${profile}`,
+      `-Dkafka.version=${release}`,
       'dependency:copy-dependencies',
       '-DincludeScope=runtime',
+      `-DexcludeArtifactIds=${notWanted}`,
       `-DoutputDirectory=${partial}`,
     ])
     await rename(partial, libs)

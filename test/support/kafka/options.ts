@@ -8,6 +8,8 @@ export interface SaslOptions extends Credentials {
 }
 
 export interface KafkaOptions {
+  /** Which Kafka; the current one unless told. 3.9 knows the first transaction protocol only. */
+  readonly release?: '4.3' | '3.9'
   /** How many; 1 unless told. From 3 on every broker is a voting controller too, so any single one may be killed. */
   readonly brokers?: number
   /** The finalised `transaction.version`: 2 (KIP-890, the default) or 0 (as before Kafka 4). */
