@@ -5,14 +5,8 @@ export type { ProduceOptions, ProduceRecord } from './cluster/produce.js'
 export type { ReadOptions } from './cluster/read.js'
 export { describe, type Description } from './cluster/describe.js'
 export { queryStore, type QueryKeyOptions, type StoreAnswer, type StoreEntry, type StoreQuery } from './cluster/query-store.js'
-export {
-  redrive,
-  type RedriveFilter,
-  type RedriveOptions,
-  type RedriveProgress,
-  type RedriveResult,
-  type RedriveRow,
-} from './redrive/redrive.js'
+export { redrive } from './redrive/redrive.js'
+export type { RedriveFilter, RedriveOptions, RedriveProgress, RedriveResult, RedriveRow } from './redrive/options.js'
 export { shutdownSignal } from './cluster/shutdown-signal.js'
 
 export { withTransaction } from './operators/with-transaction.js'

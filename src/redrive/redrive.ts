@@ -1,143 +1,22 @@
-import { z } from 'zod'
 import type { LogClient, PartitionOffset, TopicInfo } from '../log/port.js'
 import { MillraceError } from '../record/error.js'
 import { outcomeName, sendBack } from './send-back.js'
 import { withTransaction } from '../operators/with-transaction.js'
 import type { Commit } from '../runtime/commit.js'
 import { fateOf, type LetterRules } from './letters.js'
-import { functionOption, objectWith, parseOptions, positiveInteger, topicName } from '../runtime/options.js'
+import { redriveSchema, type RedriveOptions, type RedriveResult, type RedriveRow, type RedriveSettings } from './options.js'
+import { parseOptions } from '../runtime/options.js'
 import type { PipelineHost } from '../runtime/host.js'
 import type { TransactionOptions } from '../runtime/settings.js'
-import { transactionalIdOf } from '../runtime/transactional-id.js'
 import { PartitionSource } from '../sources/partition-source.js'
 import { REDRIVEN, type RedrivenStore } from './redriven-store.js'
 import { restore } from '../state/restore.js'
 import { changelogTopic } from '../state/store.js'
 import { BoundedLog } from './bounded-log.js'
+import { INSTANCE, RedrivePlace, SESSION_MS } from './place.js'
 import type { Cluster } from '../cluster/cluster.js'
 import { rangeOf, readRange, type Range } from '../cluster/read.js'
 
-/** Which dead letters are meant: all of what is given must hold. */
-export interface RedriveFilter {
-  /** Text of headers, by name. Where a header stands more than once, one of them. */
-  readonly header?: Readonly<Record<string, string>>
-  /** A text that stands in the error's class, code or message, or a pattern that one of them matches. */
-  readonly error?: string | RegExp
-  /** Name of the step that failed. */
-  readonly step?: string
-  readonly key?: string | Uint8Array
-  /** The record's own time, as it was before it failed: from here on. A date, milliseconds since the epoch, or ISO 8601. */
-  readonly after?: Date | number | string
-  /** ... and before this. */
-  readonly before?: Date | number | string
-}
-
-export interface RedriveOptions {
-  /** The dead-letter topic. */
-  readonly from: string
-  /** Topic to send to. Default: the one that each record came from, into its partition. */
-  readonly to?: string
-  /** Default: all. What it leaves out stays for another redrive. */
-  readonly filter?: RedriveFilter
-  /** Only looks: nothing is written and nothing committed. Default false. */
-  readonly dryRun?: boolean
-  /** Most records a second. Default: no limit. */
-  readonly rate?: number
-  /** Most records in this run. Default: no limit. */
-  readonly limit?: number
-  /** A record that came back as often as this is parked instead. Default 3. */
-  readonly maxRedrives?: number
-  /** Where such records are parked, as they are. Default `<from>.parked`; needed only if there are any. */
-  readonly parked?: string
-  /** The consumer group, and by its changelog the memory of what was redriven. Default `<from>.redrive`. With another one nothing was redriven yet. */
-  readonly group?: string
-  /** Told how far it is: while looking, and after each commit. */
-  readonly onProgress?: (progress: RedriveProgress) => void
-  /** Ends it in order: the open transaction commits, the result tells what was done till then. */
-  readonly signal?: AbortSignal
-}
-
-export interface RedriveProgress {
-  readonly phase: 'looking' | 'sending'
-  /** Dead letters looked at. */
-  readonly read: number
-  readonly sent: number
-  readonly parked: number
-  /** All that are to be sent or parked, as far as is known. */
-  readonly chosen: number
-}
-
-export interface RedriveResult {
-  readonly dryRun: boolean
-  /** False where the signal ended it early. */
-  readonly complete: boolean
-  /** Dead letters looked at: those chosen (sent or parked), `skipped`, `left` and `unaddressed`. */
-  readonly read: number
-  /** Sent, or in a dry run, that would be. */
-  readonly sent: number
-  readonly parked: number
-  /** Redriven before, by this group. */
-  readonly skipped: number
-  /** Left out by the filter: they stay for another redrive. */
-  readonly left: number
-  /** Tell nothing of where they came from: they stay until one names `to`. */
-  readonly unaddressed: number
-  /** Records by topic, sent and parked. */
-  readonly byTarget: Readonly<Record<string, number>>
-  /** The same in more detail, largest first. */
-  readonly table: readonly RedriveRow[]
-  /** Topics that do not exist. Only a dry run gets as far as to say so. */
-  readonly missing: readonly string[]
-}
-
-export interface RedriveRow {
-  readonly target: string
-  readonly outcome: 'send' | 'park'
-  /** Class of the error; '' where nothing tells of it. */
-  readonly error: string
-  readonly step: string
-  readonly records: number
-}
-
-const moment = z
-  .union([z.date(), z.number(), z.string()], {
-    message: "expected a date, milliseconds since the epoch, or a text like '2026-01-31T12:00:00Z'",
-  })
-  .transform((given) => new Date(given).getTime())
-  .refine((ms) => !Number.isNaN(ms), { message: "expected a date, milliseconds since the epoch, or a text like '2026-01-31T12:00:00Z'" })
-
-const schema = z
-  .strictObject({
-    from: topicName,
-    to: topicName.optional(),
-    filter: z
-      .strictObject({
-        header: z.record(z.string(), z.string()).optional(),
-        error: z.union([z.string().min(1), z.instanceof(RegExp)], { message: 'expected a text or a RegExp' }).optional(),
-        step: z.string().optional(),
-        key: z.union([z.string(), z.instanceof(Uint8Array)], { message: 'expected a text or bytes' }).optional(),
-        after: moment.optional(),
-        before: moment.optional(),
-      })
-      .default({}),
-    dryRun: z.boolean().default(false),
-    rate: z.number().positive().optional(),
-    limit: positiveInteger.optional(),
-    maxRedrives: positiveInteger.default(3),
-    parked: topicName.optional(),
-    group: z.string().min(1).optional(),
-    onProgress: functionOption<(progress: RedriveProgress) => void>('a function of the progress').optional(),
-    signal: objectWith<AbortSignal>(['addEventListener', 'removeEventListener'], 'an AbortSignal').optional(),
-  })
-  .refine(({ from, to }) => to !== from, { path: ['to'], message: 'is the dead-letter topic itself: its records would go in a circle' })
-  .refine(({ from, parked }) => parked !== from, { path: ['parked'], message: 'is the dead-letter topic itself: name another one' })
-  .transform(({ parked, group, ...rest }) => ({ ...rest, parked: parked ?? `${rest.from}.parked`, group: group ?? `${rest.from}.redrive` }))
-
-type Settings = z.output<typeof schema>
-
-/** One process at a time: a second one takes the place of the first, and a restart goes on at once. */
-const INSTANCE = 'redrive'
-const SESSION_MS = 10_000
 /** Sent in one transaction where there is a rate: short ones keep it even. */
 const SLICE_SECONDS = 0.2
 const PROGRESS_EVERY = 1_000
@@ -167,7 +46,7 @@ export function redrive(cluster: Cluster, options: RedriveOptions): Promise<Redr
 
 /** @internal With other settings of the transaction. */
 export async function redriveWith(cluster: Cluster, options: RedriveOptions, transaction: TransactionOptions): Promise<RedriveResult> {
-  const settings = parseOptions(schema, options, 'redrive')
+  const settings = parseOptions(redriveSchema, options, 'redrive')
   const finished = new AbortController()
   const signals = [finished.signal, ...(settings.signal === undefined ? [] : [settings.signal])]
   const source = cluster.source({
@@ -238,7 +117,7 @@ class Redrive {
 
   constructor(
     private readonly source: PartitionSource,
-    private readonly settings: Settings,
+    private readonly settings: RedriveSettings,
     private readonly finish: () => void,
   ) {
     const { from, to, filter, maxRedrives, parked } = settings
@@ -254,27 +133,20 @@ class Redrive {
     let missing: readonly string[]
     try {
       await log.connect()
-      // Ends what an earlier run left open, so that what is read here is how it ended.
-      const producer = dryRun
-        ? undefined
-        : log.producer({
-            transactionalId: transactionalIdOf(this.settings.group, INSTANCE),
-            transactionTimeoutMs: 10_000,
-            compression: 'none',
-            trace: this.host.trace,
-          })
-      await producer?.init()
-      survey = await this.look(log)
-      const targets = Object.keys(survey.chosen.byTarget)
-      const found = await log.topics(targets)
-      missing = targets.filter((topic) => !found.has(topic))
-      if (dryRun) return this.result(survey, survey.chosen, survey.complete, missing)
-      if (missing.length > 0) throw missingTargets(survey, missing, this.settings.parked)
-      if (!survey.complete || targets.length === 0) return this.result(survey, new Outcomes(), survey.complete, [])
-      await producer?.commit(
-        survey.range.starts.map((offset, partition) => ({ topic: this.settings.from, partition, offset })),
-        { group: this.settings.group, memberId: '', generation: -1, instanceId: undefined },
-      )
+      const place = dryRun ? undefined : await RedrivePlace.take(log, this.source)
+      try {
+        survey = await this.look(log)
+        const targets = Object.keys(survey.chosen.byTarget)
+        const found = await log.topics(targets)
+        missing = targets.filter((topic) => !found.has(topic))
+        if (dryRun) return this.result(survey, survey.chosen, survey.complete, missing)
+        if (missing.length > 0) throw missingTargets(survey, missing, this.settings.parked)
+        if (!survey.complete || targets.length === 0) return this.result(survey, new Outcomes(), survey.complete, [])
+        const starts = survey.range.starts.map((offset, partition) => ({ topic: this.settings.from, partition, offset }))
+        if ((await place?.startAt(starts)) !== true) return this.result(survey, new Outcomes(), false, [])
+      } finally {
+        await place?.leave()
+      }
     } finally {
       await log.close()
     }

@@ -311,6 +311,34 @@ describe('redrive', () => {
     await paced.close()
   })
 
+  it('a second one leaves the first alone until it has its place in the group; nothing is sent twice', async () => {
+    const clock = new VirtualClock(T0)
+    const broker = createEmbeddedBroker({ clock })
+    const shared = embedded({ broker, clock, logger: silentLogger })
+    const setUp = (async () => {
+      await shared.createTopics(['in', 'dead'].map((topic) => ({ topic, partitions: 1, config: ANY_TIME })))
+      await shared.produce({ topic: 'dead', records: Array.from({ length: 100 }, (_, i) => letter(String(i))) })
+    })()
+    await clock.advance('1s')
+    await setUp
+    let sent = 0
+    const first = redrive(shared, { from: 'dead', rate: 5, onProgress: (progress) => (sent = progress.sent) }).catch(
+      (error: unknown) => error,
+    )
+    while (sent === 0) await clock.advance('100ms')
+    // The second one waits for its place, as it would for a slow coordinator.
+    broker.faults.inject({ at: 'join', of: 'redrive', delayMs: 10_000 })
+    const second = redrive(shared, { from: 'dead' })
+    const before = sent
+    await clock.advance('9s')
+    expect(sent - before).toBeGreaterThan(40)
+    await clock.advance('30s')
+    expect(await first).toMatchObject({ code: 'INSTANCE_FENCED' })
+    expect(await second).toMatchObject({ complete: true })
+    expect(await values(shared, 'in')).toEqual(Array.from({ length: 100 }, (_, i) => String(i)).sort())
+    await shared.close()
+  })
+
   const faults: Readonly<Record<string, Fault[]>> = {
     'the answer to a commit lost, which took effect': [{ at: 'end', reaction: 'indeterminate', tookEffect: true, after: 2, times: 2 }],
     'the answer to a commit lost, which did not': [{ at: 'end', reaction: 'indeterminate', tookEffect: false, after: 2, times: 2 }],
