@@ -1,6 +1,6 @@
 import type { OperatorFunction } from 'rxjs'
 import { FailedRecord } from '../record/failed-record.js'
-import { LogRecord, type StreamRecord } from '../record/record.js'
+import { LogRecord, type NotSpread, type StreamRecord } from '../record/record.js'
 import type { Good, KeyOf, ValueOf } from '../record/types.js'
 import { operate } from '../runtime/operate.js'
 
@@ -13,7 +13,7 @@ import { operate } from '../runtime/operate.js'
  * records.pipe(decode(Order), mapValue((order) => ({ ...order, total: order.price * order.count })))
  */
 export function mapValue<R extends StreamRecord<unknown, unknown> | FailedRecord, V2>(
-  fn: (value: ValueOf<R>, record: Good<R>) => V2,
+  fn: (value: ValueOf<R>, record: Good<R>) => V2 & NotSpread<V2>,
 ): OperatorFunction<R, StreamRecord<KeyOf<R>, V2> | Extract<R, FailedRecord>> {
   return operate('mapValue', (target) => ({
     next(item) {

@@ -2,6 +2,7 @@ import { MillraceError } from './error.js'
 import { NO_HEADERS, encodeHeaders, readHeaders, type Headers, type HeadersInput } from './headers.js'
 import { readLineage, type Lineage } from './lineage.js'
 import { originText, type Origin } from './origin.js'
+import { RecordSource, holdsSource, spreadError } from './record-source.js'
 import { cursor, readVarint, skipSection } from './varint.js'
 
 /** What `with` may replace; what is left out stays as it is, bytes included. */
@@ -13,6 +14,8 @@ export interface RecordPatch<K, V> {
   readonly timestamp?: number
 }
 
+declare const SPREAD: unique symbol
+
 /**
  * One record of a partition.
  *
@@ -22,57 +25,38 @@ export interface RecordPatch<K, V> {
  * @example
  * const louder = record.with({ value: record.value.toUpperCase() })
  */
-export interface StreamRecord<K, V> {
-  readonly key: K
-  readonly value: V
-  readonly headers: Headers
+export declare abstract class StreamRecord<K, V> {
+  /** In the type only: it is what is left in that of `{ ...record }`, which is refused by it. */
+  readonly [SPREAD]?: never
+  abstract get key(): K
+  abstract get value(): V
+  abstract get headers(): Headers
   /**
    * Milliseconds since the epoch, -1 if the record has none. It is what the producer wrote (or the broker, where the topic says LogAppendTime), whatever
    * that is: some write microseconds or nanoseconds by mistake. Beyond 2^53 it is the nearest number, exact to 256 for nanoseconds of our days.
    */
-  readonly timestamp: number
+  abstract get timestamp(): number
   /** Where it was read; of one that comes out of a retry topic, where it was read before it went there. */
-  readonly origin: Origin
+  abstract get origin(): Origin
   /**
    * "topic/partition/offset" of where the record was first read, which stays the same whenever it comes again: after an abort, from a retry topic, after a delay, or sent back by
    * `redrive`. So it serves as an idempotency key. Records that a program writes to a topic itself, by `repartition` too, are new ones there.
    */
-  readonly id: string
-  with<K2 = K, V2 = V>(patch: RecordPatch<K2, V2>): StreamRecord<K2, V2>
+  abstract get id(): string
+  abstract with<K2 = K, V2 = V>(patch: RecordPatch<K2, V2>): StreamRecord<K2, V2>
 }
+
+/** What a function may not return in place of a value: `{ ...record }`, which has neither key nor value. A record is something else. */
+export type NotSpread<V> = V extends unknown
+  ? typeof SPREAD extends keyof V
+    ? V extends StreamRecord<unknown, unknown>
+      ? unknown
+      : never
+    : unknown
+  : never
 
 /** A record as it lies in the partition. */
 export type RawRecord = StreamRecord<Buffer | null, Buffer | null>
-
-/** The way of a record through retry topics so far. */
-export interface Retries {
-  /** Which attempt this is: 2 when it first comes back. */
-  readonly attempt: number
-  /** How often its steps were tried before, in place and over all attempts. */
-  readonly tries: number
-  /** When it was to come back, in milliseconds since the epoch. */
-  readonly due: number
-  readonly firstError: string
-  readonly firstMessage: string
-  /** With records of a key kept in order: the offset of the one before it, which has to be done first. -1 for none. */
-  readonly behind: number
-}
-
-/** What all records of one batch share; one object for thousands of records. */
-export interface RecordSource {
-  readonly topic: string
-  readonly partition: number
-  /** The bytes the record positions point into. */
-  readonly bytes: Buffer
-  /** What became of each record of the slice, by `seq`; see runtime/accounting. Undefined outside a slice. */
-  readonly marks: Uint8Array | undefined
-  /** Of a batch written in a transaction: by whom. What headers tell of a record sent back counts only in the batches of who sent it. */
-  readonly producerId?: bigint | undefined
-  /** Set for a record that comes from a retry topic; it has a source of its own. */
-  readonly retries?: Retries | undefined
-  /** Of a record with a source of its own, which was in a batch before: where it came from, if it was sent back. */
-  readonly lineage?: Lineage | undefined
-}
 
 export const RAW_KEY = 1
 export const RAW_VALUE = 2
@@ -159,11 +143,11 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
     let headers = this.h
     if ('key' in patch) {
       raw &= ~RAW_KEY
-      key = patch.key
+      key = unspread(patch.key, 'a key') as K2
     }
     if ('value' in patch) {
       raw &= ~RAW_VALUE
-      value = patch.value
+      value = unspread(patch.value, 'a value') as V2
     }
     if (patch.headers !== undefined) {
       raw &= ~RAW_HEADERS
@@ -185,7 +169,7 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
       this.end,
       this.raw & ~RAW_VALUE,
       this.k,
-      value,
+      unspread(value, 'a value'),
       this.h,
     )
   }
@@ -203,6 +187,12 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
   toJSON(): unknown {
     return { ...this.origin, key: this.key, value: this.value, headers: this.headers, timestamp: this.timestamp }
   }
+}
+
+/** @throws MillraceError SPREAD_RECORD for what `{ ...record }` made, which no place that takes a value means */
+export function unspread<T>(value: T, what: string): T {
+  if (holdsSource(value) && !(value instanceof LogRecord)) throw spreadError(what)
+  return value
 }
 
 /**
@@ -230,17 +220,29 @@ export interface NewRecord<K, V> {
  *
  * Its origin, if none is given, is offset -1 of partition -1 of the topic "".
  *
- * @throws MillraceError INVALID_TIMESTAMP if the timestamp is not a whole number
+ * @throws MillraceError INVALID_TIMESTAMP if the timestamp is not a whole number; SPREAD_RECORD
  * @example
  * record({ key: 'a', value: { n: 1 }, timestamp: Date.now() })
  */
 export function record<K, V>(init: NewRecord<K, V>): StreamRecord<K, V> {
+  unspread(init, 'what record() was given')
   const timestamp = init.timestamp ?? -1
   if (!Number.isSafeInteger(timestamp)) {
     throw new MillraceError('INVALID_TIMESTAMP', `record: timestamp must be a whole number of milliseconds, got ${String(timestamp)}`)
   }
   const { topic, partition, offset } = init.origin ?? { topic: '', partition: -1, offset: -1 }
-  const source: RecordSource = { topic, partition, bytes: NOT_IN_A_LOG, marks: undefined }
+  const source = new RecordSource({ topic, partition, bytes: NOT_IN_A_LOG })
   const headers = init.headers === undefined ? NO_HEADERS : readHeaders(encodeHeaders(init.headers), 0)
-  return new LogRecord<K, V>(source, offset, timestamp, -1, -1, -1, 0, init.key, init.value, headers)
+  return new LogRecord<K, V>(
+    source,
+    offset,
+    timestamp,
+    -1,
+    -1,
+    -1,
+    0,
+    unspread(init.key, 'a key'),
+    unspread(init.value, 'a value'),
+    headers,
+  )
 }

@@ -1,7 +1,8 @@
 import { failureHeaders, type FailureNote, type FailureHeaders } from './failure-headers.js'
 import { addedHeaders, cutHeaders, findHeader, type AddedHeaders, type HeaderPlace } from './headers.js'
 import { lineageText, parseLineage, type Lineage } from './lineage.js'
-import { LogRecord, RAW_ALL, type RecordSource, type Retries } from './record.js'
+import { RecordSource, type Retries } from './record-source.js'
+import { LogRecord, RAW_ALL } from './record.js'
 
 /** What a record in a retry topic knows: how it is to go on. */
 export interface Hop extends Retries {
@@ -92,7 +93,7 @@ function parsed(text: string): Hop | undefined {
 export function originalOf(record: HopRecord, { hop, place }: ReadHop): HopRecord {
   const { topic, partition, offset, timestamp, lineage } = hop
   const bytes = cutHeaders(record.source.bytes, record.start, record.headersStart(), place)
-  const source: RecordSource = { topic, partition, bytes, marks: record.source.marks, retries: hop, lineage }
+  const source = new RecordSource({ topic, partition, bytes, marks: record.source.marks, retries: hop, lineage })
   return new LogRecord<Buffer | null, Buffer | null>(
     source,
     offset,

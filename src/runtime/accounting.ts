@@ -1,5 +1,6 @@
 import { batchSource, type BatchView } from '../log/batch/read.js'
-import type { LogRecord, RecordSource } from '../record/record.js'
+import type { RecordSource } from '../record/record-source.js'
+import type { LogRecord } from '../record/record.js'
 
 /**
  * What became of a record, as one byte beside its batch; one that stays unmarked counts as filtered. The first of processed, duplicate and late stays: a record that reached a

@@ -1,7 +1,8 @@
 import type { Encoded } from '../log/batch/write.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { FailedRecord } from '../record/failed-record.js'
-import { LogRecord } from '../record/record.js'
+import { isSpread } from '../record/record-source.js'
+import { LogRecord, unspread } from '../record/record.js'
 import type { Serde } from '../record/serde.js'
 
 /**
@@ -20,6 +21,7 @@ export function encodePart(
   try {
     encoded = serde.encode(given)
   } catch (error) {
+    if (isSpread(error)) throw error
     throw new MillraceError(
       'ENCODE_FAILED',
       `the ${part} made from ${record.id} cannot be written as ${serde.name}: ${errorMessage(error)}`,
@@ -37,6 +39,7 @@ export function encodePart(
 /** What is to be written as the record it has to be. @throws MillraceError ENCODE_FAILED for a FailedRecord and for what is none */
 export function asWritable(operator: string, item: unknown): LogRecord<unknown, unknown> {
   if (item instanceof LogRecord) return item as LogRecord<unknown, unknown>
+  unspread(item, `what ${operator} was given`)
   throw item instanceof FailedRecord
     ? new MillraceError(
         'ENCODE_FAILED',

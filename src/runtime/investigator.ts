@@ -19,6 +19,7 @@ const PROGRAM_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'OUTSIDE_SLICE',
   'NOT_PLANNED',
   'INVALID_OPTIONS',
+  'SPREAD_RECORD',
 ])
 
 /** Only what is kept of a failed transaction, and as long as it takes. */

@@ -1,5 +1,5 @@
 import { MillraceError } from '../record/error.js'
-import type { StreamRecord } from '../record/record.js'
+import { unspread, type StreamRecord } from '../record/record.js'
 import { json, type Serde } from '../record/serde.js'
 import type { DeepReadonly } from '../record/types.js'
 
@@ -89,7 +89,7 @@ export function checkForm(what: string, name: unknown, version: unknown): void {
 
 /** A state as it is kept. @throws MillraceError INVALID_VALUE for what stands for none */
 export function kept<A>(what: string, state: A, record: unknown): A {
-  if (state !== undefined && state !== null) return state
+  if (state !== undefined && state !== null) return unspread(state, `${what} a record`)
   throw invalidValue(what, `${String(state)}, which stands for no state at all`, record)
 }
 

@@ -2,6 +2,7 @@ import { BatchReader } from '../../src/log/batch/read.js'
 import { BatchWriter, type OutputBatch } from '../../src/log/batch/write.js'
 import type { Fetched, GroupMember, LogClient, LogProducer, LogReader, ProducerOptions, ReaderOptions } from '../../src/log/port.js'
 import { NO_HEADERS } from '../../src/record/headers.js'
+import { RecordSource } from '../../src/record/record-source.js'
 import type { RawRecord } from '../../src/record/record.js'
 
 let names = 0
@@ -88,7 +89,7 @@ export function drain(reader: LogReader, topic: string, partition: number, value
 
 function recordsOf({ batch, fromOffset }: Fetched, topic: string, partition: number): RawRecord[] {
   if (batch === undefined) return []
-  const reader = new BatchReader(batch, { topic, partition, bytes: batch.bytes, marks: undefined }, fromOffset)
+  const reader = new BatchReader(batch, new RecordSource({ topic, partition, bytes: batch.bytes }), fromOffset)
   const records: RawRecord[] = []
   for (let record = reader.next(0); record !== undefined; record = reader.next(0)) records.push(record)
   return records

@@ -6,6 +6,10 @@ import {
   circuitBreaker,
   deadLetter,
   delayUntil,
+  dropFailed,
+  joinTable,
+  mapValue,
+  table,
   json,
   retryTopic,
   route,
@@ -23,6 +27,25 @@ type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ?
 function expectType<Expected>() {
   return <Actual>(_actual: Actual, _same: Equal<Actual, Expected>): void => {}
 }
+
+// A record that is spread has neither key nor value: what comes of it goes nowhere.
+const spreadOnes = orders.pipe(
+  attempt(async (order) => ({ ...order, vat: 1 })),
+  dropFailed(),
+)
+// @ts-expect-error
+spreadOnes.pipe(mapValue((value) => value))
+// @ts-expect-error
+orders.pipe(mapValue((_, order) => ({ ...order, vat: 1 })))
+orders.pipe(
+  // @ts-expect-error
+  joinTable(table({ topic: 'customers', value: json<{ city: string }>() }), { join: (order, customer) => ({ ...order, customer }) }),
+)
+expectType<Observable<OrderRecord | FailedRecord>>()(orders.pipe(attempt((order) => order)), true)
+expectType<Observable<StreamRecord<Buffer | null, { id: string; amount: number; vat: number }>>>()(
+  orders.pipe(mapValue((value) => ({ ...value, vat: 1 }))),
+  true,
+)
 
 // attempt: what the function returns is the new value; a record is itself, nothing leaves it as it was; any of it may have failed.
 const charged = orders.pipe(attempt((order) => Promise.resolve({ receipt: order.value.id })))

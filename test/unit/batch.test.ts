@@ -7,6 +7,7 @@ import { BatchReader, viewBatch, withUncompressed, type BatchView } from '../../
 import { BatchWriter, singleBatchSizeAdding, stampBatch, type Encoded, type OutputBatch } from '../../src/log/batch/write.js'
 import { MillraceError } from '../../src/record/error.js'
 import { addedHeaders, replaceHeaders, type HeadersInput } from '../../src/record/headers.js'
+import { RecordSource } from '../../src/record/record-source.js'
 import { LogRecord, RAW_ALL } from '../../src/record/record.js'
 import { cursor, readVarint, readVarlong, varintSize, varlongSize, writeVarint, writeVarlong } from '../../src/record/varint.js'
 
@@ -135,7 +136,7 @@ describe('record batches', () => {
     // No key, no value, no headers: the zero takes two bytes.
     const odd = Buffer.from([1, 1, 0x80, 0])
     const record = new LogRecord<unknown, unknown>(
-      { topic: 'odd', partition: 0, bytes: odd, marks: undefined },
+      new RecordSource({ topic: 'odd', partition: 0, bytes: odd }),
       0,
       5,
       0,
@@ -347,7 +348,7 @@ async function readLog(log: Buffer, fromOffset = 0): Promise<Read[]> {
 }
 
 function readerOf(view: BatchView, fromOffset = 0): BatchReader {
-  return new BatchReader(view, { topic: 'topic', partition: 0, bytes: view.bytes, marks: undefined }, fromOffset)
+  return new BatchReader(view, new RecordSource({ topic: 'topic', partition: 0, bytes: view.bytes }), fromOffset)
 }
 
 function takeAll(reader: BatchReader, into: Read[]): void {

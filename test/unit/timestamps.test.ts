@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { RecordSource } from '../../src/record/record-source.js'
 import { BatchReader, viewBatch, type BatchView } from '../../src/log/batch/read.js'
 import { foreignBatch, type ForeignBatch } from '../support/foreign-batch.js'
 
@@ -9,7 +10,7 @@ const [MIN, MAX] = [-(2n ** 63n), 2n ** 63n - 1n]
 
 function timesOf(batch: ForeignBatch): number[] {
   const view = viewBatch(foreignBatch(batch), 0, 'test') as BatchView
-  const reader = new BatchReader(view, { topic: 't', partition: 0, bytes: view.bytes, marks: undefined }, 0)
+  const reader = new BatchReader(view, new RecordSource({ topic: 't', partition: 0, bytes: view.bytes }), 0)
   const times: number[] = []
   for (let record = reader.next(0); record !== undefined; record = reader.next(0)) times.push(record.timestamp)
   return times

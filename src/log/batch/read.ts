@@ -1,5 +1,6 @@
 import { MillraceError } from '../../record/error.js'
-import { LogRecord, RAW_ALL, type RecordSource } from '../../record/record.js'
+import { RecordSource } from '../../record/record-source.js'
+import { LogRecord, RAW_ALL } from '../../record/record.js'
 import { cursor, readExactVarlong, readVarint, readVarlong } from '../../record/varint.js'
 import {
   AT,
@@ -113,7 +114,7 @@ export function batchSource(
   { bytes, transactional, producerId }: BatchView,
   marks?: Uint8Array,
 ): RecordSource {
-  return { topic, partition, bytes, marks, producerId: transactional ? producerId : undefined, retries: undefined, lineage: undefined }
+  return new RecordSource({ topic, partition, bytes, marks, producerId: transactional ? producerId : undefined })
 }
 
 /**

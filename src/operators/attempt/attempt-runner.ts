@@ -296,7 +296,12 @@ export class AttemptRunner {
   }
 
   private succeeded(work: Work, result: unknown): void {
-    if (!this.closed) this.finish(work, this.outcome(work.record, result))
+    if (this.closed) return
+    try {
+      this.finish(work, this.outcome(work.record, result))
+    } catch (error) {
+      this.target.error(error)
+    }
   }
 
   private failed(work: Work, error: unknown): void {

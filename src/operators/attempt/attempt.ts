@@ -3,7 +3,7 @@ import { z } from 'zod'
 import type { Duration } from '../../record/duration.js'
 import { MillraceError } from '../../record/error.js'
 import { FailedRecord } from '../../record/failed-record.js'
-import { LogRecord, type StreamRecord } from '../../record/record.js'
+import { LogRecord, type NotSpread, unspread, type StreamRecord } from '../../record/record.js'
 import type { KeyOf } from '../../record/types.js'
 import { AttemptRunner, type AttemptFunction } from './attempt-runner.js'
 import { Breaker, type CircuitBreaker, type CockatielBreaker } from './circuit-breaker.js'
@@ -53,13 +53,19 @@ type AnyRecord = StreamRecord<unknown, unknown>
 
 /** What comes out for what the function returned: a record is itself, nothing leaves the record as it was, all else becomes its value. */
 export type Attempted<R extends AnyRecord, T> = [T] extends [never] ? R : Outcome<R, T>
+/** What no operator takes. */
+interface SpreadOfARecord {
+  readonly mistake: 'return record.with({ value: ... }), or spread record.value: { ...record } has neither key nor value'
+}
 type Outcome<R extends AnyRecord, T> = T extends FailedRecord
   ? never
   : T extends AnyRecord
     ? T
     : T extends undefined | void
       ? R
-      : StreamRecord<KeyOf<R>, T>
+      : [NotSpread<T>] extends [never]
+        ? SpreadOfARecord
+        : StreamRecord<KeyOf<R>, T>
 
 const schema = z.strictObject({
   concurrency: positiveInteger.default(16),
@@ -158,6 +164,7 @@ function isCockatiel(given: unknown): given is CockatielBreaker {
 }
 
 function notARecord(item: unknown, step: string): MillraceError {
+  unspread(item, `what attempt '${step}' was given`)
   return new MillraceError(
     'INVALID_OPTIONS',
     `attempt '${step}' was given ${item === null ? 'null' : `a ${typeof item}`} that is not a record: derive records with record.with({ ... }), or make one with record({ ... })`,

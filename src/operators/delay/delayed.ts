@@ -2,7 +2,8 @@ import { writeInt64 } from '../../log/batch/header.js'
 import type { Encoded } from '../../log/batch/write.js'
 import { encodeHeaders, readHeaders } from '../../record/headers.js'
 import { lineageText, parseLineage } from '../../record/lineage.js'
-import { LogRecord, RAW_ALL, RAW_HEADERS, RAW_KEY, RAW_VALUE, type RecordPatch, type Retries } from '../../record/record.js'
+import { RecordSource, type Retries } from '../../record/record-source.js'
+import { LogRecord, RAW_ALL, RAW_HEADERS, RAW_KEY, RAW_VALUE, type RecordPatch } from '../../record/record.js'
 import type { SerdeFor } from '../../record/serde.js'
 import { cursor, readVarint, varintSize, writeVarint } from '../../record/varint.js'
 import { encodePart } from '../../runtime/encode.js'
@@ -74,7 +75,7 @@ export function delayedRecord(bytes: Buffer, serdes: DelaySerdes): AnyRecord {
   const { topic, partition, offset, timestamp, changed, retries, from } = JSON.parse((next() as Buffer).toString('utf8')) as Meta
   const body = next() as Buffer
   const record = new LogRecord<unknown, unknown>(
-    { topic, partition, bytes: body, marks: undefined, retries, lineage: from === undefined ? undefined : parseLineage(from) },
+    new RecordSource({ topic, partition, bytes: body, retries, lineage: from === undefined ? undefined : parseLineage(from) }),
     offset,
     timestamp,
     -1,

@@ -1,7 +1,7 @@
 import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
 import { MillraceError, errorMessage } from '../../record/error.js'
-import type { StreamRecord } from '../../record/record.js'
+import type { NotSpread, StreamRecord } from '../../record/record.js'
 import type { DeepReadonly, KeyOf } from '../../record/types.js'
 import { activeSlice } from '../../runtime/context.js'
 import { grouping, groupingFields, saysPartitioned, type ByFunction, type ByRecordKey } from '../../runtime/grouping.js'
@@ -15,12 +15,12 @@ interface Inner<R, T, V> {
   /** 'inner' (default): records without a value in the table are dropped. 'left': they are joined with undefined. */
   readonly kind?: 'inner'
   /** Makes the new value of the record. */
-  readonly join: (record: NoInfer<R>, row: DeepReadonly<T>) => V
+  readonly join: (record: NoInfer<R>, row: DeepReadonly<T>) => V & NotSpread<V>
 }
 
 interface Left<R, T, V> {
   readonly kind: 'left'
-  readonly join: (record: NoInfer<R>, row: DeepReadonly<T> | undefined) => V
+  readonly join: (record: NoInfer<R>, row: DeepReadonly<T> | undefined) => V & NotSpread<V>
 }
 
 export type JoinTableOptions<R extends AnyRecord, T, V> = (Inner<R, T, V> | Left<R, T, V>) & (ByRecordKey | ByFunction<R>)

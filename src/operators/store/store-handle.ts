@@ -4,6 +4,8 @@ import type { BoundedStore } from './bounded-store.js'
 import { bytesOfKey, keyTextOf, type StoreKey } from '../../state/key.js'
 import { seal, sealedValue, type Sealed } from './sealed.js'
 import type { TimelineStore } from '../../state/timeline-store.js'
+import { isSpread } from '../../record/record-source.js'
+import { unspread } from '../../record/record.js'
 import type { Serde } from '../../record/serde.js'
 import type { SliceContext } from '../../runtime/context.js'
 
@@ -58,6 +60,7 @@ abstract class Guarded {
     try {
       seal(this.changed, this.serde)
     } catch (error) {
+      if (isSpread(error)) throw error
       throw new MillraceError(
         'ENCODE_FAILED',
         `store '${this.name}': a value cannot be kept as ${this.serde.name}: ${errorMessage(error)}`,
@@ -76,6 +79,7 @@ abstract class Guarded {
 
   protected accept(value: unknown): void {
     this.check()
+    unspread(value, `store '${this.name}': what was put`)
     if (value === undefined || value === null)
       throw new MillraceError('ENCODE_FAILED', `store '${this.name}': ${String(value)} was put, which stands for nothing: use delete`)
   }
