@@ -5,13 +5,12 @@ import { Connection, addressName, type Address, type ConnectionSettings } from '
 import { ERROR, Unanswered, asLogError, check, closedError, refreshAfter, type Refresh } from './errors.js'
 import { Lane, within } from './lane.js'
 import type { Api, Throttled } from './protocol/api.js'
-import { ApiVersions, type VersionRange } from './protocol/api-versions.js'
+import { ApiVersions } from './protocol/api-versions.js'
 import { FindCoordinator, type CoordinatorKind } from './protocol/find-coordinator.js'
 import { Metadata, type TopicMetadata } from './protocol/metadata.js'
-import { OffsetFetch } from './protocol/offset-fetch.js'
-import { Produce, ProduceImplicit } from './protocol/produce.js'
 import { retryDelay, retrying } from './retry.js'
 import { sleep, systemClock } from '../record/clock.js'
+import { checkVersions, common, knowsProtocol2, tooOld, type Versions } from './versions.js'
 
 export interface ClusterSettings extends ConnectionSettings {
   readonly brokers: readonly string[]
@@ -19,7 +18,7 @@ export interface ClusterSettings extends ConnectionSettings {
 }
 
 export interface BrokerVersions {
-  readonly versions: ReadonlyMap<number, VersionRange>
+  readonly versions: Versions
   readonly features: ReadonlyMap<string, number>
 }
 
@@ -54,7 +53,8 @@ export class Cluster {
   private readonly topics = new Map<string, TopicMetadata>()
   private readonly leaders = new Map<string, number[]>()
   private readonly coordinators = new Map<string, Address>()
-  private versions: ReadonlyMap<number, VersionRange> = new Map()
+  /** What all brokers that were reached know. */
+  private versions: Versions = new Map()
   private opening: Promise<BrokerVersions> | undefined
 
   constructor(private readonly settings: ClusterSettings) {
@@ -82,11 +82,10 @@ export class Cluster {
     const { versions, features } = await this.retry({ what: 'looking up the versions of the brokers' }, async () =>
       this.versionsOf(await this.anyConnection(this.lookUpMs)),
     )
-    const produce = versions.get(ProduceImplicit.key)
-    return (features.get(TRANSACTION_VERSION_FEATURE) ?? 0) >= 2 && (produce?.max ?? 0) >= ProduceImplicit.version ? 2 : 1
+    return (features.get(TRANSACTION_VERSION_FEATURE) ?? 0) >= 2 && knowsProtocol2(versions) ? 2 : 1
   }
 
-  /** The largest version of `wanted` the brokers know. */
+  /** The largest version of `wanted` the brokers know; they have been found to know one. */
   bestVersion<V extends number>(key: number, wanted: readonly V[]): V {
     const max = this.versions.get(key)?.max ?? 0
     return wanted.reduce((best, version) => (version <= max && version > best ? version : best))
@@ -227,7 +226,10 @@ export class Cluster {
   private async connect(address: Address): Promise<Connection> {
     await this.open()
     return Connection.open(this.settings, address, this.signal, async (connection) => {
-      await connection.logIn(this.versions)
+      // Each for itself: while a cluster is upgraded its brokers differ.
+      const { versions } = await this.versionsOf(connection)
+      this.versions = common(this.versions, versions)
+      await connection.logIn(versions)
       return connection
     })
   }
@@ -302,23 +304,9 @@ export class Cluster {
   private async versionsOf(connection: Connection): Promise<BrokerVersions> {
     const payload = await connection.exchange(ApiVersions, {}, this.settings.connectionTimeoutMs)
     const { error, versions, features } = connection.decode(ApiVersions, payload, false)
-    const tooOld =
-      error === ERROR.unsupportedVersion || (error === ERROR.none && (versions.get(OffsetFetch.key)?.max ?? 0) < OffsetFetch.version)
-    if (tooOld) {
-      throw logError(
-        'BROKER_TOO_OLD',
-        'fatal',
-        `the broker at ${connection.name} is older than Kafka 2.5, which cannot hand out stable offsets (KIP-447): upgrade it to 2.5 or later`,
-      )
-    }
+    if (error === ERROR.unsupportedVersion) throw tooOld(connection.name, `it does not know ApiVersions v${ApiVersions.version}`)
     check(ApiVersions, error, `asking ${connection.name} for its versions`)
-    if ((versions.get(Produce.key)?.min ?? 0) > Produce.version) {
-      throw logError(
-        'BROKER_REFUSED',
-        'fatal',
-        `the broker at ${connection.name} no longer takes Produce v${Produce.version}: this version of millrace is too old for it`,
-      )
-    }
+    checkVersions(connection.name, versions, this.settings.sasl !== undefined)
     return { versions, features }
   }
 }

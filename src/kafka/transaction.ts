@@ -6,7 +6,12 @@ import { AddOffsetsToTxn } from './protocol/add-offsets-to-txn.js'
 import { AddPartitionsToTxn } from './protocol/add-partitions-to-txn.js'
 import type { Api, Throttled } from './protocol/api.js'
 import { EndTxn, EndTxnBumpingEpoch, type EndTxnResponse } from './protocol/end-txn.js'
-import { INIT_PRODUCER_ID_KEY, initProducerId, type InitProducerIdResponse } from './protocol/init-producer-id.js'
+import {
+  INIT_PRODUCER_ID_KEY,
+  INIT_PRODUCER_ID_VERSIONS,
+  initProducerId,
+  type InitProducerIdResponse,
+} from './protocol/init-producer-id.js'
 import { OffsetCommit } from './protocol/offset-commit.js'
 import type { TransactionIdentity } from './protocol/transaction.js'
 import { TxnOffsetCommit, TxnOffsetCommitImplicit } from './protocol/txn-offset-commit.js'
@@ -38,7 +43,7 @@ export class TransactionRequests {
     const { transactionalId, transactionTimeoutMs } = this.options
     const what = transactionalId === undefined ? 'getting a producer id' : `getting a producer id for transactional id '${transactionalId}'`
     await this.cluster.open()
-    const api = initProducerId(this.cluster.bestVersion(INIT_PRODUCER_ID_KEY, [3, 4, 5]))
+    const api = initProducerId(this.cluster.bestVersion(INIT_PRODUCER_ID_KEY, INIT_PRODUCER_ID_VERSIONS))
     const body = { transactionalId: transactionalId ?? null, transactionTimeoutMs, ...current }
     return this.cluster.retry({ what, until, signal: this.signal, ...this.subject() }, async () => {
       const verify = ({ error }: InitProducerIdResponse): void => check(api, error, what)

@@ -15,7 +15,7 @@ export interface InitProducerIdResponse extends Throttled {
 }
 
 /** Versions 3 to 5 look the same; they differ in the errors a broker may answer with. */
-export function initProducerId(version: 3 | 4 | 5): Api<InitProducerIdRequest, InitProducerIdResponse> {
+export function initProducerId(version: (typeof INIT_PRODUCER_ID_VERSIONS)[number]): Api<InitProducerIdRequest, InitProducerIdResponse> {
   return {
     key: INIT_PRODUCER_ID_KEY,
     name: 'InitProducerId',
@@ -37,3 +37,4 @@ export function initProducerId(version: 3 | 4 | 5): Api<InitProducerIdRequest, I
 }
 
 export const INIT_PRODUCER_ID_KEY = 22
+export const INIT_PRODUCER_ID_VERSIONS = [3, 4, 5] as const
