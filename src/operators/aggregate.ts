@@ -6,7 +6,7 @@ import { activeSlice } from '../runtime/context.js'
 import { grouping, groupingFields, saysPartitioned, type ByFunction, type ByRecordKey } from '../runtime/grouping.js'
 import { operate } from '../runtime/operate.js'
 import { objectWith, parseOptions, storeName } from '../runtime/options.js'
-import type { Aggregator } from '../state/aggregator.js'
+import { checkedAggregator, resultOf, type Aggregator } from '../state/aggregator.js'
 import { bytesOfKey } from '../state/key.js'
 import { memoryStore } from '../state/memory-store.js'
 
@@ -47,8 +47,9 @@ export function aggregate<R extends AnyRecord, A, Out>(
 ): OperatorFunction<R, StreamRecord<Buffer, Out>> {
   parseOptions(z.tuple([aggregatorSchema]), [aggregator], 'aggregate')
   const { emit, name, key } = parseOptions(schema, options, 'aggregate')
-  const { serde, version, migrate } = aggregator
   const what = `aggregate '${name}'`
+  const checked = checkedAggregator(what, aggregator)
+  const { serde, version, migrate } = checked
   const groupOf = grouping<R>(what, key as ((record: R) => string) | undefined)
   const spec = memoryStore<A>({ name, kind: `aggregate/${aggregator.name}`, version, serde, migrate, timed: false })
 
@@ -56,7 +57,7 @@ export function aggregate<R extends AnyRecord, A, Out>(
     const slice = activeSlice(what)
     const store = slice.store(what, spec)
     const give = (keyText: string, state: A, timestamp: number): void =>
-      target.next(newRecord({ key: bytesOfKey(keyText), value: aggregator.result(state), timestamp }))
+      target.next(newRecord({ key: bytesOfKey(keyText), value: resultOf(checked, state), timestamp }))
     return {
       next(record) {
         const entry = store.edit(groupOf(record))

@@ -28,6 +28,7 @@ export type ErrorCode =
   | 'SPREAD_RECORD'
   | 'DECODE_FAILED'
   | 'ENCODE_FAILED'
+  | 'LOSSY_SERDE'
   | 'ATTEMPT_TIMEOUT'
   | 'KEY_IN_RETRY'
   | 'CORRUPT_STATE'

@@ -8,7 +8,7 @@ import type { Serde } from '../record/serde.js'
 /**
  * Key or value of a record as it will be written.
  *
- * @throws MillraceError ENCODE_FAILED
+ * @throws MillraceError ENCODE_FAILED, LOSSY_SERDE
  */
 export function encodePart(
   operator: string,
@@ -21,7 +21,8 @@ export function encodePart(
   try {
     encoded = serde.encode(given)
   } catch (error) {
-    if (isSpread(error)) throw error
+    // No record is to blame for that.
+    if (isSpread(error) || (error instanceof MillraceError && error.code === 'LOSSY_SERDE')) throw error
     throw new MillraceError(
       'ENCODE_FAILED',
       `the ${part} made from ${record.id} cannot be written as ${serde.name}: ${errorMessage(error)}`,

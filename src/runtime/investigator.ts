@@ -13,6 +13,7 @@ import type { Trouble, Troubles } from './troubles.js'
 /** Mistakes in the program: running them again, or without some record, changes nothing. */
 const PROGRAM_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'CLAIM_STORE_FAILED',
+  'LOSSY_SERDE',
   'SLICE_COMPLETED_EARLY',
   'SLICE_SUBSCRIBED_LATE',
   'SLICE_STALLED',

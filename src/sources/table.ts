@@ -52,7 +52,7 @@ export class Table<V> {
  *
  * It is read to its end before a task takes its first record, anew after each restart and by each new owner of a task, and followed from then
  * on. Only what is committed is seen. Nothing is written, no offsets are committed. Memory: the bytes of keys and values plus about 150 bytes a
- * key; a value that was looked up is kept decoded.
+ * key; a value that was looked up is kept decoded as well.
  *
  * @throws MillraceError INVALID_OPTIONS
  * @example

@@ -2,6 +2,8 @@ import { MillraceError } from '../record/error.js'
 import { unspread, type StreamRecord } from '../record/record.js'
 import { json, type Serde } from '../record/serde.js'
 import type { DeepReadonly } from '../record/types.js'
+import { copyOf, isShared } from './copy.js'
+import { readBack } from './read-back.js'
 
 /**
  * How records become one value: for `aggregate` and `window`.
@@ -25,7 +27,8 @@ export interface Aggregator<R, A, Out = A> {
 /** What a state is told by, and how it is stored. */
 export interface StateForm<A> {
   /**
-   * Names the form of the state; state stored under another name is refused. A program that keeps something else under a name that is taken would go
+   * Names the form of the state; state stored under another name is refused. A program that keeps something else under a name that is
+   * taken would go
    * on with what the one before it left: give it a name of its own.
    */
   readonly name: string
@@ -42,9 +45,15 @@ export interface AggregatorOptions<R, A, Out> extends StateForm<A> {
   readonly init: () => A
   /** The state with one more record: a new one, or the same changed in place. */
   readonly add: (state: A, record: R) => A
-  /** One state of two, the first holding the earlier records; that one may be changed in place, the other may not. Needed for session and sliding windows. */
+  /**
+   * One state of two, the first holding the earlier records; that one may be changed in place, the other may not. Needed for session and
+   * sliding windows.
+   */
   readonly merge?: (earlier: A, later: A) => A
-  /** What is handed out, made of the state without changing it. Default: the state itself. It is a copy, or made of one, where it is more than a plain value. */
+  /**
+   * What is handed out, made of the state without changing it. Default: the state itself. It is a copy, or made of one, where it is more
+   * than a plain value.
+   */
   readonly result?: (state: DeepReadonly<A>) => Out
 }
 
@@ -74,6 +83,35 @@ export function aggregator<R, A, Out = A>(options: AggregatorOptions<R, A, Out>)
     result: result as (state: A) => Out,
     migrate,
   }
+}
+
+/** The same with a serde that notices what it does not hold. */
+export function checkedAggregator<R, A, Out>(what: string, aggregator: Aggregator<R, A, Out>): Aggregator<R, A, Out> {
+  const { name, version, migrate, merge } = aggregator
+  const serde = readBack(
+    aggregator.serde,
+    `${what}: the state of its aggregator '${name}'`,
+    `give the aggregator a serde that holds it (serde: ...), or keep only what this one holds`,
+  )
+  return {
+    name,
+    version,
+    serde,
+    migrate,
+    merge: merge && ((earlier, later) => merge.call(aggregator, earlier, later)),
+    add: (state, record) => aggregator.add(state, record),
+    result: (state) => aggregator.result(state),
+  }
+}
+
+/**
+ * What is handed out of a state. The state stays in the store, or comes back to it in a rollback: where the result may hold parts of it,
+ * it is made of a
+ * copy. A plain value is handed out as it is.
+ */
+export function resultOf<A, Out>(aggregator: Pick<Aggregator<never, A, Out>, 'serde' | 'result'>, state: A): Out {
+  const out = aggregator.result(state)
+  return isShared(out) && isShared(state) ? aggregator.result(copyOf(aggregator.serde, state)) : out
 }
 
 /** Name and version of a state, which stored state is checked against. @throws MillraceError INVALID_OPTIONS */

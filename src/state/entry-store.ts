@@ -1,6 +1,7 @@
 import { readInt64, writeInt64 } from '../log/batch/header.js'
 import { MillraceError } from '../record/error.js'
 import type { Serde } from '../record/serde.js'
+import { copyOf, decodedAnew } from './copy.js'
 import type { KeyText } from './key.js'
 import type { ChangeWriter, QueryableStore } from './store.js'
 
@@ -76,9 +77,9 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
   protected abstract drop(entry: E): void
   /** All entries, deleted ones included. */
   protected abstract all(): Iterable<E>
-  /** What a value is to somebody outside. */
+  /** A value for somebody outside: what he does with it is not in the state. */
   protected reveal(value: V): unknown {
-    return value
+    return copyOf(this.options.serde, value)
   }
   /** Called after all that goes at once was dropped. */
   protected dropped(): void {}
@@ -115,13 +116,13 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
 
   queried(key: KeyText, time: number): unknown {
     const value = this.committed(key, time)
-    return value === undefined ? undefined : this.reveal(this.copy(value))
+    return value === undefined ? undefined : this.reveal(value)
   }
 
   *queriedEntries(): IterableIterator<readonly [KeyText, unknown, number]> {
     for (const entry of this.all()) {
       const value = entry.tx === this.tx ? this.before(entry) : entry.value
-      if (value !== undefined) yield [entry.key, this.reveal(this.copy(value)), entry.time]
+      if (value !== undefined) yield [entry.key, this.reveal(value), entry.time]
     }
   }
 
@@ -211,20 +212,11 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
     this.remember(entry, inPlace && typeof value === 'object' && value !== null ? new Snapshot(this.options.serde.encode(value)) : value)
   }
 
-  /** Aggregators change their state in place: who has it in hand would see that before it is committed. */
-  private copy(value: V): V {
-    if (typeof value !== 'object' || value === null) return value
-    const { serde } = this.options
-    const encoded = serde.encode(value)
-    // A serde of bytes hands out the very bytes.
-    return encoded === null ? value : serde.decode(typeof encoded === 'string' ? Buffer.from(encoded, 'utf8') : Buffer.from(encoded))
-  }
-
   private before(entry: E): V | undefined {
     const { old } = entry
     if (!(old instanceof Snapshot)) return old
     const { encoded } = old
-    return encoded === null ? undefined : this.options.serde.decode(typeof encoded === 'string' ? Buffer.from(encoded, 'utf8') : encoded)
+    return encoded === null ? undefined : decodedAnew(this.options.serde, encoded)
   }
 
   private remember(entry: E, old: V | Snapshot | undefined): void {

@@ -2,10 +2,10 @@ import type { DeepReadonly } from '../record/types.js'
 import { keyOfBytes, type KeyText } from './key.js'
 import type { QueryableStore } from './store.js'
 
-/** What a topic says of one key: text of bytes (a character each) until somebody looks, then the value. */
+/** What a topic says of one key: a character a byte, and the value once somebody looked. */
 class Row<V> {
   value: V | undefined = undefined
-  constructor(public bytes: string | undefined) {}
+  constructor(readonly bytes: string) {}
 }
 
 /**
@@ -23,10 +23,7 @@ export class ViewStore<V> implements QueryableStore {
   get(key: KeyText): DeepReadonly<V> | undefined {
     const row = this.rows.get(key)
     if (row === undefined) return undefined
-    if (row.bytes !== undefined) {
-      row.value = this.decode(Buffer.from(row.bytes, 'latin1'))
-      row.bytes = undefined
-    }
+    row.value ??= this.decode(Buffer.from(row.bytes, 'latin1'))
     return row.value as DeepReadonly<V>
   }
 
@@ -39,11 +36,13 @@ export class ViewStore<V> implements QueryableStore {
   }
 
   queried(key: KeyText): unknown {
-    return this.get(key)
+    const row = this.rows.get(key)
+    // Not the value that joins hand out: who asks from outside may do with it what he likes.
+    return row === undefined ? undefined : this.decode(Buffer.from(row.bytes, 'latin1'))
   }
 
   *queriedEntries(): IterableIterator<readonly [KeyText, unknown, number]> {
-    for (const key of this.rows.keys()) yield [key, this.get(key), 0]
+    for (const key of this.rows.keys()) yield [key, this.queried(key), 0]
   }
 
   load(key: Buffer, value: Buffer | null): void {

@@ -82,6 +82,23 @@ describe('joinStream', () => {
     expect((await out()).slice(4)).toEqual(['-+alone', '-+alone'])
   })
 
+  it('hands out what is alone by the end of its window, whichever side it is of', async () => {
+    const asymmetric = { within: { before: 20, after: 5 }, grace: 1_000 }
+    await feed(
+      outer(asymmetric),
+      ...([
+        ['right', 'r100', 100, 'a'],
+        ['right', 'r300', 300, 'a'],
+        ['left', 'l200', 200, 'a'],
+        // Its window ends at 115, that of r100 at 120.
+        ['left', 'l110', 110, 'b'],
+        ['right', 'r110', 110, 'c'],
+        ['left', 'last', 5_000, 'd'],
+      ] as const),
+    )
+    expect(await out()).toEqual(['l110+-', '-+r100', '-+r110', 'l200+-', '-+r300'])
+  })
+
   it('takes the bounds apart, both inclusive', async () => {
     const within = { before: 2, after: 7 }
     await feed(

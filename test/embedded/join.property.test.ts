@@ -106,8 +106,9 @@ function oracle(taken: readonly Taken[], { kind, before, after, grace }: Case): 
     for (const event of taken.filter((one) => one.partition === partition)) {
       streamTime = Math.max(streamTime, event.time)
       const closing = seen.filter((one) => !one.closed && closes(one) < streamTime)
-      // Left before right, each by time; of one time, in the order they came.
-      for (const one of closing.sort((a, b) => (a.side === b.side ? a.time - b.time : a.side === 'left' ? -1 : 1))) {
+      // By the end of their windows; of one end, left before right, and in the order they came.
+      const rank = (one: Event): number => 2 * closes(one) + (one.side === 'left' ? 0 : 1)
+      for (const one of closing.sort((a, b) => rank(a) - rank(b))) {
         one.closed = true
         if (!one.matched && one.side === 'left' && kind !== 'inner') emit(one.key, nameOf(one.id, undefined, one.time))
         if (!one.matched && one.side === 'right' && kind === 'outer') emit(one.key, nameOf(undefined, one.id, one.time))

@@ -3,10 +3,11 @@ import type { OperatorFunction } from 'rxjs'
 import { FailedRecord } from '../../record/failed-record.js'
 import { MillraceError } from '../../record/error.js'
 import type { StreamRecord } from '../../record/record.js'
-import { bytes, type SerdeFor } from '../../record/serde.js'
+import { bytes, type Serde, type SerdeFor } from '../../record/serde.js'
 import type { Good, KeyOf, ValueOf } from '../../record/types.js'
 import { delayStore, waitingValue } from './delay-store.js'
 import { keyOfText, type KeyText } from '../../state/key.js'
+import { readBack } from '../../state/read-back.js'
 import { Mark, mark } from '../../runtime/accounting.js'
 import { activeSlice } from '../../runtime/context.js'
 import { delayedBytes, delayedOrigin, delayedRecord, type DelaySerdes } from './delayed.js'
@@ -50,7 +51,13 @@ export function delaying<R>(
   rules: DelayRules<Good<R>>,
 ): OperatorFunction<R, R> {
   const plain = bytes() as SerdeFor<unknown>
-  const serdes: DelaySerdes = { key: given.key ?? plain, value: given.value ?? plain }
+  const checked = (part: 'key' | 'value'): SerdeFor<unknown> =>
+    readBack(
+      (given[part] ?? plain) as Serde<unknown>,
+      `${what}: the ${part} of a record that waits`,
+      `give it a serde that holds it (${part}: ...)`,
+    )
+  const serdes: DelaySerdes = { key: checked('key'), value: checked('value') }
   const spec = delayStore(name)
 
   return operate<R, R>(what, (target) => {
@@ -67,7 +74,8 @@ export function delaying<R>(
         count('passed')
         count('lateMs', now - at)
         latest.count = Math.max(latest.count, now - at)
-        target.next(delayedRecord(bytes, serdes) as R)
+        // Its bytes come again if the transaction is aborted, whoever changed those of the record meanwhile.
+        target.next(delayedRecord(Buffer.from(bytes), serdes) as R)
       }
       setAlarm()
     })

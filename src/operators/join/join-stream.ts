@@ -17,6 +17,7 @@ import { withSideOutput, type SideOutput } from '../../runtime/side-output.js'
 import { stageOf } from '../../runtime/stages.js'
 import { StreamJoin, sideStore, type Partner, type ValueCodec } from './stream-join.js'
 import { bytesOfKey } from '../../state/key.js'
+import { readBack } from '../../state/read-back.js'
 
 type AnyRecord = StreamRecord<unknown, unknown>
 
@@ -130,6 +131,10 @@ export function joinStream<L extends AnyRecord, R extends AnyRecord, V>(
   // Which records are alone is known only where it was kept.
   const leftSpec = sideStore({ name: `${name}-left`, kind: `join/${kind}/left`, waitsMs: afterMs, graceMs: grace })
   const rightSpec = sideStore({ name: `${name}-right`, kind: `join/${kind}/right`, waitsMs: beforeMs, graceMs: grace })
+  const checked = (serde: Serde<unknown>, side: 'left' | 'right'): Serde<unknown> =>
+    readBack(serde, `${what}: the ${side} value it keeps`, `give the join a serde that holds it (${side}Value: ...)`)
+  const leftSerde = checked(leftValue ?? json(), 'left')
+  const rightSerde = checked(rightValue ?? json(), 'right')
   const keyOf = grouping<AnyRecord>(what, undefined)
   const timeOf = eventTime<AnyRecord>(what, time)
 
@@ -138,19 +143,18 @@ export function joinStream<L extends AnyRecord, R extends AnyRecord, V>(
       const pairs = new Observable<StreamRecord<Buffer, V>>((target) => {
         const slice = activeSlice(what)
         let taking: LogRecord<unknown, unknown> | undefined
-        const codec = (given: Serde<unknown> | undefined, side: string): ValueCodec => {
-          const { encode, decode, name: form } = given ?? json()
-          const named = { name: form, encode }
+        const codec = (given: Serde<unknown> | undefined, side: 'left' | 'right'): ValueCodec => {
+          const serde = side === 'left' ? leftSerde : rightSerde
           return {
             bytesAsTheyAre: given === undefined,
-            encode: (value) => encodePart(what, named, value, taking as LogRecord<unknown, unknown>, `${side} value`),
+            encode: (value) => encodePart(what, serde, value, taking as LogRecord<unknown, unknown>, `${side} value`),
             decode(bytes) {
               try {
-                return decode(bytes)
+                return serde.decode(bytes)
               } catch (error) {
                 throw new MillraceError(
                   'CORRUPT_STATE',
-                  `${what}: a kept ${side} value cannot be read as ${form}: ${errorMessage(error)}. Was the serde changed? Give the join another name`,
+                  `${what}: a kept ${side} value cannot be read as ${serde.name}: ${errorMessage(error)}. Was the serde changed? Give the join another name`,
                   { cause: error },
                 )
               }

@@ -64,14 +64,18 @@ class Side {
     return time + this.ahead + this.graceMs < streamTime
   }
 
-  keep(key: KeyText, time: number, value: unknown, matched: boolean): void {
+  /** A value as it is kept: what becomes of the object from here on does not reach it. */
+  encode(value: unknown): KeptValue {
     const raw = this.codec.bytesAsTheyAre && value instanceof Uint8Array
     const encoded = raw ? value : this.codec.encode(value)
-    const kept: KeptValue = {
+    return {
       data: encoded === null ? null : typeof encoded === 'string' ? keyOfText(encoded) : keyOfBytes(encoded),
       raw,
-      matched,
+      matched: false,
     }
+  }
+
+  keep(key: KeyText, time: number, kept: KeptValue): void {
     const entry = this.store.entry(key, time)
     if (entry === undefined) {
       this.store.put(key, time, [kept])
@@ -122,31 +126,35 @@ export class StreamJoin {
       this.close()
     }
     if (own.isLate(time, this.streamTime)) return false
-    let found = false
+    const ours = own.encode(value)
     for (const entry of other.store.range(key, time - own.back, time + own.ahead)) {
       // Those whose window is closed are gone from the store.
       const values = entry.value as KeptValue[]
-      found = true
       if (other.emitsUnmatched && values.some(({ matched }) => !matched)) {
         other.store.edit(entry)
         for (const kept of entry.value as KeptValue[]) kept.matched = true
       }
-      const mine = { value, timestamp: time }
       for (const kept of values) {
+        // The value itself is for one pair: what that does with it is not to be seen in others.
+        const mine = { value: ours.matched ? own.read(ours) : value, timestamp: time }
+        ours.matched = true
         const theirs = { value: other.read(kept), timestamp: entry.time }
         if (isLeft) this.emit(key, mine, theirs)
         else this.emit(key, theirs, mine)
       }
     }
-    own.keep(key, time, value, found)
+    own.keep(key, time, ours)
     return true
   }
 
+  /** Closes windows in the order of their ends, those of both sides together. */
   private close(): void {
     const { left, right, streamTime } = this
-    for (const side of [left, right]) {
-      if (side.store.nextDue > streamTime) continue
-      side.store.expire(streamTime, (entry) => {
+    for (;;) {
+      const side = left.store.nextDue <= right.store.nextDue ? left : right
+      const at = side.store.nextDue
+      if (at > streamTime) return
+      side.store.expire(at, (entry) => {
         if (side.emitsUnmatched) {
           for (const kept of entry.value as KeptValue[]) {
             if (kept.matched) continue

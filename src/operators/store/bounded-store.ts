@@ -1,7 +1,7 @@
 import { DueStore } from '../../state/due-store.js'
 import type { EntryStoreOptions } from '../../state/entry-store.js'
 import type { KeyText } from '../../state/key.js'
-import { sealedValue, unseal, type Sealed } from './sealed.js'
+import { OpenValues, type Sealed } from './sealed.js'
 
 export interface Bounds {
   /** Milliseconds an entry lives after it was last put. */
@@ -17,6 +17,7 @@ export interface Bounds {
  * The time that entries live by is the stream time of the store; that of events goes on the changelog, so that a restart does not set it back.
  */
 export class BoundedStore<V> extends DueStore<Sealed<V>> {
+  private readonly opened = new OpenValues<V>()
   private count = 0
 
   constructor(
@@ -43,13 +44,13 @@ export class BoundedStore<V> extends DueStore<Sealed<V>> {
   }
 
   read(key: KeyText): V | undefined {
-    return this.get(key)?.value
+    return this.opened.read(this.get(key))
   }
 
-  /** `at` is its time in life: an entry put with one that is over goes at once. */
-  write(key: KeyText, value: V, at: number): void {
+  /** An entry put with one that is over goes at once. */
+  write(key: KeyText, value: Sealed<V>): void {
     if (this.get(key) === undefined) this.count++
-    this.put(key, sealedValue(value, at))
+    this.put(key, this.opened.put(value))
     this.evictOld()
     const { maxEntries } = this.bounds
     if (maxEntries !== undefined) while (this.count > maxEntries) this.evict(Number.POSITIVE_INFINITY)
@@ -62,12 +63,13 @@ export class BoundedStore<V> extends DueStore<Sealed<V>> {
   }
 
   override commit(): void {
-    unseal(this)
     super.commit()
+    this.opened.close()
   }
 
   override rollback(): void {
     super.rollback()
+    this.opened.close()
     this.count = this.size
   }
 
@@ -76,8 +78,8 @@ export class BoundedStore<V> extends DueStore<Sealed<V>> {
     this.count = this.size
   }
 
-  protected override reveal({ value }: Sealed<V>): V {
-    return value
+  protected override reveal(value: Sealed<V>): V {
+    return value.copy()
   }
 
   private evictOld(): void {

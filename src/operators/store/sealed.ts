@@ -1,53 +1,127 @@
 import { readInt64, writeInt64 } from '../../log/batch/header.js'
 import type { Serde } from '../../record/serde.js'
+import { isShared } from '../../state/copy.js'
 import { nextOrder, type DueValue } from '../../state/due-store.js'
 
-/** A value of user code in a store. */
-export interface Sealed<V> extends DueValue {
-  readonly value: V
-  /** When it was put, by the clock its life is counted on. */
-  readonly at: number
-  /** Its stored form from the end of its slice to the commit: an object that cannot be stored fails its slice, not the commit. */
-  sealed: Buffer | undefined
+/**
+ * A value of user code in a store. An object is kept as its stored form, from when it is put: what somebody does with the object, or with
+ * one that was handed out, is
+ * not in it. A plain value is kept as it is.
+ */
+export class Sealed<V> implements DueValue {
+  readonly order = nextOrder()
+  private readonly plain: boolean
+  private held: V | undefined
+
+  constructor(
+    plain: V | undefined,
+    /** When it was put, by the clock its life is counted on. */
+    readonly at: number,
+    /** Of a plain value from the end of its slice to the commit: what cannot be stored fails its slice, not the commit. */
+    public sealed: Buffer | undefined,
+    private readonly serde: SealedSerde<V>,
+  ) {
+    this.held = plain
+    this.plain = plain !== undefined
+  }
+
+  get isOpen(): boolean {
+    return this.held !== undefined
+  }
+
+  /** An object is made once and handed out each time, until `close`. */
+  get value(): V {
+    return (this.held ??= this.copy())
+  }
+
+  /** A value of one's own. */
+  copy(): V {
+    return this.plain ? (this.held as V) : this.serde.open(this.sealed as Buffer)
+  }
+
+  /** The transaction is over, what was handed out in it may have been changed. */
+  close(): void {
+    if (this.plain) this.sealed = undefined
+    else this.held = undefined
+  }
+}
+
+/** The values that were handed out or put in the open transaction, as far as something is to be done at its end. */
+export class OpenValues<V> {
+  private open: Sealed<V>[] = []
+
+  read(entry: Sealed<V> | undefined): V | undefined {
+    if (entry === undefined) return undefined
+    if (!entry.isOpen) this.open.push(entry)
+    return entry.value
+  }
+
+  put(entry: Sealed<V>): Sealed<V> {
+    if (entry.isOpen) this.open.push(entry)
+    return entry
+  }
+
+  close(): void {
+    for (const entry of this.open) entry.close()
+    this.open = []
+  }
 }
 
 const AT_BYTES = 8
 
-export function sealedValue<V>(value: V, at: number): Sealed<V> {
-  return { value, at, order: nextOrder(), sealed: undefined }
-}
-
 /** Values with the time they were put at, in front; `stamped` false leaves that out, where the key has it. */
-export function sealedSerde<V>({ name, encode, decode }: Serde<V>, stamped: boolean): Serde<Sealed<V>> {
-  const from = stamped ? AT_BYTES : 0
-  return {
-    name,
-    encode(entry) {
-      if (entry.sealed !== undefined) return entry.sealed
-      const encoded = encode(entry.value)
-      if (encoded === null || encoded === undefined)
-        throw new TypeError(`${name} makes null of the value, which stands for a deleted one: use delete`)
-      const size = typeof encoded === 'string' ? Buffer.byteLength(encoded, 'utf8') : encoded.length
-      const bytes = Buffer.allocUnsafe(from + size)
-      if (stamped) writeInt64(bytes, 0, entry.at)
-      if (typeof encoded === 'string') bytes.write(encoded, from, 'utf8')
-      else bytes.set(encoded, from)
-      return bytes
-    },
-    decode: (bytes) => sealedValue(decode(bytes.subarray(from)), stamped ? readInt64(bytes, 0) : 0),
+export class SealedSerde<V> implements Serde<Sealed<V>> {
+  readonly name: string
+  private readonly from: number
+
+  constructor(
+    private readonly serde: Serde<V>,
+    private readonly stamped: boolean,
+  ) {
+    this.name = serde.name
+    this.from = stamped ? AT_BYTES : 0
+  }
+
+  /** @throws what encoding throws */
+  put(value: V, at: number): Sealed<V> {
+    return isShared(value) ? new Sealed<V>(undefined, at, this.seal(value, at), this) : new Sealed<V>(value, at, undefined, this)
+  }
+
+  encode(entry: Sealed<V>): Buffer {
+    return entry.sealed ?? this.seal(entry.value, entry.at)
+  }
+
+  /** @throws what decoding throws: what cannot be read is to be noticed at the restore */
+  decode(bytes: Buffer): Sealed<V> {
+    const value = this.serde.decode(bytes.subarray(this.from))
+    const at = this.stamped ? readInt64(bytes, 0) : 0
+    return isShared(value) ? new Sealed<V>(undefined, at, Buffer.from(bytes), this) : new Sealed<V>(value, at, undefined, this)
+  }
+
+  open(sealed: Buffer): V {
+    // A copy, as a serde of bytes hands out the very bytes.
+    return this.serde.decode(Buffer.from(sealed.subarray(this.from)))
+  }
+
+  private seal(value: V, at: number): Buffer {
+    const { serde, from } = this
+    const encoded = serde.encode(value)
+    if (encoded === null || encoded === undefined)
+      throw new TypeError(`${serde.name} makes null of the value, which stands for a deleted one: use delete`)
+    const size = typeof encoded === 'string' ? Buffer.byteLength(encoded, 'utf8') : encoded.length
+    const bytes = Buffer.allocUnsafe(from + size)
+    if (this.stamped) writeInt64(bytes, 0, at)
+    if (typeof encoded === 'string') bytes.write(encoded, from, 'utf8')
+    else bytes.set(encoded, from)
+    return bytes
   }
 }
 
-interface HoldsSealed {
-  readonly changedEntries: Iterable<{ readonly value: Sealed<unknown> | undefined }>
+interface HoldsSealed<V> {
+  readonly changedEntries: Iterable<{ readonly value: Sealed<V> | undefined }>
 }
 
 /** Encodes what changed, at the end of a slice. @throws what encoding throws */
-export function seal({ changedEntries }: HoldsSealed, serde: Serde<Sealed<never>>): void {
-  for (const { value } of changedEntries) if (value !== undefined) value.sealed ??= serde.encode(value as Sealed<never>) as Buffer
-}
-
-/** The commit has them. */
-export function unseal({ changedEntries }: HoldsSealed): void {
-  for (const { value } of changedEntries) if (value !== undefined) value.sealed = undefined
+export function seal<V>({ changedEntries }: HoldsSealed<V>, serde: SealedSerde<V>): void {
+  for (const { value } of changedEntries) if (value !== undefined) value.sealed ??= serde.encode(value)
 }

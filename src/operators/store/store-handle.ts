@@ -2,17 +2,16 @@ import { MillraceError, errorMessage } from '../../record/error.js'
 import type { DeepReadonly } from '../../record/types.js'
 import type { BoundedStore } from './bounded-store.js'
 import { bytesOfKey, keyTextOf, type StoreKey } from '../../state/key.js'
-import { seal, sealedValue, type Sealed } from './sealed.js'
-import type { TimelineStore } from '../../state/timeline-store.js'
+import { seal, type Sealed, type SealedSerde } from './sealed.js'
+import type { TimedStore } from './timed-store.js'
 import { isSpread } from '../../record/record-source.js'
 import { unspread } from '../../record/record.js'
-import type { Serde } from '../../record/serde.js'
 import type { SliceContext } from '../../runtime/context.js'
 
 /**
  * A store, in the hands of user code, for the length of a slice. What it changes commits with the slice or is undone with it.
  *
- * What comes out is not to be changed in place: put something new instead.
+ * What is put is stored as it is then. What comes out is not to be changed in place: put something new instead.
  */
 export interface StoreHandle<V> {
   get(key: StoreKey): DeepReadonly<V> | undefined
@@ -48,25 +47,41 @@ export interface OpenStore<H> {
   end(): void
 }
 
-abstract class Guarded {
+abstract class Guarded<V> {
   constructor(
     private readonly slice: SliceContext,
     protected readonly name: string,
-    private readonly serde: Serde<Sealed<never>>,
-    private readonly changed: Parameters<typeof seal>[0],
+    private readonly serde: SealedSerde<V>,
+    private readonly changed: { readonly changedEntries: Iterable<{ readonly value: Sealed<V> | undefined }> },
   ) {}
 
   end(): void {
     try {
       seal(this.changed, this.serde)
     } catch (error) {
-      if (isSpread(error)) throw error
-      throw new MillraceError(
-        'ENCODE_FAILED',
-        `store '${this.name}': a value cannot be kept as ${this.serde.name}: ${errorMessage(error)}`,
-        { cause: error },
-      )
+      throw this.refused(error)
     }
+  }
+
+  protected sealed(value: V, at: number): Sealed<V> {
+    this.check()
+    unspread(value, `store '${this.name}': what was put`)
+    if (value === undefined || value === null)
+      throw new MillraceError('ENCODE_FAILED', `store '${this.name}': ${String(value)} was put, which stands for nothing: use delete`)
+    try {
+      return this.serde.put(value, at)
+    } catch (error) {
+      throw this.refused(error)
+    }
+  }
+
+  private refused(error: unknown): MillraceError {
+    if (isSpread(error) || (error instanceof MillraceError && error.code === 'LOSSY_SERDE')) return error
+    return new MillraceError(
+      'ENCODE_FAILED',
+      `store '${this.name}': a value cannot be kept as ${this.serde.name}: ${errorMessage(error)}`,
+      { cause: error },
+    )
   }
 
   protected check(): void {
@@ -76,28 +91,21 @@ abstract class Guarded {
       `store '${this.name}' was used after its slice had ended, from a timer or a promise nobody waited for: what it would change belongs to no transaction. Use it in the function given to withStore only`,
     )
   }
-
-  protected accept(value: unknown): void {
-    this.check()
-    unspread(value, `store '${this.name}': what was put`)
-    if (value === undefined || value === null)
-      throw new MillraceError('ENCODE_FAILED', `store '${this.name}': ${String(value)} was put, which stands for nothing: use delete`)
-  }
 }
 
-export class PlainHandle<V> extends Guarded implements StoreHandle<V>, OpenStore<StoreHandle<V>> {
+export class PlainHandle<V> extends Guarded<V> implements StoreHandle<V>, OpenStore<StoreHandle<V>> {
   readonly handle = this
   private at = 0
 
   constructor(
     slice: SliceContext,
     name: string,
-    serde: Serde<Sealed<V>>,
+    serde: SealedSerde<V>,
     private readonly store: BoundedStore<V>,
     /** Undefined: entries live by event time. */
     private readonly wall: (() => number) | undefined,
   ) {
-    super(slice, name, serde as Serde<Sealed<never>>, store)
+    super(slice, name, serde, store)
   }
 
   begin(timestamp: number): void {
@@ -112,12 +120,12 @@ export class PlainHandle<V> extends Guarded implements StoreHandle<V>, OpenStore
   }
 
   has(key: StoreKey): boolean {
-    return this.get(key) !== undefined
+    this.check()
+    return this.store.get(keyTextOf(key)) !== undefined
   }
 
   put(key: StoreKey, value: V): void {
-    this.accept(value)
-    this.store.write(keyTextOf(key), value, this.at)
+    this.store.write(keyTextOf(key), this.sealed(value, this.at))
   }
 
   delete(key: StoreKey): boolean {
@@ -134,7 +142,7 @@ export class PlainHandle<V> extends Guarded implements StoreHandle<V>, OpenStore
 
   *entries(): IterableIterator<readonly [Buffer, DeepReadonly<V>]> {
     this.check()
-    for (const [key, { value }] of this.store) yield [bytesOfKey(key), value as DeepReadonly<V>]
+    for (const [key, value] of this.store) yield [bytesOfKey(key), value.copy() as DeepReadonly<V>]
   }
 
   get size(): number {
@@ -143,17 +151,17 @@ export class PlainHandle<V> extends Guarded implements StoreHandle<V>, OpenStore
   }
 }
 
-export class TimedHandle<V> extends Guarded implements TimedStoreHandle<V>, OpenStore<TimedStoreHandle<V>> {
+export class TimedHandle<V> extends Guarded<V> implements TimedStoreHandle<V>, OpenStore<TimedStoreHandle<V>> {
   readonly handle = this
 
   constructor(
     slice: SliceContext,
     name: string,
-    serde: Serde<Sealed<V>>,
-    private readonly store: TimelineStore<Sealed<V>>,
+    serde: SealedSerde<V>,
+    private readonly store: TimedStore<V>,
     private readonly ttlMs: number | undefined,
   ) {
-    super(slice, name, serde as Serde<Sealed<never>>, store)
+    super(slice, name, serde, store)
   }
 
   begin(timestamp: number): void {
@@ -165,12 +173,11 @@ export class TimedHandle<V> extends Guarded implements TimedStoreHandle<V>, Open
 
   get(key: StoreKey, time: number): DeepReadonly<V> | undefined {
     this.check()
-    return this.store.entry(keyTextOf(key), this.timeOf(time))?.value?.value as DeepReadonly<V> | undefined
+    return this.read(this.store.entry(keyTextOf(key), this.timeOf(time))?.value)
   }
 
   put(key: StoreKey, time: number, value: V): void {
-    this.accept(value)
-    this.store.put(keyTextOf(key), this.timeOf(time), sealedValue(value, time))
+    this.store.put(keyTextOf(key), this.timeOf(time), this.store.opened.put(this.sealed(value, time)))
     if (this.ttlMs !== undefined && this.store.nextDue <= this.store.streamTime) this.expire()
   }
 
@@ -191,13 +198,17 @@ export class TimedHandle<V> extends Guarded implements TimedStoreHandle<V>, Open
 
   range(key: StoreKey, from?: number, to?: number): (readonly [number, DeepReadonly<V>])[] {
     this.check()
-    return this.store.range(keyTextOf(key), from, to).map(({ time, value }) => [time, value?.value as DeepReadonly<V>])
+    return this.store.range(keyTextOf(key), from, to).map(({ time, value }) => [time, this.read(value) as DeepReadonly<V>])
   }
 
   last(key: StoreKey, to?: number): readonly [number, DeepReadonly<V>] | undefined {
     this.check()
     const entry = this.store.last(keyTextOf(key), to)
-    return entry === undefined ? undefined : [entry.time, entry.value?.value as DeepReadonly<V>]
+    return entry === undefined ? undefined : [entry.time, this.read(entry.value) as DeepReadonly<V>]
+  }
+
+  private read(entry: Sealed<V> | undefined): DeepReadonly<V> | undefined {
+    return this.store.opened.read(entry) as DeepReadonly<V> | undefined
   }
 
   private expire(): void {

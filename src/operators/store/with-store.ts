@@ -10,9 +10,10 @@ import { operate } from '../../runtime/operate.js'
 import { functionOption, objectWith, parseOptions, positiveDuration, positiveInteger, storeName } from '../../runtime/options.js'
 import { PlainHandle, TimedHandle, type OpenStore, type StoreHandle, type TimedStoreHandle } from './store-handle.js'
 import { BoundedStore, type Bounds } from './bounded-store.js'
-import { sealedSerde, sealedValue, unseal, type Sealed } from './sealed.js'
+import { SealedSerde, type Sealed } from './sealed.js'
+import { TimedStore } from './timed-store.js'
+import { readBack } from '../../state/read-back.js'
 import type { StoreSpec } from '../../state/store.js'
-import { TimelineStore } from '../../state/timeline-store.js'
 
 type AnyRecord = StreamRecord<unknown, unknown>
 
@@ -29,7 +30,8 @@ interface StoreBase<V> {
 
 export interface StoreOptions<V> extends StoreBase<V> {
   /**
-   * How long an entry lives after it was last put; default for ever. By event time (default), which goes on with the timestamps of the task's
+   * How long an entry lives after it was last put; default for ever. By event time (default), which goes on with the timestamps of the
+   * task's
    * records, or by the wall clock, looked at whenever a record comes.
    */
   readonly ttl?: Duration | { readonly after: Duration; readonly by: 'event' | 'wall' }
@@ -78,7 +80,8 @@ export class StoreDefinition<H> {
  * Defines a store: values by key that user code reads and changes, one for each task, in memory and on a changelog.
  *
  * Its changes commit with the records that made them, or are undone with them. A task knows the keys of its own records only: put under the
- * record's key, or one that the inputs are partitioned by. Memory: values, keys and about 200 bytes an entry; bounded by `ttl` and `maxEntries`,
+ * record's key, or one that the inputs are partitioned by. An object is stored as it is when it is put. Memory: values (objects as
+ * stored), keys and about 200 bytes an entry; bounded by `ttl` and `maxEntries`,
  * which delete from the changelog too.
  *
  * @throws MillraceError INVALID_OPTIONS
@@ -88,7 +91,7 @@ export class StoreDefinition<H> {
 export function store<V>(options: StoreOptions<V>): StoreDefinition<StoreHandle<V>> {
   const { name, value = json(), version, migrate, ttl, maxEntries } = parseOptions(storeSchema, options, 'store')
   const bounds: Bounds = { ttlMs: ttl?.after, by: ttl?.by ?? 'event', maxEntries }
-  const serde = sealedSerde(value as Serde<V>, true)
+  const serde = sealing(name, value as Serde<V>, true)
   const spec: StoreSpec<BoundedStore<V>> = {
     name,
     kind: bounds.by === 'event' ? 'store/event-time' : 'store/wall',
@@ -102,7 +105,7 @@ export function store<V>(options: StoreOptions<V>): StoreDefinition<StoreHandle<
           migrate:
             migrate === undefined
               ? undefined
-              : (old, from) => sealedValue(migrate((old as Sealed<unknown>).value, from) as V, (old as Sealed<unknown>).at),
+              : (old, from) => serde.put(migrate((old as Sealed<unknown>).value, from) as V, (old as Sealed<unknown>).at),
         },
         bounds,
       ),
@@ -114,15 +117,8 @@ export function store<V>(options: StoreOptions<V>): StoreDefinition<StoreHandle<
   )
 }
 
-class TimedStore<V> extends TimelineStore<Sealed<V>> {
-  protected override reveal({ value }: Sealed<V>): V {
-    return value
-  }
-
-  override commit(): void {
-    unseal(this)
-    super.commit()
-  }
+function sealing<V>(name: string, serde: Serde<V>, stamped: boolean): SealedSerde<V> {
+  return new SealedSerde<V>(readBack(serde, `store '${name}': a value put`, 'give the store a serde that holds it (value: ...)'), stamped)
 }
 
 /**
@@ -138,7 +134,7 @@ class TimedStore<V> extends TimelineStore<Sealed<V>> {
  */
 export function timedStore<V>(options: TimedStoreOptions<V>): StoreDefinition<TimedStoreHandle<V>> {
   const { name, value = json(), version, migrate, ttl } = parseOptions(timedSchema, options, 'timedStore')
-  const serde = sealedSerde(value as Serde<V>, false)
+  const serde = sealing(name, value as Serde<V>, false)
   const spec: StoreSpec<TimedStore<V>> = {
     name,
     kind: 'store/timed',
@@ -149,7 +145,7 @@ export function timedStore<V>(options: TimedStoreOptions<V>): StoreDefinition<Ti
         serde,
         version,
         due: (time) => (ttl === undefined ? Number.POSITIVE_INFINITY : time + ttl),
-        migrate: migrate === undefined ? undefined : (old, from) => sealedValue(migrate((old as Sealed<unknown>).value, from) as V, 0),
+        migrate: migrate === undefined ? undefined : (old, from) => serde.put(migrate((old as Sealed<unknown>).value, from) as V, 0),
       }),
   }
   return new StoreDefinition(name, (slice, operator) => new TimedHandle<V>(slice, name, serde, slice.store(operator, spec), ttl))
@@ -164,7 +160,8 @@ export type StoresOf<D extends Definitions> =
 /**
  * Calls a function for each record with a store at hand, or several, and passes on what it returns; as `map`, with state that lasts.
  *
- * The store is the task's, and holds what was committed before and what this transaction did to it so far. It is used while the function runs:
+ * The store is the task's, and holds what was committed before and what this transaction did to it so far. It is used while the function
+ * runs:
  * after an await other records may have changed it, and after the slice it is refused.
  *
  * Order: kept. State: the stores'; what a failing function has changed is undone with its transaction. Records count as processed.

@@ -1,4 +1,5 @@
 import type { SlidingWindows, Window } from '../../record/windows.js'
+import { copyOf } from '../../state/copy.js'
 import type { KeyText } from '../../state/key.js'
 import type { TimelineEntry, TimelineStore } from '../../state/timeline-store.js'
 import type { EmitWindow, MergingAggregator, Windowing } from './windowing.js'
@@ -130,17 +131,12 @@ export class SlidingWindowing<R, A> implements Windowing<R> {
   private give(key: KeyText, end: number, entries: readonly TimelineEntry<A>[]): void {
     const first = entries[0]
     if (first === undefined) return
-    let state = first.value as A
-    for (let i = 1; i < entries.length; i++)
-      state = this.aggregator.merge(this.owned(state, entries[i - 1] as TimelineEntry<A>), (entries[i] as TimelineEntry<A>).value as A)
-    this.emit(key, { start: end - this.windows.sizeMs, end }, state)
-  }
-
-  /** A state that merge may change in place: not one that is kept. */
-  private owned(state: A, entry: TimelineEntry<A>): A {
-    if (state !== entry.value || typeof state !== 'object' || state === null) return state
     const { serde } = this.aggregator
-    const encoded = serde.encode(state)
-    return encoded === null ? state : serde.decode(typeof encoded === 'string' ? Buffer.from(encoded, 'utf8') : Buffer.from(encoded))
+    let state = first.value as A
+    // Copies of both: merge may change the one in place, and put parts of the other into it.
+    if (entries.length > 1) state = copyOf(serde, state)
+    for (let i = 1; i < entries.length; i++)
+      state = this.aggregator.merge(state, copyOf(serde, (entries[i] as TimelineEntry<A>).value as A))
+    this.emit(key, { start: end - this.windows.sizeMs, end }, state)
   }
 }

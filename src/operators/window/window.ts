@@ -11,7 +11,7 @@ import { operate } from '../../runtime/operate.js'
 import { duration, functionOption, objectWith, parseOptions, positiveDuration, storeName } from '../../runtime/options.js'
 import { withSideOutput, type SideOutput } from '../../runtime/side-output.js'
 import { windowing } from './create.js'
-import type { Aggregator } from '../../state/aggregator.js'
+import { checkedAggregator, resultOf, type Aggregator } from '../../state/aggregator.js'
 import { bytesOfKey } from '../../state/key.js'
 
 type AnyRecord = StreamRecord<unknown, unknown>
@@ -93,8 +93,8 @@ export function window<R extends AnyRecord, A, Out>(
 ): OperatorFunction<R, StreamRecord<Buffer, WindowResult<Out>>> {
   const parsed = parseOptions(schema, options, 'window')
   const { grace, emit, time, late, closeWhenIdle, name, key } = parsed
-  const aggregate = parsed.aggregate as Aggregator<R, A, Out>
   const what = `window '${name}'`
+  const aggregate = checkedAggregator(what, parsed.aggregate as Aggregator<R, A, Out>)
   const kind = `${nameOfWindows(windows)}/${aggregate.name}`
   const groupOf = grouping<R>(what, key as ((record: R) => string) | undefined)
   const timeOf = eventTime<R>(what, time as ((record: R) => number) | undefined)
@@ -109,7 +109,7 @@ export function window<R extends AnyRecord, A, Out>(
           (spec) => slice.store(what, { ...spec, graceMs: grace }),
           (keyText, span, value) => {
             const timestamp = windows.kind === 'time' ? span.end - 1 : span.end
-            target.next(newRecord({ key: bytesOfKey(keyText), value: { ...span, result: aggregate.result(value) }, timestamp }))
+            target.next(newRecord({ key: bytesOfKey(keyText), value: { ...span, result: resultOf(aggregate, value) }, timestamp }))
           },
         )
         let quiet = true
