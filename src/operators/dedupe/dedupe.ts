@@ -198,12 +198,12 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
           if (store instanceof TaskClaims) store.attach(`${slice.group}/${slice.partition}`, claims)
           takeResults(slice, target, (id, record, result) => claims.keepResult(id, record, result))
         }
-        if (claims.evicted > 0) {
+        const forgotten = claims.takeEvicted()
+        if (forgotten > 0) {
           slice.logger.warn(
-            { partition: slice.partition, forgotten: claims.evicted, maxIds },
+            { partition: slice.partition, forgotten, maxIds },
             `${what} forgot ids before their time, as there are more than maxIds: their duplicates pass`,
           )
-          claims.evicted = 0
         }
         return {
           next(item) {
