@@ -5,11 +5,11 @@ import { placeInPartition, type Lineage } from '../../../record/lineage.js'
 import { sameOrigin, type Origin } from '../../../record/origin.js'
 import type { ChangeWriter, StoreSpec, TaskStore } from '../../../state/store.js'
 import { readChunk } from './chunk-codec.js'
-import { Chunk, ClaimChunks, KEY_BYTES } from './claim-chunks.js'
+import { ClaimChunks, KEY_BYTES } from './claim-chunks.js'
 import { ClaimRows, FRESH, PAST } from './claim-rows.js'
 import { IdIndex } from './id-index.js'
 import type { ProcessedId } from './processed.js'
-import { SourceTime } from './source-time.js'
+import { Chunk, SourceTime } from './source-time.js'
 
 /** What a table needs of a record: a LogRecord has it. */
 export interface Claimant {

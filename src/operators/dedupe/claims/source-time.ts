@@ -1,4 +1,41 @@
-import { SourceChunks } from './claim-chunks.js'
+import { Due, NEVER, type DueItem } from '../../../state/due.js'
+import { CHUNK_BYTES } from './chunk-codec.js'
+
+/** So many chunks of about one size are made one. */
+export const FAN_IN = 8
+/** Sizes from which on a chunk counts as one of the next size; those of the last are left as they are. */
+const SIZES = [CHUNK_BYTES / 512, CHUNK_BYTES / 64, CHUNK_BYTES / FAN_IN]
+
+/** The claims of one record of the changelog: they are dropped together. */
+export class Chunk implements DueItem {
+  dueAt = NEVER
+  /** So many of its claims have not been written in another since. */
+  live = 0
+  /** How many of those the open transaction writes elsewhere. */
+  leaving = 0
+  isHeld = false
+  claims: ArrayLike<number> = []
+
+  constructor(
+    readonly number: number,
+    readonly from: SourceTime,
+    /** Time of the newest of them. */
+    public newest: number,
+    public bytes = 0,
+  ) {}
+
+  get size(): number {
+    return SIZES.findLastIndex((bytes) => this.bytes >= bytes) + 1
+  }
+}
+
+/** The chunks of one input partition. */
+export class SourceChunks {
+  /** By their newest claim. */
+  readonly due = new Due<Chunk>({ dueOf: ({ isHeld, newest }) => (isHeld ? newest : NEVER) })
+  /** By size, those that may be made one with others, oldest first. */
+  readonly small: readonly Set<Chunk>[] = SIZES.map(() => new Set())
+}
 
 /** The time of one input partition: that of its newest record, so that a backlog and a live topic each go by their own. */
 export class SourceTime {
