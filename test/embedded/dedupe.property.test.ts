@@ -225,6 +225,26 @@ describe('exactly one of each id, whatever happens', () => {
     expect(outputs).toEqual(expected)
   })
 
+  it('passes the next record of an id whose first was claimed by a member that had lost the task, and given up by the one that has it', async () => {
+    const poison = (id: number, partition = 0) => ({ id, partition, poison: true })
+    const good = (id: number, partition = 0) => ({ id, partition, poison: false })
+    const given: readonly Step[] = [
+      { do: 'fault', fault: { at: 'offsets', reaction: 'abort', after: 2 } },
+      { do: 'advance', ms: 3_000 },
+      { do: 'feed', group: 'a', records: [good(0), good(0, 1)] },
+      { do: 'feed', group: 'a', records: [poison(0), poison(3), poison(0, 1), poison(0, 1)] },
+      { do: 'feed', group: 'a', records: [poison(0), poison(0), poison(0)] },
+      { do: 'feed', group: 'a', records: [poison(0)] },
+      { do: 'feed', group: 'a', records: [poison(0), good(3), poison(0)] },
+      { do: 'start', group: 'a', which: 0 },
+      { do: 'expire', group: 'a' },
+      { do: 'start', group: 'a', which: 0 },
+      { do: 'fault', fault: { at: 'committedOffsets', reaction: 'retry', after: 0, times: 1 } },
+    ]
+    const { outputs, expected } = await run(given, { store: (clock) => memoryClaims({ clock }), shared: false })
+    expect(outputs).toEqual(expected)
+  })
+
   it('would notice a store that marks before the commit', async () => {
     expect((await check({ store: marksBefore, shared: true }, 60)).failed).toBe(true)
   }, 120_000)

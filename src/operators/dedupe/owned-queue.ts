@@ -148,7 +148,9 @@ export class OwnedQueue<R> {
     if (record === undefined) return this.target.pass(item)
     const here = this.session.inTransaction(id)
     const held = here ?? (found !== undefined && found.at + this.withinMs > this.now ? found : undefined)
-    if (held === undefined || (here === undefined && this.isLeftBehind(held))) {
+    const leftBehind = held !== undefined && here === undefined && this.isLeftBehind(held)
+    if (leftBehind) this.session.overrule(held)
+    if (held === undefined || leftBehind) {
       this.table.add(id)
       this.enter(id, record)
       this.target.pass(item)

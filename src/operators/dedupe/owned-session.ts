@@ -47,6 +47,8 @@ export class OwnedSession implements Participant {
   private unsentFrom = 0
   /** Ids of which more is to be said, of this transaction or before. */
   private met = new Map<string, Met>()
+  /** Claims that stood and did not count: whoever put them could not take them out again. */
+  private overruled: OwnedId[] = []
   private sent: Promise<unknown>[] = []
   private readonly calls: StoreCalls
   private readonly member = randomBytes(6).toString('base64url')
@@ -107,6 +109,11 @@ export class OwnedSession implements Participant {
     return met
   }
 
+  /** Notes that a claim does not count. Should its record be given up, nobody else would know: then it goes, as if it had been put here. */
+  overrule(held: OwnedId): void {
+    this.overruled.push(held)
+  }
+
   /** Whether the id was put by a transaction of this member that is not known to have committed. */
   isDoubtful({ writer }: OwnedId): boolean {
     return this.notCommitted.has(writer)
@@ -131,7 +138,7 @@ export class OwnedSession implements Participant {
   }
 
   aborted(certain: boolean): Promise<void> {
-    const passed = certain ? this.rowsFrom(0) : []
+    const untrue = certain ? [...this.rowsFrom(0), ...this.overruled] : []
     if (this.rows > 0) this.notCommitted.add(this.writer)
     for (const oldest of this.notCommitted) {
       if (this.notCommitted.size <= MAX_NOT_COMMITTED) break
@@ -139,7 +146,7 @@ export class OwnedSession implements Participant {
     }
     this.next()
     // In the log or not: of ids that stay in the store it is known who put them for which record.
-    return passed.length > 0 ? this.calls.tell(() => this.settings.store.owned.remove(passed)) : Promise.resolve()
+    return untrue.length > 0 ? this.calls.tell(() => this.settings.store.owned.remove(untrue)) : Promise.resolve()
   }
 
   private send(slice: SliceContext): void {
@@ -184,6 +191,7 @@ export class OwnedSession implements Participant {
     this.rows = 0
     this.unsentFrom = 0
     this.met = new Map()
+    this.overruled = []
     this.sent = []
   }
 }
