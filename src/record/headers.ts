@@ -1,3 +1,4 @@
+import { MillraceError } from './error.js'
 import { cursor, readVarint, varintSize, writeVarint } from './varint.js'
 
 /** One header's value; a list where the record carries the name more than once, in the record's order. */
@@ -37,17 +38,40 @@ export function readHeaders(bytes: Buffer, start: number): Headers {
 
 type Entry = readonly [name: Buffer, value: Uint8Array | null]
 
+/** @throws MillraceError ENCODE_FAILED for what would be stored as something else than was meant */
 function toEntries(headers: HeadersInput): Entry[] {
+  // A Map and the Headers of fetch have no properties: they would be stored as no headers at all.
+  if (typeof headers !== 'object' || headers === null || Symbol.iterator in headers) {
+    throw new MillraceError(
+      'ENCODE_FAILED',
+      `headers are an object of names and values, got ${kindOf(headers)}: Object.fromEntries makes one of entries`,
+    )
+  }
   const entries: Entry[] = []
   for (const name of Object.keys(headers)) {
     const given = headers[name]
     if (given === undefined) continue
     const nameBytes = Buffer.from(name, 'utf8')
-    for (const value of Array.isArray(given) ? given : [given]) {
-      entries.push([nameBytes, typeof value === 'string' ? Buffer.from(value, 'utf8') : (value as Uint8Array | null)])
-    }
+    if (Array.isArray(given)) for (const value of given as readonly unknown[]) entries.push([nameBytes, headerBytes(name, value)])
+    else entries.push([nameBytes, headerBytes(name, given)])
   }
   return entries
+}
+
+function headerBytes(name: string, value: unknown): Uint8Array | null {
+  if (typeof value === 'string') return Buffer.from(value, 'utf8')
+  if (value === null || value instanceof Uint8Array) return value
+  throw new MillraceError(
+    'ENCODE_FAILED',
+    `header '${name}': a value is text, bytes, null, or a list of these, got ${kindOf(value)}. Make text of it, e.g. String(value) or JSON.stringify(value)`,
+  )
+}
+
+function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value)
+  if (typeof value !== 'object') return `a ${typeof value}`
+  const { constructor } = value
+  return typeof constructor === 'function' && constructor.name !== '' ? `a value of class ${constructor.name}` : 'an object'
 }
 
 /** The header section of a record, its count first, ready to be copied into a batch. */
@@ -135,7 +159,7 @@ function lengthText(length: number): string {
   return text + String.fromCharCode(raw)
 }
 
-function isAscii(text: string): boolean {
+export function isAscii(text: string): boolean {
   for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) >= 0x80) return false
   return true
 }
@@ -160,7 +184,7 @@ function encodeEntries(entries: readonly Entry[]): Buffer {
 }
 
 /** The last value of a header as it stands in a record's bytes, without reading the others; undefined if it is null or not there. */
-export function lastHeaderText(bytes: Buffer, start: number, name: Buffer): string | undefined {
+export function lastHeader(bytes: Buffer, start: number, name: Buffer): Buffer | undefined {
   const place = findHeader(bytes, start, name)
-  return place === undefined ? undefined : bytes.toString('utf8', place.value, place.end)
+  return place === undefined ? undefined : bytes.subarray(place.value, place.end)
 }

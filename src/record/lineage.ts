@@ -1,4 +1,4 @@
-import { lastHeaderText } from './headers.js'
+import { lastHeader } from './headers.js'
 import { originText, type Origin } from './origin.js'
 
 /** Where a record comes from that was sent back from a dead-letter topic. */
@@ -53,7 +53,7 @@ export function lineageHeader(lineage: Lineage, producerId: bigint): string {
 
 /** What the headers from `start` on tell of a record in a batch of that producer. */
 export function readLineage(bytes: Buffer, start: number, producerId: bigint): Lineage | undefined {
-  const text = lastHeaderText(bytes, start, LINEAGE_BYTES)
+  const text = lastHeader(bytes, start, LINEAGE_BYTES)?.toString('latin1')
   const by = `@${producerId}`
   return text?.endsWith(by) === true ? parseLineage(text.slice(0, -by.length)) : undefined
 }

@@ -1,4 +1,4 @@
-import { MillraceError } from './error.js'
+import { MillraceError, errorMessage } from './error.js'
 import { NO_HEADERS, encodeHeaders, readHeaders, type Headers, type HeadersInput } from './headers.js'
 import { readLineage, type Lineage } from './lineage.js'
 import { originText, type Origin } from './origin.js'
@@ -10,7 +10,7 @@ export interface RecordPatch<K, V> {
   readonly key?: K
   readonly value?: V
   readonly headers?: HeadersInput
-  /** Milliseconds since the epoch. */
+  /** Whole milliseconds since the epoch. */
   readonly timestamp?: number
 }
 
@@ -43,6 +43,7 @@ export declare abstract class StreamRecord<K, V> {
    * `redrive`. So it serves as an idempotency key. Records that a program writes to a topic itself, by `repartition` too, are new ones there.
    */
   abstract get id(): string
+  /** @throws MillraceError INVALID_TIMESTAMP, ENCODE_FAILED for headers that are none */
   abstract with<K2 = K, V2 = V>(patch: RecordPatch<K2, V2>): StreamRecord<K2, V2>
 }
 
@@ -154,7 +155,7 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
       // Through the wire form, so that text becomes bytes and what is read back is what will be stored.
       headers = readHeaders(encodeHeaders(patch.headers), 0)
     }
-    const timestamp = patch.timestamp ?? this.timestamp
+    const timestamp = patch.timestamp === undefined ? this.timestamp : wholeMs(patch.timestamp, `with (${this.id})`)
     return new LogRecord<K2, V2>(this.source, this.offset, timestamp, this.seq, this.start, this.end, raw, key, value, headers)
   }
 
@@ -205,6 +206,16 @@ export function deliveryAttempt(record: StreamRecord<unknown, unknown>): number 
   return record instanceof LogRecord ? ((record as LogRecord<unknown, unknown>).source.retries?.attempt ?? 1) : 1
 }
 
+/** Anything else would be stored as another time, or as none: retention goes by it. */
+function wholeMs(given: number, where: string): number {
+  if (Number.isSafeInteger(given)) return given
+  const found = typeof given === 'number' ? String(given) : `a ${given === null ? 'null' : typeof given}: ${errorMessage(given)}`
+  throw new MillraceError(
+    'INVALID_TIMESTAMP',
+    `${where}: timestamp must be a whole number of milliseconds since the epoch, got ${found}. Round what has fractions, and take getTime() of a Date`,
+  )
+}
+
 const NOT_IN_A_LOG = Buffer.alloc(0)
 
 export interface NewRecord<K, V> {
@@ -220,16 +231,13 @@ export interface NewRecord<K, V> {
  *
  * Its origin, if none is given, is offset -1 of partition -1 of the topic "".
  *
- * @throws MillraceError INVALID_TIMESTAMP if the timestamp is not a whole number; SPREAD_RECORD
+ * @throws MillraceError INVALID_TIMESTAMP if the timestamp is not a whole number; ENCODE_FAILED for headers that are none; SPREAD_RECORD
  * @example
  * record({ key: 'a', value: { n: 1 }, timestamp: Date.now() })
  */
 export function record<K, V>(init: NewRecord<K, V>): StreamRecord<K, V> {
   unspread(init, 'what record() was given')
-  const timestamp = init.timestamp ?? -1
-  if (!Number.isSafeInteger(timestamp)) {
-    throw new MillraceError('INVALID_TIMESTAMP', `record: timestamp must be a whole number of milliseconds, got ${String(timestamp)}`)
-  }
+  const timestamp = init.timestamp === undefined ? -1 : wholeMs(init.timestamp, 'record')
   const { topic, partition, offset } = init.origin ?? { topic: '', partition: -1, offset: -1 }
   const source = new RecordSource({ topic, partition, bytes: NOT_IN_A_LOG })
   const headers = init.headers === undefined ? NO_HEADERS : readHeaders(encodeHeaders(init.headers), 0)

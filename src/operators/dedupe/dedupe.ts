@@ -175,7 +175,7 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
   /** The id, or undefined for a record that passes without one. */
   const idOf = (record: LogRecord<unknown, unknown>): string | undefined => {
     const id = rule.idOf(record)
-    if (typeof id === 'string' && id !== '') return id
+    if (typeof id === 'string' && id !== '' && isWellFormed(id)) return id
     if (onMissing === 'fail') throw missingId(what, rule, record, id)
     return undefined
   }
@@ -325,8 +325,20 @@ function notPartitioned(what: string, rule: IdRule): string {
   )
 }
 
+/** String.prototype.isWellFormed of ES2024, which Node 20 has: half a surrogate pair is another id when it was stored and read again. */
+function isWellFormed(id: string): boolean {
+  return (id as string & { isWellFormed(): boolean }).isWellFormed()
+}
+
 function missingId(what: string, rule: IdRule, { id, origin }: LogRecord<unknown, unknown>, given: unknown): MillraceError {
-  const found = given === '' ? 'is empty' : given === undefined || given === null ? 'is missing' : `is a ${typeof given}, not text`
+  const found =
+    given === ''
+      ? 'is empty'
+      : given === undefined || given === null
+        ? 'is missing'
+        : typeof given === 'string'
+          ? 'holds half a surrogate pair, which UTF-8 has no bytes for'
+          : `is a ${typeof given}, not text`
   return new MillraceError(
     'MISSING_ID',
     `${what}: the id of ${id} (${rule.name}) ${found}. Drop such records before it, let them pass with onMissing: 'pass', or see onError of withTransaction`,

@@ -1,8 +1,10 @@
+import { isUtf8 } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { MillraceError } from '../../record/error.js'
-import { lastHeaderText } from '../../record/headers.js'
+import { isAscii, lastHeader } from '../../record/headers.js'
 import { RAW_HEADERS, type LogRecord } from '../../record/record.js'
 import { cursor, readVarint } from '../../record/varint.js'
+import { bytesOfKey } from '../../state/key.js'
 import { grouping } from '../../runtime/grouping.js'
 
 type AnyLogRecord = LogRecord<unknown, unknown>
@@ -34,7 +36,7 @@ export function ruleOfFunction(by: (record: never) => unknown): IdRule {
 }
 
 /**
- * The id is the text (UTF-8) of a header; of its last value where it is there more than once.
+ * The id is the text (UTF-8) of a header; of its last value where it is there more than once. Bytes that are no UTF-8, such as a raw UUID, are the id 'base64:' and their base64.
  *
  * @throws MillraceError INVALID_OPTIONS
  * @example
@@ -44,16 +46,31 @@ export function header(name: string): IdRule {
   if (typeof name !== 'string' || name === '') throw new MillraceError('INVALID_OPTIONS', 'header: its argument is the name of a header')
   const bytes = Buffer.from(name, 'utf8')
   return new Rule(`header '${name}'`, false, (record) => {
-    if ((record.raw & RAW_HEADERS) !== 0) return lastHeaderText(record.source.bytes, record.headersStart(), bytes)
+    if ((record.raw & RAW_HEADERS) !== 0) {
+      const found = lastHeader(record.source.bytes, record.headersStart(), bytes)
+      return found === undefined ? undefined : idOfBytes(found)
+    }
     const value = record.headers[name]
     const last = Array.isArray(value) ? (value as readonly (Buffer | null)[]).at(-1) : (value as Buffer | null | undefined)
-    return last?.toString('utf8')
+    return last === undefined || last === null ? undefined : idOfBytes(last)
   })
 }
 
-/** The id is the record's own key, which also decides its partition: a task sees all records of an id. */
+/** Two ids of bytes that no text has would be one, if what is not UTF-8 were replaced. */
+function idOfBytes(bytes: Buffer): string {
+  const text = bytes.toString('utf8')
+  return text.includes('\ufffd') && !isUtf8(bytes) ? `base64:${bytes.toString('base64')}` : text
+}
+
+/**
+ * The id is the record's own key, which also decides its partition: a task sees all records of an id. It is the key as text (UTF-8); of one that is none, 'base64:' and its base64.
+ */
 export function recordKey(): IdRule {
-  return new Rule('the record key', true, grouping<AnyLogRecord>('recordKey', undefined))
+  const keyOf = grouping<AnyLogRecord>('recordKey', undefined)
+  return new Rule('the record key', true, (record) => {
+    const key = keyOf(record)
+    return isAscii(key) ? key : idOfBytes(bytesOfKey(key))
+  })
 }
 
 const LENGTH_BYTES = 4
