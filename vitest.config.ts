@@ -14,6 +14,15 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'streams',
+          // Against Kafka Streams itself, which runs without a broker: Java and Maven, one program for the file.
+          include: ['test/streams/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 180_000,
+        },
+      },
+      {
+        test: {
           name: 'redis',
           // Each starts the Redis servers it needs.
           include: ['test/redis/**/*.test.ts'],

@@ -14,7 +14,7 @@ const notWanted = 'slf4j-reload4j,reload4j'
 const pom = join(import.meta.dirname, 'pom.xml')
 
 const howToGetKafka =
-  'The Kafka tests need Java 17 or newer and Maven: apt-get install openjdk-17-jre-headless maven. ' +
+  'The Kafka tests need Java 17 or newer and Maven: apt-get install openjdk-17-jdk-headless maven. ' +
   'Or set KAFKA_BROKERS=host:port to use a cluster that already runs.'
 
 /** The broker, its storage tool and the console tools, as a directory of jars. */
@@ -25,6 +25,11 @@ export function resolveKafka(release: '4.3' | '3.9' = '4.3'): Promise<string> {
 /** Kafka Streams and its dependencies, as a directory of jars. Only benchmarks want it. */
 export function resolveKafkaStreams(): Promise<string> {
   return resolve('streams', version)
+}
+
+/** The same with the driver that runs a topology without a broker, as a directory of jars. */
+export function resolveStreamsTestDriver(): Promise<string> {
+  return resolve('streams-test', version)
 }
 
 /** The class path that holds every jar of a directory. */
@@ -49,9 +54,9 @@ function runs(program: 'java' | 'mvn'): boolean {
   return spawnSync(program, ['-version'], { stdio: 'ignore' }).error === undefined
 }
 
-async function resolve(profile: 'broker' | 'streams', release: string): Promise<string> {
+async function resolve(profile: 'broker' | 'streams' | 'streams-test', release: string): Promise<string> {
   requireJava()
-  const name = `${profile === 'broker' ? 'kafka' : 'kafka-streams'}-${release}`
+  const name = `${{ broker: 'kafka', streams: 'kafka-streams', 'streams-test': 'kafka-streams-test' }[profile]}-${release}`
   // A changed pom.xml gives another directory, so a cache filled by an older checkout is never taken for this one.
   const fingerprint = createHash('sha256').update(readFileSync(pom)).digest('hex').slice(0, 8)
   const parent = join(cacheRoot(), name)
