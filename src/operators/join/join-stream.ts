@@ -62,6 +62,11 @@ interface JoinStreamBase<L extends AnyRecord, R extends AnyRecord> {
   readonly grace?: Duration
   /** Event time in milliseconds. Default: the record's timestamp. */
   readonly time?: (record: NoInfer<L> | NoInfer<R>) => number
+  /**
+   * How far a record's time may be ahead of the clock. One that is further is refused: it fails with INVALID_TIMESTAMP, which follows `onError`, and moves no time. Default: as far as it
+   * likes; then one record with a wrong time closes all that is open in its task, for good, and what comes after it is late. '1h' leaves room for clocks that are wrong.
+   */
+  readonly maxAhead?: Duration
   /** How values of the left side are kept. Default: bytes as they are, all else as JSON. */
   readonly leftValue?: SerdeFor<ValueOf<L>>
   /** The same of the right side. */
@@ -81,6 +86,7 @@ const schema = z.strictObject({
     error: "expected a time span such as '5m', or { before, after }",
   }),
   grace: duration.default(0),
+  maxAhead: duration.optional(),
   kind: z.enum(['inner', 'left', 'outer']).default('inner'),
   join: functionOption<(left: unknown, right: unknown) => unknown>('a function of the left and the right record'),
   time: functionOption<(record: AnyRecord) => number>('a function from the record to milliseconds').optional(),
@@ -124,7 +130,7 @@ export function joinStream<L extends AnyRecord, R extends AnyRecord, V>(
 ): OperatorFunction<L, StreamRecord<Buffer, V>> {
   if (typeof (right as Partial<Observable<R>> | undefined)?.subscribe !== 'function')
     throw new MillraceError('INVALID_OPTIONS', 'joinStream: its first argument is the right stream, an observable of the same slice')
-  const { within, grace, kind, join, time, leftValue, rightValue, late, name } = parseOptions(schema, options, 'joinStream')
+  const { within, grace, kind, join, time, maxAhead, leftValue, rightValue, late, name } = parseOptions(schema, options, 'joinStream')
   const what = `joinStream '${name}'`
   const { before: beforeMs, after: afterMs } = within
   const window = { beforeMs, afterMs, graceMs: grace }
@@ -136,7 +142,7 @@ export function joinStream<L extends AnyRecord, R extends AnyRecord, V>(
   const leftSerde = checked(leftValue ?? json(), 'left')
   const rightSerde = checked(rightValue ?? json(), 'right')
   const keyOf = grouping<AnyRecord>(what, undefined)
-  const timeOf = eventTime<AnyRecord>(what, time)
+  const timeOf = eventTime<AnyRecord>(what, time, maxAhead)
 
   const main = (put: (late: LateJoinRecord<L, R>) => void): OperatorFunction<L, StreamRecord<Buffer, V>> => {
     const operator = (left: Observable<L>): Observable<StreamRecord<Buffer, V>> => {
@@ -175,7 +181,7 @@ export function joinStream<L extends AnyRecord, R extends AnyRecord, V>(
 
         const take = (side: 'left' | 'right', record: AnyRecord): void => {
           taking = asWritable(what, record)
-          const at = timeOf(record)
+          const at = timeOf(record, slice.clock)
           const inTime = joining.add(side, keyOf(record), at, record.value)
           mark(taking, inTime ? Mark.processed : Mark.late)
           if (inTime) return

@@ -42,6 +42,11 @@ interface WindowBase<R extends AnyRecord, A, Out> {
   readonly emit?: 'final' | 'updates'
   /** Event time of a record, in whole milliseconds since the epoch. Default: its timestamp. */
   readonly time?: (record: NoInfer<R>) => number
+  /**
+   * How far a record's time may be ahead of the clock. One that is further is refused: it fails with INVALID_TIMESTAMP, which follows `onError`, and moves no time. Default: as far as it
+   * likes; then one record with a wrong time closes all that is open in its task, for good, and what comes after it is late. '1h' leaves room for clocks that are wrong.
+   */
+  readonly maxAhead?: Duration
   /** Gets the records that came too late for a window; what it does with them commits with everything else. Default: they are counted (`Commit.late`). */
   readonly late?: SideOutput<LateRecord<NoInfer<R>>>
   /**
@@ -63,6 +68,7 @@ const schema = z
     time: functionOption<(record: AnyRecord) => number>('a function from the record to milliseconds').optional(),
     late: functionOption<SideOutput<LateRecord<AnyRecord>>>('a function from the observable of late records to another').optional(),
     closeWhenIdle: positiveDuration.optional(),
+    maxAhead: duration.optional(),
     name: storeName.default('window'),
     ...groupingFields,
   })
@@ -92,12 +98,12 @@ export function window<R extends AnyRecord, A, Out>(
   options: WindowOptions<R, A, Out>,
 ): OperatorFunction<R, StreamRecord<Buffer, WindowResult<Out>>> {
   const parsed = parseOptions(schema, options, 'window')
-  const { grace, emit, time, late, closeWhenIdle, name, key } = parsed
+  const { grace, emit, time, late, closeWhenIdle, maxAhead, name, key } = parsed
   const what = `window '${name}'`
   const aggregate = checkedAggregator(what, parsed.aggregate as Aggregator<R, A, Out>)
   const kind = `${nameOfWindows(windows)}/${aggregate.name}`
   const groupOf = grouping<R>(what, key as ((record: R) => string) | undefined)
-  const timeOf = eventTime<R>(what, time as ((record: R) => number) | undefined)
+  const timeOf = eventTime<R>(what, time as ((record: R) => number) | undefined, maxAhead)
   const open = windowing(windows, { name, kind, graceMs: grace, updates: emit === 'updates', aggregator: aggregate })
 
   return withSideOutput<R, StreamRecord<Buffer, WindowResult<Out>>, LateRecord<R>>(
@@ -127,7 +133,7 @@ export function window<R extends AnyRecord, A, Out>(
         return {
           next(record) {
             quiet = false
-            const at = timeOf(record)
+            const at = timeOf(record, slice.clock)
             const keyText = groupOf(record)
             over.advance(at)
             const missed = over.add(record, keyText, at)
