@@ -21,6 +21,8 @@ export interface FailingCall extends FaultTarget {
   readonly reaction: Reaction
   /** Default: what a broker would say with that reaction. */
   readonly code?: ErrorCode
+  /** Whether doing the same again may help. Default: unless the reaction is 'fatal'. */
+  readonly retryable?: boolean
   /**
    * Whether the request was carried out and only its answer was lost. Default false. Of 'end' with 'indeterminate': committed, or else
    * left open until init() or the transaction timeout ends it.
@@ -131,6 +133,6 @@ export class Faults {
   }
 }
 
-export function faultError({ at, reaction, code }: FailingCall): LogError {
-  return logError(code ?? CODES[reaction], reaction, `injected fault at '${at}'`)
+export function faultError({ at, reaction, code, retryable }: FailingCall): LogError {
+  return logError(code ?? CODES[reaction], reaction, `injected fault at '${at}'`, retryable === undefined ? {} : { retryable })
 }

@@ -213,7 +213,7 @@ export const ERRORS_BY_API: Readonly<Record<ApiName, ErrorsOfApi>> = {
       [20, 'nothing', 'TIMEOUT', 'abort', 'maybe'],
       [29, 'give up', 'UNAUTHORIZED', 'abort', 'no', NO_WRITE],
       [31, 'give up', 'UNAUTHORIZED', 'abort', 'no'],
-      [32, 'give up', 'BROKER_REFUSED', 'abort', 'no'],
+      [32, 'give up', 'INVALID_TIMESTAMP', 'abort', 'no'],
       [42, 'give up', 'BROKER_REFUSED', 'abort', 'no'],
       [43, 'give up', 'UNSUPPORTED_FORMAT', 'abort', 'no'],
       [45, 'give up', 'TRANSACTION_ABORTED', 'reinit', 'no'],
@@ -223,7 +223,7 @@ export const ERRORS_BY_API: Readonly<Record<ApiName, ErrorsOfApi>> = {
       [53, 'give up', 'UNAUTHORIZED', 'fatal', 'no'],
       [56, 'metadata', 'TIMEOUT', 'abort', 'maybe'],
       [76, 'give up', 'BROKER_REFUSED', 'abort', 'no'],
-      [87, 'give up', 'BROKER_REFUSED', 'abort', 'no'],
+      [87, 'give up', 'RECORD_REFUSED', 'abort', 'no'],
     ],
   },
 

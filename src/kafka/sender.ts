@@ -3,6 +3,7 @@ import { batchBuffers } from '../log/batch/buffers.js'
 import { AT } from '../log/batch/header.js'
 import { stampBatch, type OutputBatch } from '../log/batch/write.js'
 import type { LogError, TopicPartition } from '../log/port.js'
+import { MillraceError, errorMessage } from '../record/error.js'
 import type { Cluster } from './cluster.js'
 import { kafkaCodecs } from './codecs.js'
 import { ERROR, Refused, Unanswered, asReaction, closedError, givesTransactionUp, mayBeDone, refreshAfter, withReaction } from './errors.js'
@@ -144,12 +145,20 @@ export class Sender {
 
   private async compress(queued: QueuedBatch): Promise<void> {
     const { bytes, topic, partition } = queued.batch
+    const { compression } = this.options
     try {
-      queued.compressed = await codecFor(this.options.compression, kafkaCodecs).compress(bytes.subarray(AT.records))
+      const codec = codecFor(compression, kafkaCodecs)
+      queued.compressed = await codec.compress(bytes.subarray(AT.records)).catch((error: unknown) => {
+        throw new MillraceError(
+          'UNSUPPORTED_FORMAT',
+          `the codec registered for ${compression} cannot compress what goes to ${topic}/${partition}: ${errorMessage(error)}`,
+          { cause: error },
+        )
+      })
       queued.compressing = false
       this.schedule()
     } catch (error) {
-      this.fail(withReaction(asReaction(error, `compressing for ${topic}/${partition}`), 'abort'))
+      this.fail(withReaction(error, 'abort'))
     }
   }
 

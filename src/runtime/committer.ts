@@ -1,7 +1,8 @@
 import { reactionTo } from '../log/error.js'
 import { sleep } from '../record/clock.js'
-import { MillraceError, errorMessage, type ErrorCode } from '../record/error.js'
+import { MillraceError, errorMessage } from '../record/error.js'
 import { Tally } from './accounting.js'
+import { endsAll, isOfARecord } from './blame.js'
 import type { Commit, TaskCommit } from './commit.js'
 import type { CommitFate } from './commit-fate.js'
 import { CommitUnderWay } from './commit-under-way.js'
@@ -10,8 +11,6 @@ import { MAX_RETRY_MS, RETRY_MS, type RunContext } from './run-context.js'
 import type { Task } from './task.js'
 import type { Troubles } from './troubles.js'
 
-/** Refusals of the log that no record is to blame for. */
-const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UNAUTHORIZED', 'MISSING_TOPIC', 'UNSUPPORTED_FORMAT'])
 /** A producer fenced this often in a row, with a live membership, has a rival. */
 const MAX_FENCED = 5
 
@@ -218,10 +217,11 @@ export class Committer {
     const { membership, logger, clock, stopping } = this.run.parts
     const code = error instanceof MillraceError ? error.code : undefined
     if (code === 'OFFSET_OUT_OF_RANGE') return this.relocate(error as MillraceError)
-    if (reaction === 'fatal' || (code !== undefined && REFUSALS.has(code))) throw error
+    const refused = reaction === 'abort' && error instanceof MillraceError && !error.retryable
+    if (reaction === 'fatal' || endsAll(error) || (refused && !isOfARecord(error))) throw error
     if (reaction === 'reinit' || reaction === 'indeterminate') this.producerReady = false
     if (reaction === 'lost') membership.lose()
-    if (reaction === 'abort' && error instanceof MillraceError && !error.retryable) {
+    if (refused) {
       // Too large, a timestamp the topic does not take: the broker names the partition written to, not the record, so every
       // task of the round is tried alone.
       for (const [task, count] of records) this.troubles.add(task, error, undefined, count)

@@ -1,27 +1,15 @@
 import { sleep } from '../record/clock.js'
-import { MillraceError, errorMessage, type ErrorCode } from '../record/error.js'
+import { MillraceError, errorMessage } from '../record/error.js'
 import { FailedRecord } from '../record/failed-record.js'
 import { LogRecord } from '../record/record.js'
 import { Mark, mark } from './accounting.js'
+import { isNobodys } from './blame.js'
 import { recordsOf, type Committer } from './committer.js'
 import { writeDeadLetter } from './dead-letter.js'
 import { Round, type RoundEnd } from './round.js'
 import type { RunContext } from './run-context.js'
 import type { Task } from './task.js'
 import type { Trouble, Troubles } from './troubles.js'
-
-/** Mistakes in the program: running them again, or without some record, changes nothing. */
-const PROGRAM_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'CLAIM_STORE_FAILED',
-  'LOSSY_SERDE',
-  'SLICE_COMPLETED_EARLY',
-  'SLICE_SUBSCRIBED_LATE',
-  'SLICE_STALLED',
-  'OUTSIDE_SLICE',
-  'NOT_PLANNED',
-  'INVALID_OPTIONS',
-  'SPREAD_RECORD',
-])
 
 /** Only what is kept of a failed transaction, and as long as it takes. */
 const REPLAYED = { everyMs: Number.POSITIVE_INFINITY, maxBytes: Number.POSITIVE_INFINITY, live: false } as const
@@ -36,7 +24,7 @@ export class Investigator {
 
   /** A slice failed in a round with others, which has been given up. */
   async suspect({ task, error, records, hint }: RoundEnd & { readonly kind: 'failed' }): Promise<void> {
-    if (isProgramError(error)) throw error
+    if (isNobodys(error)) throw error
     if (records === 0) {
       // What an alarm set off: no record to blame and nothing to leave out.
       const { spec, clock, logger, stopping } = this.run.parts
@@ -60,7 +48,7 @@ export class Investigator {
     const end = await round.run()
     if (end.kind === 'failed') {
       await this.committer.giveUp(round)
-      if (isProgramError(end.error)) throw end.error
+      if (isNobodys(end.error)) throw end.error
       if (isWaiting(end.error)) return this.troubles.postpone(trouble)
       trouble.cause = end.error
       suspicion.failed(count, end.hint)
@@ -110,10 +98,6 @@ export class Investigator {
     const round = new Round([task], { ...REPLAYED, maxRecords: 0 }, this.run.roundEnvironment())
     await this.committer.commit(round, [task])
   }
-}
-
-function isProgramError(error: unknown): boolean {
-  return error instanceof MillraceError && PROGRAM_ERRORS.has(error.code)
 }
 
 function isWaiting(error: unknown): boolean {

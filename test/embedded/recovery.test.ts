@@ -1,6 +1,7 @@
-import { lastValueFrom, map, mergeMap, Subject, takeWhile, tap, timer, toArray } from 'rxjs'
+import { lastValueFrom, map, mergeMap, Subject, takeWhile, tap, timer, toArray, type Observable } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
+  MillraceError,
   embedded,
   silentLogger,
   toTopic,
@@ -8,6 +9,7 @@ import {
   type Cluster,
   type Commit,
   type RawRecord,
+  type RecordStream,
   type TransactionOptions,
 } from '../../src/index.js'
 import { createEmbeddedBroker, type EmbeddedBroker, type Fault } from '../../src/testing/index.js'
@@ -107,6 +109,36 @@ describe('recovery', () => {
     broker.faults.inject({ at: 'produce', reaction: 'fatal' })
     await expect(run()).rejects.toMatchObject({ code: 'BROKER_REFUSED' })
     expect(await values(cluster, 'out')).toEqual([])
+  })
+
+  describe('what no record is to blame for is charged to none, whatever onError says', () => {
+    it.each(['BROKER_REFUSED', 'UNSUPPORTED_FORMAT', 'UNAUTHORIZED', 'MISSING_TOPIC'] as const)('the log refuses with %s', async (code) => {
+      broker.faults.inject({ at: 'produce', reaction: 'abort', code, retryable: false })
+      await expect(run({ onError: 'skip' })).rejects.toMatchObject({ code })
+      expect(await values(cluster, 'out')).toEqual([])
+      const commits = await run({ onError: 'skip' })
+      expect([sumOf(commits, 'failed'), sumOf(commits, 'processed')]).toEqual([0, COUNT])
+      await inOrder()
+    })
+
+    it.each(['CORRUPT_STATE', 'NOT_REPARTITIONED', 'STATE_MISMATCH', 'PLAN_FAILED'] as const)('a slice fails with %s', async (code) => {
+      const project = (records: RecordStream): Observable<unknown> =>
+        records.pipe(
+          tap((r) => {
+            if (String(r.value) === '7') throw new MillraceError(code, 'for the sake of the test')
+          }),
+          out,
+        )
+      const options = { onError: 'skip', maxRecords: 50 } as const
+      await expect(runUntil(cluster, { group: 'g', topics: ['in'], records: COUNT, options }, project)).rejects.toMatchObject({ code })
+      expect(await values(cluster, 'out')).not.toContain('9')
+    })
+
+    it.each(['RECORD_TOO_LARGE', 'INVALID_TIMESTAMP', 'RECORD_REFUSED'] as const)('but %s is', async (code) => {
+      broker.faults.inject({ at: 'produce', reaction: 'abort', code, retryable: false, of: 'out/1', times: 60 })
+      const commits = await run({ onError: 'skip', retries: 0 })
+      expect(sumOf(commits, 'failed')).toBeGreaterThan(0)
+    })
   })
 
   it('a session that ends in the middle of a slice: its outputs never appear, the records come again', async () => {

@@ -1,3 +1,4 @@
+import { CompressionCodecs, CompressionTypes } from 'kafkajs'
 import { Subject, lastValueFrom, map, mergeMap, take, takeWhile, tap, toArray, type Observable } from 'rxjs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
@@ -53,6 +54,28 @@ describe('a pipeline on Kafka', () => {
     await runUntil(cluster, { group: uniqueName('g'), topics: [input], records: 6 }, copy(output))
     const strip = (seen: Awaited<ReturnType<Observer['readAllJava']>>) => seen.map(({ offset: _, ...rest }) => rest)
     expect(strip(await observer.readAllJava(output))).toEqual(strip(await observer.readAllJava(input)))
+  })
+
+  it('a codec that cannot compress ends the pipeline, and no record is charged with it', async () => {
+    const [input, output] = [await observer.createTopic(), await observer.createTopic()]
+    await cluster.produce({ topic: input, records: Array.from({ length: 20 }, (_, i) => ({ key: `k${i}`, value: String(i) })) })
+    const group = uniqueName('group')
+    const kept = CompressionCodecs[CompressionTypes.ZSTD] as unknown
+    CompressionCodecs[CompressionTypes.ZSTD] = () => ({
+      compress: () => Promise.reject(new Error('not built for this')),
+      decompress: (bytes: Buffer) => bytes,
+    })
+    try {
+      for (const onError of ['skip', 'stop'] as const)
+        expect(await failure({ topics: [input], group }, copy(output), { compression: 'zstd', onError })).toMatchObject({
+          code: 'UNSUPPORTED_FORMAT',
+          message: expect.stringMatching(/the codec registered for zstd cannot compress .*not built for this/) as string,
+        })
+    } finally {
+      CompressionCodecs[CompressionTypes.ZSTD] = kept as never
+    }
+    const commits = await runUntil(cluster, { group, topics: [input], records: 20 }, copy(output))
+    expect([sumOf(commits, 'failed'), sumOf(commits, 'processed')]).toEqual([0, 20])
   })
 
   it('a topic with event times of long ago and of the far future keeps them', async () => {

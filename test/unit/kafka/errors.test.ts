@@ -13,7 +13,7 @@ describe('errors', () => {
 
   it('the message has what was done, what happened, what the broker says and the name to search for', () => {
     const error = asLogError(new Refused(Produce, 87, 'sending to t/1', 'no key'), 'sending')
-    expect(error).toMatchObject({ code: 'BROKER_REFUSED', reaction: 'abort', retryable: false })
+    expect(error).toMatchObject({ code: 'RECORD_REFUSED', reaction: 'abort', retryable: false })
     expect((error as Error).message).toBe(
       'sending to t/1: the broker refuses a record: a compacted topic takes none without a key (no key) [INVALID_RECORD]',
     )
