@@ -125,6 +125,8 @@ export interface Gate {
   failing(record: LogRecord<unknown, unknown>): void
   /** Whether a record that went in has to wait after all: it is to be passed on as failed, with nothing done. */
   holds(record: LogRecord<unknown, unknown>): boolean
+  /** A record that had gone in was taken out by the error policy, and never comes to the retry topic: nothing waits behind it. */
+  leftOut(record: RawRecord): void
 }
 
 export interface Alarm {

@@ -96,6 +96,13 @@ export class Investigator {
       'a record failed for good and was taken out',
     )
     const round = new Round([task], { ...REPLAYED, maxRecords: 0 }, this.run.roundEnvironment())
+    if (this.run.parts.plan.gated) {
+      round.leaveOut(task, record)
+      const end = await round.run()
+      // The record stands first in the replay again, and its failure is found once more.
+      if (end.kind === 'failed') return this.committer.giveUp(round)
+      if (end.kind !== 'done') return this.committer.recover(end, round, recordsOf([task]))
+    }
     await this.committer.commit(round, [task])
   }
 }

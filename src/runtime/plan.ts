@@ -30,6 +30,8 @@ export interface Plan {
   readonly alarms: boolean
   /** Whether the records of the next transaction may be processed while the last is being committed: nothing is kept from one to the other. */
   readonly overlaps: boolean
+  /** Whether records wait for others at the front of the slice: those in front have to learn of one that the error policy took out. */
+  readonly gated: boolean
   /** What is allowed and likely not meant. */
   readonly warnings: readonly string[]
 }
@@ -65,7 +67,7 @@ class PlanContext implements SliceContext {
   readonly warnings = new Set<string>()
   readonly inlets = new Map<string, InletSpec & { readonly operator: string }>()
   gate: Gate | undefined
-  private gated: string | undefined
+  gated: string | undefined
   /** The retry topics that what is subscribed now stands before. */
   private readonly retries: RetryScope[] = []
   /** What has been subscribed since a pipe last reached the slice: it stands behind what comes next. */
@@ -248,6 +250,7 @@ export function planOf(project: Project, group: string, inputs: readonly string[
     inlets: [...context.inlets.values()],
     alarms: context.alarms.size > 0,
     overlaps: context.stores.size === 0 && context.alarms.size === 0 && !context.joined,
+    gated: context.gated !== undefined,
     warnings: [...context.warnings],
   }
 }

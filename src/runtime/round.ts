@@ -1,5 +1,6 @@
 import type { LogProducer, PartitionOffset } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
+import type { RawRecord } from '../record/record.js'
 import type { Logger } from '../record/logger.js'
 import type { CommitFate } from './commit-fate.js'
 import type { Meter, Participant, Standing } from './context.js'
@@ -101,6 +102,11 @@ export class Round {
   flush(): void {
     this.send(true)
     if (this.sendError !== undefined) throw this.sendError.error
+  }
+
+  /** To be called before `run`: the task goes on without a record that it has given out. */
+  leaveOut(task: Task, record: RawRecord): void {
+    this.sliceOf(task).leaveOut(record)
   }
 
   /** Positions of its tasks that moved. */

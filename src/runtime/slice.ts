@@ -199,6 +199,11 @@ export class Slice implements SliceContext {
     if (this.front === undefined || this.admits(this.front, record)) this.stream.push(record)
   }
 
+  /** A record that was taken out by the error policy: see `Gate`. */
+  leaveOut(record: RawRecord): void {
+    runInSlice(this, () => this.front?.leftOut(record))
+  }
+
   beforeRetry<T>({ gate }: RetryScope, subscribe: () => T): T {
     const before = this.gate
     this.front ??= gate

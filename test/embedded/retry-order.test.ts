@@ -4,6 +4,7 @@ import {
   FailedRecord,
   attempt,
   deadLetter,
+  deliveryAttempt,
   retryTopic,
   toTopic,
   withTransaction,
@@ -319,5 +320,30 @@ describe("retryTopic with ordered: 'key'", () => {
     expect(await run((records) => records.pipe(retry as never, retryTopic({ delays: ['2s'], ordered: 'key', name: 'b' })))).toMatchObject({
       code: 'PLAN_FAILED',
     })
+  })
+
+  it('a record that the error policy takes out keeps none behind it waiting', async () => {
+    const kit = await inOutDeadKit()
+    const poisoned = (records: RecordStream): Observable<unknown> =>
+      records.pipe(
+        map((record) => {
+          if (String(record.value) === 'a2') throw new Error('poison')
+          return record
+        }),
+        attempt((record) => {
+          if (String(record.value) === 'a1' && deliveryAttempt(record) === 1) throw new Error('a1 is bad')
+        }),
+        retryTopic({ delays: ['1s'], ordered: 'key' }),
+        deadLetter({ topic: 'dead' }),
+        toTopic({ topic: 'out' }),
+      )
+    const options = { every: '50ms', provision: true, retryDelay: 1, onError: 'skip' } as const
+    const run = kit.run(kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(poisoned, options)))
+    await feed(kit, ['a1', 'a2', 'a3', 'b1', 'a4'])
+    await kit.advance('10s')
+    expect(byKey(await outputs(kit))).toEqual({ a: [1, 3, 4], b: [1] })
+    // Each waits once, and goes on.
+    expect(run.commits.reduce((sum, { records }) => sum + records, 0)).toBeLessThan(15)
+    await kit.stop()
   })
 })

@@ -66,6 +66,12 @@ export class RetryOrder implements Gate {
     return false
   }
 
+  leftOut(raw: RawRecord): void {
+    const record = raw as LogRecord<unknown, unknown>
+    const key = keyOf(record)
+    if (key !== undefined && this.store.get(key) !== undefined) this.passageOf(key).entered = record.offset
+  }
+
   failing(record: LogRecord<unknown, unknown>): void {
     const key = keyOf(record)
     if (key === undefined) return

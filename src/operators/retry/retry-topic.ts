@@ -51,6 +51,9 @@ const schema = z.strictObject({
   drain: z.array(duration).default([]),
 })
 
+/** Least time between two looks at whether the record before it is done. */
+const PAUSE_MS = 1_000
+
 /**
  * Takes FailedRecords out of the stream and brings each back to the front of the slice after a while, through topics of the pipeline's own; after the last
  * delay it passes on as a FailedRecord, to be dealt with by `deadLetter`.
@@ -124,7 +127,11 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
           ? undefined
           : new RetryOrder(slice.store(what, store), (record, behind, { tier, due }) => {
               slice.meter(`${prefix}.parked`).count++
-              write(record as HopRecord, Math.min(tier, tiers.length - 1), waiting(record as HopRecord, behind, due), slice.clock.now())
+              const hop = record as HopRecord
+              const now = slice.clock.now()
+              // One that has waited already finds the first of its key before it in the topic. Should that ever be lost, it must not go round at once.
+              const from = hop.source.retries === undefined ? due : Math.max(due, now + PAUSE_MS)
+              write(hop, Math.min(tier, tiers.length - 1), waiting(hop, behind, from), now)
             })
 
       const pass = (failed: FailedRecord): void => {
