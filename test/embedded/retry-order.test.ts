@@ -1,4 +1,4 @@
-import { map, type Observable } from 'rxjs'
+import { filter, map, type Observable } from 'rxjs'
 import { describe, expect, it } from 'vitest'
 import {
   FailedRecord,
@@ -344,6 +344,33 @@ describe("retryTopic with ordered: 'key'", () => {
     expect(byKey(await outputs(kit))).toEqual({ a: [1, 3, 4], b: [1] })
     // Each waits once, and goes on.
     expect(run.commits.reduce((sum, { records }) => sum + records, 0)).toBeLessThan(15)
+    await kit.stop()
+  })
+
+  it('a record that is dropped between one that fails and one that waits for it keeps nobody waiting', async () => {
+    const kit = await inOutDeadKit()
+    const dropping = (records: RecordStream): Observable<unknown> =>
+      records.pipe(
+        filter((record) => !String(record.value).startsWith('x') && String(record.value) !== 'a2'),
+        // The call of the first is under way when the others go in.
+        attempt((record) => {
+          if (String(record.value) !== 'a1') return undefined
+          return new Promise<void>((resolve) => kit.clock.after(200, resolve)).then(() => {
+            if (deliveryAttempt(record) < 3) throw new Error('a1 is bad')
+          })
+        }),
+        retryTopic({ delays: ['1s', '5s'], ordered: 'key' }),
+        deadLetter({ topic: 'dead' }),
+        toTopic({ topic: 'out' }),
+      )
+    kit.run(kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(dropping, { every: '50ms', provision: true })))
+    await feed(kit, ['a1'])
+    await kit.advance('100ms')
+    await feed(kit, ['a2', 'a3', 'a4'])
+    await kit.advance('2s')
+    await feed(kit, ['a5'])
+    await kit.advance('1m')
+    expect(byKey(await outputs(kit))).toEqual({ a: [1, 3, 4, 5] })
     await kit.stop()
   })
 })

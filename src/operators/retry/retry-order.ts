@@ -14,6 +14,8 @@ export interface Line {
   /** Where the first one waits, and until when: the others wait there too. */
   readonly tier: number
   readonly due: number
+  /** Those behind the first offset, up to the second, are done though one before them is not: they were dropped before the step that failed on it. */
+  readonly dropped?: readonly [after: number, upTo: number]
 }
 
 /** What a slice knows of a key beyond what is stored. */
@@ -22,6 +24,8 @@ interface Passage {
   entered: number
   /** The first that goes to a retry topic; -1 for none. What is behind it waits. */
   left: number
+  /** Those that went to a retry topic, by themselves or behind another, rising. */
+  readonly out: number[]
   /** A record that failed and is on its way to the retry topic; -1 for none. */
   failing: number
 }
@@ -57,12 +61,14 @@ export class RetryOrder implements Gate {
       if (passage !== undefined) passage.entered = offset
       return true
     }
-    const behind = record.source.retries?.behind ?? line.tail
+    const behind = before(record, line)
     if (!this.waits(record, key) && behind <= Math.max(line.done, passage?.entered ?? -1)) {
       this.passageOf(key).entered = offset
       return true
     }
-    this.parkBehind(record, key, line)
+    // What went in with this slice is done by now, or went out again.
+    const last = lastBefore(offset, passage)
+    this.parkBehind(record, key, line, behind > (passage?.entered ?? -1) ? Math.max(behind, last) : last)
     return false
   }
 
@@ -92,7 +98,8 @@ export class RetryOrder implements Gate {
     const key = keyOf(record)
     if (key === undefined) return false
     if (!this.waits(record, key)) return false
-    this.parkBehind(record, key, this.store.get(key) as Line)
+    // It had gone in: those between it and the last that went out are done, or were dropped on the way, and do not come again.
+    this.parkBehind(record, key, this.store.get(key) as Line, lastBefore(record.offset, this.passages.get(key)))
     return true
   }
 
@@ -104,9 +111,10 @@ export class RetryOrder implements Gate {
     const { offset } = record
     const passage = this.passageOf(key)
     passage.left = offset
+    insert(passage.out, offset)
     passage.failing = -1
-    const line = this.store.get(key)
-    this.store.put(key, { done: line?.done ?? offset - 1, tail: Math.max(line?.tail ?? -1, offset), tier, due })
+    const line = this.store.get(key) ?? { done: offset - 1, tail: -1 }
+    this.store.put(key, { ...line, tail: Math.max(line.tail, offset), tier, due })
   }
 
   /** A record that failed is done with: it passes on. */
@@ -118,12 +126,19 @@ export class RetryOrder implements Gate {
 
   /** All that went in is done or has left. */
   complete(): void {
-    for (const [key, { entered, left }] of this.passages) {
+    for (const [key, passage] of this.passages) {
+      const { entered, left } = passage
       const line = this.store.get(key)
       if (line === undefined) continue
-      const done = Math.max(line.done, left >= 0 ? left - 1 : entered)
+      const last = lastBefore(entered, passage)
+      const dropped = last >= 0 ? ([last, entered] as const) : line.dropped
+      let done = Math.max(line.done, left >= 0 ? left - 1 : entered)
+      if (dropped !== undefined && done >= dropped[0]) done = Math.max(done, dropped[1])
       if (done >= line.tail) this.store.delete(key)
-      else if (done !== line.done) this.store.put(key, { ...line, done })
+      else if (done !== line.done || dropped !== line.dropped) {
+        const { tail, tier, due } = line
+        this.store.put(key, { done, tail, tier, due, ...(dropped !== undefined && done < dropped[0] && { dropped }) })
+      }
     }
   }
 
@@ -132,17 +147,35 @@ export class RetryOrder implements Gate {
     return left >= 0 && left < offset
   }
 
-  private parkBehind(record: LogRecord<unknown, unknown>, key: KeyText, line: Line): void {
-    const behind = record.source.retries?.behind ?? line.tail
+  private parkBehind(record: LogRecord<unknown, unknown>, key: KeyText, line: Line, behind: number): void {
+    insert(this.passageOf(key).out, record.offset)
     if (record.offset > line.tail) this.store.put(key, { ...line, tail: record.offset })
     this.park(record as LogRecord<Buffer | null, Buffer | null>, behind, line)
   }
 
   private passageOf(key: KeyText): Passage {
     let passage = this.passages.get(key)
-    if (passage === undefined) this.passages.set(key, (passage = { entered: -1, left: -1, failing: -1 }))
+    if (passage === undefined) this.passages.set(key, (passage = { entered: -1, left: -1, out: [], failing: -1 }))
     return passage
   }
+}
+
+/** Nearly always at the end: records of a key come in their order. */
+function insert(rising: number[], offset: number): void {
+  let at = rising.length
+  while (at > 0 && (rising[at - 1] as number) > offset) at--
+  rising.splice(at, 0, offset)
+}
+
+/** The last of those that went out before an offset; -1 for none. */
+function lastBefore(offset: number, passage: Passage | undefined): number {
+  return passage?.out.findLast((one) => one < offset) ?? -1
+}
+
+/** The record in a retry topic that this one has to wait for. */
+function before({ source }: LogRecord<unknown, unknown>, { tail, dropped }: Line): number {
+  const behind = source.retries?.behind ?? tail
+  return dropped !== undefined && behind > dropped[0] && behind <= dropped[1] ? dropped[0] : behind
 }
 
 /** The topic is part of it: offsets of two topics have no order. Topic names hold no slash. */
