@@ -315,9 +315,11 @@ const NO_NODE = -1
 
 function unreachable(settings: ClusterSettings, timeoutMs: number, failures: ReadonlyMap<string, string>): Error {
   const answered = [...failures.values()].some((text) => /no answer within|closed/i.test(text))
-  const guess = answered
-    ? `A broker took the connection but did not talk: the listener may expect ${settings.ssl ? 'no TLS' : 'TLS (set ssl)'}${settings.sasl === undefined ? ' or a log-in (set sasl)' : ''}.`
-    : 'Check the addresses in brokers, that the brokers are up, and that a firewall lets this machine through.'
+  const guess = [...failures.values()].some((text) => text.includes('oauthBearerProvider'))
+    ? 'It is the provider of tokens in sasl that fails, not Kafka.'
+    : answered
+      ? `A broker took the connection but did not talk: the listener may expect ${settings.ssl ? 'no TLS' : 'TLS (set ssl)'}${settings.sasl === undefined ? ' or a log-in (set sasl)' : ''}.`
+      : 'Check the addresses in brokers, that the brokers are up, and that a firewall lets this machine through.'
   return logError(
     'BROKER_UNREACHABLE',
     'retry',

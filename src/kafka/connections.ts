@@ -1,21 +1,20 @@
-import { createRequire } from 'node:module'
 import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { connect as connectTls, type ConnectionOptions } from 'node:tls'
 import type { SASLOptions } from 'kafkajs'
 import { logError } from '../log/error.js'
 import { MillraceError, errorMessage } from '../record/error.js'
+import { sleep, systemClock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
+import { CONNECT_FAILURES, connectFailure } from './connect-failure.js'
+import { Credentials, NoToken, ProviderFailed } from './credentials.js'
 import { Unanswered } from './errors.js'
 import { Frames } from './frames.js'
+import { bridge, kafkaJsConnection, silence, type KafkaJsConnection, type SocketRequest } from './kafkajs.js'
 import type { Api, Throttled } from './protocol/api.js'
 import type { VersionRange } from './protocol/api-versions.js'
 import { Reader } from './protocol/reader.js'
 import { Writer } from './protocol/writer.js'
 
-/**
- * The only place that reaches into kafkajs: its Connection does TCP, TLS, SASL, re-authentication, and keeps account of what is to be answered.
- * Requests are written and frames are read here, so that record batches go to the socket as they are, and lie where they came in.
- */
 export interface ConnectionSettings {
   readonly clientId: string
   readonly ssl: boolean | ConnectionOptions | undefined
@@ -29,88 +28,13 @@ export interface Address {
   readonly port: number
 }
 
+/** What a broker asks for whose quota is used up: nothing is sent to it until then, in milliseconds since the epoch. (KIP-219) */
+export interface Pause {
+  until: number
+}
+
 export function addressName({ host, port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
-}
-
-interface KafkaJsRequestQueue {
-  readonly pending: readonly unknown[]
-  fulfillRequest(answer: { size: number; correlationId: number; payload: Buffer }): void
-  scheduleCheckPendingRequests(): void
-  maybeThrottle(ms: number): void
-  rejectAll(error: Error): void
-  destroy(): void
-  push(request: {
-    entry: {
-      apiKey: number
-      apiName: string
-      apiVersion: number
-      correlationId: number
-      resolve: (response: { payload: Buffer }) => void
-      reject: (error: Error) => void
-    }
-    expectResponse: boolean
-    requestTimeout: null
-    sendRequest: () => void
-  }): void
-}
-
-interface KafkaJsConnection {
-  socket?: Socket
-  readonly requestQueue: KafkaJsRequestQueue
-  connectionStatus: string
-  /** Set while it logs in. */
-  readonly authHandlers: unknown
-  processData(data: Buffer): void
-  connect(): Promise<unknown>
-  authenticate(): Promise<void>
-  isConnected(): boolean
-  isAuthenticated(): boolean
-  /** Milliseconds a log-in is good for, 0 for ever. */
-  readonly sessionLifetime: { toNumber(): number }
-  /** Milliseconds before that to log in again. */
-  reauthenticationThreshold: number
-  setVersions(versions: Record<number, { minVersion: number; maxVersion: number }>): void
-  setSupportAuthenticationProtocol(supported: boolean): void
-  nextCorrelationId(): number
-  send(request: unknown): Promise<unknown>
-}
-
-interface KafkaJsLogger {
-  namespace(): KafkaJsLogger
-  info(message: string, extra?: { broker?: string }): void
-  error(message: string, extra?: { broker?: string }): void
-  warn(message: string, extra?: { broker?: string }): void
-  debug(message: string, extra?: { broker?: string }): void
-}
-
-interface SocketRequest {
-  host: string
-  port: number
-  ssl: boolean | ConnectionOptions | null
-  onConnect: () => void
-}
-
-type KafkaJsConnectionClass = new (options: {
-  host: string
-  port: number
-  logger: KafkaJsLogger
-  socketFactory: (request: SocketRequest) => Socket
-  requestTimeout: number
-  enforceRequestTimeout: boolean
-  connectionTimeout: number
-  clientId: string
-  ssl: boolean | ConnectionOptions | null
-  sasl: object | null
-}) => KafkaJsConnection
-
-const require = createRequire(import.meta.url)
-let connectionClass: KafkaJsConnectionClass | undefined
-
-/** Loaded with the first connection, so that importing millrace loads no broker client. */
-function kafkaJsConnection(): KafkaJsConnectionClass {
-  connectionClass ??= require('kafkajs/src/network/connection') as KafkaJsConnectionClass
-  return connectionClass
 }
 
 const KEEP_ALIVE_MS = 60_000
@@ -121,13 +45,19 @@ const FRAME_LENGTH_BYTES = 4
 const CORRELATION_BYTES = 4
 /** Of a session: as long before its end is another log-in due. */
 const LOG_IN_AGAIN_PART = 0.15
+/** A broker may ask for as much at most. */
+const LONGEST_PAUSE_MS = 600_000
+/** A pause of this length is worth a warning. */
+const LONG_PAUSE_MS = 5_000
+/** Answers that end a log-in for good; any other may pass. */
+const REFUSALS: ReadonlySet<unknown> = new Set(['UNSUPPORTED_SASL_MECHANISM', 'ILLEGAL_SASL_STATE', 'SASL_AUTHENTICATION_FAILED'])
 
 /** Nagle's algorithm would hold small requests back until the last one is acknowledged. */
-function openSocket({ host, port, ssl, onConnect }: SocketRequest, frames: Frames): Socket {
+function openSocket({ host, port, ssl, onConnect }: SocketRequest, room: () => Buffer, filledBy: (count: number) => void): Socket {
   const onread = {
-    buffer: () => frames.room(),
+    buffer: room,
     callback: (count: number) => {
-      frames.filledBy(count)
+      filledBy(count)
       return true
     },
   }
@@ -140,24 +70,12 @@ function openSocket({ host, port, ssl, onConnect }: SocketRequest, frames: Frame
   return socket
 }
 
-/** What kafkajs reports of a connection is either thrown as well or of no use to a user. */
-function bridge(logger: Logger): KafkaJsLogger {
-  const debug = (message: string, { broker }: { broker?: string } = {}): void => logger.debug({ broker }, `kafkajs: ${message}`)
-  const bridged: KafkaJsLogger = { namespace: () => bridged, info: debug, error: debug, warn: debug, debug: () => {} }
-  return bridged
-}
-
 /**
- * kafkajs looks every millisecond whether throttled requests can go out, even where there are none.
+ * One socket to one broker. It is never connected twice: after it broke, another is opened.
+ *
+ * Under it is kafkajs's Connection, which does TCP, TLS, SASL, re-authentication, and keeps account of what is to be answered. Requests are written and
+ * frames are read here, so that record batches go to the socket as they are, and lie where they came in.
  */
-function silence(queue: KafkaJsRequestQueue): void {
-  const schedule = queue.scheduleCheckPendingRequests.bind(queue)
-  queue.scheduleCheckPendingRequests = () => {
-    if (queue.pending.length > 0) schedule()
-  }
-}
-
-/** One socket to one broker. It is never connected twice: after it broke, another is opened. */
 export class Connection {
   readonly name: string
   private readonly inner: KafkaJsConnection
@@ -167,30 +85,33 @@ export class Connection {
   private readonly endings = new Set<(error: Error) => void>()
   /** What the last request of kafkajs's own, all of them log-ins, failed with. */
   private logInError: unknown
+  private readonly credentials: Credentials | undefined
+  private pause: Pause = { until: 0 }
 
   private constructor(
     private readonly settings: ConnectionSettings,
     address: Address,
   ) {
     this.name = addressName(address)
+    this.credentials = settings.sasl === undefined ? undefined : new Credentials(settings.sasl)
     const frames = new Frames((frame) => this.receive(frame))
+    const filledBy = (count: number): void => this.orClose(() => frames.filledBy(count))
     this.inner = new (kafkaJsConnection())({
       ...address,
-      logger: bridge(settings.logger),
-      socketFactory: (request) => this.watched(openSocket(request, frames)),
+      logger: bridge(settings.logger, (text) => this.credentials?.redact(text) ?? text),
+      socketFactory: (request) => this.watched(openSocket(request, () => frames.room(), filledBy)),
       // Time limits are kept here: kafkajs leaves the connection open after one, and looks for them ten times a second.
       requestTimeout: settings.connectionTimeoutMs,
       enforceRequestTimeout: false,
       connectionTimeout: settings.connectionTimeoutMs,
       clientId: settings.clientId,
       ssl: settings.ssl === undefined || settings.ssl === false ? null : settings.ssl,
-      // kafkajs keeps the authenticator in the object it is given.
-      sasl: settings.sasl === undefined ? null : { ...settings.sasl },
+      sasl: this.credentials?.sasl ?? null,
     })
     silence(this.inner.requestQueue)
     this.processLogIn = this.inner.processData.bind(this.inner)
     // What TLS has decrypted; of a plain socket kafkajs sees nothing but log-ins.
-    this.inner.processData = (data) => frames.push(data)
+    this.inner.processData = (data) => this.orClose(() => frames.push(data))
     const send = this.inner.send.bind(this.inner)
     this.inner.send = async (request) => {
       try {
@@ -244,8 +165,16 @@ export class Connection {
     await this.authenticate()
   }
 
+  /** The pause that a connection before this one was asked for holds here too, and the other way round. */
+  keepTo(pause: Pause): void {
+    this.pause = pause
+    const { requestQueue } = this.inner
+    requestQueue.throttledUntil = pause.until = Math.max(pause.until, requestQueue.throttledUntil)
+  }
+
   /**
-   * @param onSent called when the request is given to the socket, which throttling can delay
+   * @param timeoutMs counted from when the request is given to the socket, which a pause can delay
+   * @param onSent called then
    * @throws Unanswered, LogError UNAUTHORIZED; after a timeout the connection is closed, since a late answer could not be told from a lost one
    */
   async request<Request, Response extends Throttled>(
@@ -257,7 +186,7 @@ export class Connection {
     if (this.settings.sasl !== undefined && !this.inner.isAuthenticated()) await this.authenticate()
     const payload = await this.exchange(api, body, timeoutMs, onSent)
     const response = this.decode(api, payload)
-    this.inner.requestQueue.maybeThrottle(response.throttleMs)
+    if (response.throttleMs > 0) this.hold(response.throttleMs)
     return response
   }
 
@@ -270,17 +199,20 @@ export class Connection {
   ): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       let sent = false
+      let timer: NodeJS.Timeout | undefined
       const failed = (error: Error): void => {
         clearTimeout(timer)
-        reject(error instanceof MillraceError ? error : new Unanswered(`${api.name} to ${this.name}: ${errorMessage(error)}`, sent, error))
+        // What ended the connection is no answer to what was sent over it, unless that is what this process wants.
+        const asItIs = error instanceof MillraceError && (!sent || error.code === 'CLOSED')
+        reject(asItIs ? error : new Unanswered(`${api.name} to ${this.name}: ${errorMessage(error)}`, sent, error))
       }
-      const timer = setTimeout(() => this.close(new Unanswered(`no answer within ${timeoutMs} ms`, true)), timeoutMs)
       if (!this.usable) return failed(this.ended ?? new Error('the connection was closed'))
       const { key: apiKey, name: apiName, version: apiVersion } = api
       const correlationId = this.inner.nextCorrelationId()
       const buffers = encode(api, body, correlationId, this.settings.clientId)
       const sendRequest = (): void => {
         sent = true
+        timer = setTimeout(() => this.close(new Unanswered(`no answer within ${timeoutMs} ms`, true)), timeoutMs)
         this.write(buffers)
         onSent?.()
       }
@@ -288,8 +220,11 @@ export class Connection {
         clearTimeout(timer)
         resolve(payload)
       }
+      const { requestQueue } = this.inner
       try {
-        this.inner.requestQueue.push({
+        // Those held back go first: kafkajs would send this one before them where the pause has just ended.
+        if (requestQueue.pending.length > 0) requestQueue.checkPendingRequests()
+        requestQueue.push({
           entry: { apiKey, apiName, apiVersion, correlationId, resolve: answered, reject: failed },
           expectResponse: true,
           requestTimeout: null,
@@ -308,6 +243,7 @@ export class Connection {
       if (headerTags) reader.tags()
       return api.decode(reader)
     } catch (error) {
+      this.close(new Unanswered('an answer before could not be read', false, error))
       if (error instanceof MillraceError) throw error
       throw logError(
         'BROKER_REFUSED',
@@ -339,7 +275,7 @@ export class Connection {
     try {
       await this.orEnd(this.inner.connect())
     } catch (error) {
-      throw this.ended ?? connectFailure(this.name, error, this.settings)
+      throw this.ended ?? connectFailure(this.name, error, this.settings.ssl !== undefined && this.settings.ssl !== false)
     } finally {
       clearTimeout(timer)
     }
@@ -354,12 +290,36 @@ export class Connection {
   /** kafkajs would put every frame together from its pieces anew. */
   private receive(frame: Buffer): void {
     const { inner } = this
+    if (this.ended !== undefined) return
     if (inner.authHandlers !== null && inner.authHandlers !== undefined) return this.processLogIn(frame)
+    const correlationId = frame.readInt32BE(FRAME_LENGTH_BYTES)
+    if (!inner.requestQueue.inflight.has(correlationId)) throw new Error(`it answers request ${correlationId}, which was not made`)
     inner.requestQueue.fulfillRequest({
       size: frame.length - FRAME_LENGTH_BYTES,
-      correlationId: frame.readInt32BE(FRAME_LENGTH_BYTES),
+      correlationId,
       payload: frame.subarray(FRAME_LENGTH_BYTES + CORRELATION_BYTES),
     })
+  }
+
+  /** What cannot be an answer leaves nothing to be told from what comes behind it. */
+  private orClose(take: () => void): void {
+    try {
+      take()
+    } catch (error) {
+      this.close(new Unanswered(`${this.name} sent what is no answer of a Kafka broker: ${errorMessage(error)}`, false, error))
+    }
+  }
+
+  private hold(throttleMs: number): void {
+    const ms = Math.min(throttleMs, LONGEST_PAUSE_MS)
+    this.inner.requestQueue.maybeThrottle(ms)
+    this.keepTo(this.pause)
+    const { logger } = this.settings
+    if (ms >= LONG_PAUSE_MS)
+      logger.warn(
+        { broker: this.name, ms },
+        'the broker asks for a pause, as a quota of this user is used up: nothing is sent to it until then',
+      )
   }
 
   private orEnd<T>(work: Promise<T>): Promise<T> {
@@ -379,29 +339,44 @@ export class Connection {
   }
 
   private async authenticate(): Promise<void> {
+    // A log-in is a request like others: its time does not run while the broker wants nothing.
+    const held = this.inner.requestQueue.throttledUntil - Date.now()
+    if (held > 0) await this.orEnd(sleep(systemClock, held))
     this.logInError = undefined
-    const timer = setTimeout(() => this.close(new Unanswered('no answer to the log-in', true)), this.settings.connectionTimeoutMs)
+    const timer = setTimeout(() => this.close(new Unanswered(this.lateLogIn(), false)), this.settings.connectionTimeoutMs)
     try {
       await this.orEnd(this.inner.authenticate())
       // kafkajs's fixed 10 s would log in at every request where sessions are short, which brokers refuse.
       this.inner.reauthenticationThreshold = this.inner.sessionLifetime.toNumber() * LOG_IN_AGAIN_PART
     } catch (error) {
-      const reported = (this.logInError ?? error) as Error
-      const refused = 'type' in reported || this.logInError === undefined
-      const failure =
-        this.ended !== undefined || !refused
-          ? new Unanswered(`log-in to ${this.name}: ${errorMessage(this.ended ?? reported)}`, true, error)
-          : logError(
-              'UNAUTHORIZED',
-              'fatal',
-              `log-in to ${this.name} refused: ${errorMessage(error)}. Check mechanism, user and password in sasl`,
-              { cause: error },
-            )
+      const failure = this.logInFailure(error)
       this.close(failure)
       throw failure
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  private lateLogIn(): string {
+    const { connectionTimeoutMs: ms } = this.settings
+    return this.credentials?.awaitsToken === true
+      ? `sasl.oauthBearerProvider gave no token within ${ms} ms`
+      : `no answer to the log-in within ${ms} ms`
+  }
+
+  /** What broke on the way may pass, and so may what the program's provider of tokens failed with; a refusal does not. No cause: it could hold secrets. */
+  private logInFailure(error: unknown): Error {
+    const what = `log-in to ${this.name}`
+    const said = (cause: unknown): string => this.credentials?.redact(errorMessage(cause)) ?? errorMessage(cause)
+    if (this.ended !== undefined)
+      return this.ended instanceof MillraceError ? this.ended : new Unanswered(`${what}: ${said(this.ended)}`, false)
+    if (error instanceof ProviderFailed)
+      return new Unanswered(`${what}: sasl.oauthBearerProvider failed: ${said(error)}`, false, error.cause)
+    if (error instanceof NoToken) return logError('UNAUTHORIZED', 'fatal', `${what}: ${said(error)}`)
+    const { logInError } = this
+    const answered = logInError === undefined || REFUSALS.has((logInError as { type?: unknown }).type)
+    if (!answered) return new Unanswered(`${what}: ${said(logInError)}`, false)
+    return logError('UNAUTHORIZED', 'fatal', `${what} refused: ${said(error)}. Check mechanism, user and password in sasl`)
   }
 }
 
@@ -420,35 +395,4 @@ function encode<Request, Response extends Throttled>(
   if (api.flexible) writer.noTags()
   api.encode(writer, body)
   return writer.finish()
-}
-
-/** Trying again is of no use with these. */
-const CERTIFICATE_FAILURES: Readonly<Record<string, string>> = {
-  DEPTH_ZERO_SELF_SIGNED_CERT: 'the certificate of the broker is self-signed: give its authority in ssl.ca',
-  SELF_SIGNED_CERT_IN_CHAIN: 'the certificate of the broker comes from an unknown authority: give it in ssl.ca',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'the certificate of the broker comes from an unknown authority: give it in ssl.ca',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'the certificate of the broker comes from an unknown authority: give it in ssl.ca',
-  CERT_HAS_EXPIRED: 'the certificate of the broker has expired',
-  ERR_TLS_CERT_ALTNAME_INVALID: 'the certificate of the broker is for another host name: use that name in brokers, or set ssl.servername',
-}
-
-const CONNECT_FAILURES: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'connection refused: no broker listens there',
-  ENOTFOUND: 'the host name is not known',
-  EAI_AGAIN: 'the host name could not be looked up: is there a network?',
-  EHOSTUNREACH: 'no way to the host',
-  ENETUNREACH: 'no way to the network of the host',
-  ETIMEDOUT: 'no answer: a firewall, or the wrong host',
-  ECONNRESET: 'the connection was reset while it was set up',
-  EPROTO: 'the TLS handshake failed: the listener may not speak TLS',
-}
-
-/** The likely cause behind a connection that could not be made. */
-function connectFailure(name: string, error: unknown, settings: ConnectionSettings): Error {
-  const { code = '', message = '' } = error as { code?: string; message?: string }
-  const certificate = CERTIFICATE_FAILURES[code]
-  if (certificate !== undefined) return logError('BROKER_UNREACHABLE', 'fatal', `${name}: ${certificate}`, { cause: error })
-  const resetByPlainText = settings.ssl !== undefined && settings.ssl !== false && code === 'ECONNRESET'
-  const known = resetByPlainText ? CONNECT_FAILURES['EPROTO'] : CONNECT_FAILURES[message === 'Connection timeout' ? 'ETIMEDOUT' : code]
-  return new Unanswered(`${name}: ${known ?? (message || code || 'the connection failed')}`, false, error)
 }

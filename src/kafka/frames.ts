@@ -1,6 +1,10 @@
 /** Read at once where nothing is known yet of what comes. */
 const SCRATCH_BYTES = 64 * 1024
 const LENGTH_BYTES = 4
+/** What answers what: a frame has this in it at least. */
+const CORRELATION_BYTES = 4
+/** No broker sends as much in one answer; 'HTTP' read as a length is more. */
+const LONGEST_BYTES = 1024 * 1024 * 1024
 /** A frame is believed to be this long at first; what pretends to be longer gets its room as it comes. */
 const FIRST_ROOM_BYTES = 64 * 1024 * 1024
 
@@ -17,7 +21,7 @@ export class Frames {
   private length = 0
   private filled = 0
 
-  /** `onFrame` gets each frame with its length in front, in a buffer of its own. */
+  /** `onFrame` gets each frame with its length in front, in a buffer of its own. A length that cannot be one is a RangeError for whoever put the bytes there. */
   constructor(private readonly onFrame: (frame: Buffer) => void) {}
 
   /** Where the next bytes go; never empty. */
@@ -57,7 +61,9 @@ export class Frames {
     const { scratch, inScratch: end } = this
     let start = 0
     while (end - start >= LENGTH_BYTES) {
-      const length = LENGTH_BYTES + scratch.readUInt32BE(start)
+      const payload = scratch.readUInt32BE(start)
+      if (payload < CORRELATION_BYTES || payload > LONGEST_BYTES) throw new RangeError(`a frame of ${payload} bytes`)
+      const length = LENGTH_BYTES + payload
       if (start + length > end) {
         this.length = length
         this.filled = end - start

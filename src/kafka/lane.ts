@@ -1,5 +1,5 @@
 import type { Api, Throttled } from './protocol/api.js'
-import { addressName, type Address, type Connection } from './connections.js'
+import { addressName, type Address, type Connection, type Pause } from './connections.js'
 import { Unanswered, closedError } from './errors.js'
 
 /**
@@ -10,6 +10,7 @@ import { Unanswered, closedError } from './errors.js'
  */
 export class Lane {
   private readonly connections = new Map<string, Promise<Connection>>()
+  private readonly pauses = new Map<string, Pause>()
   private closed: Error | undefined
 
   constructor(private readonly open: (address: Address) => Promise<Connection>) {}
@@ -46,12 +47,19 @@ export class Lane {
     this.connections.set(name, opening)
     try {
       const connection = await opening
+      connection.keepTo(this.pauseOf(name))
       if (this.closed !== undefined) connection.close(this.closed)
       return connection
     } catch (error) {
       if (this.connections.get(name) === opening) this.connections.delete(name)
       throw this.closed ?? error
     }
+  }
+
+  private pauseOf(name: string): Pause {
+    let pause = this.pauses.get(name)
+    if (pause === undefined) this.pauses.set(name, (pause = { until: 0 }))
+    return pause
   }
 
   has(address: Address): boolean {

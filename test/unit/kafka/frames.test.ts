@@ -12,7 +12,7 @@ const framed = (payload: Uint8Array): Buffer => {
 describe('frames', () => {
   const payloads = fc.array(
     fc.oneof(
-      fc.uint8Array({ maxLength: 20 }),
+      fc.uint8Array({ minLength: 4, maxLength: 20 }),
       fc.integer({ min: 60_000, max: 200_000 }).map((size) => new Uint8Array(size).fill(size)),
     ),
     { maxLength: 12 },
@@ -45,7 +45,14 @@ describe('frames', () => {
 
   it('that pretend to be very long take room only as they come', () => {
     const frames = new Frames(() => {})
-    frames.push(Buffer.from('HTTP/1.1 400 Bad Request\r\n'))
+    // A TLS alert.
+    frames.push(Buffer.from([0x15, 3, 3, 0, 2, 2, 40]))
     expect(frames.room().length).toBeLessThanOrEqual(64 * 1024 * 1024)
+  })
+
+  it.each([0, 1, 3, 2 ** 30 + 1, 2 ** 31, 2 ** 32 - 1])('of %i bytes there are none', (length) => {
+    const bytes = Buffer.alloc(8)
+    bytes.writeUInt32BE(length)
+    expect(() => new Frames(() => {}).push(bytes)).toThrow(RangeError)
   })
 })
