@@ -9,6 +9,7 @@ import { activeSlice } from '../runtime/context.js'
 import { asWritable, encodePart } from '../runtime/encode.js'
 import { operate } from '../runtime/operate.js'
 import { functionOption, objectWith, parseOptions, storeName, topicName } from '../runtime/options.js'
+import { readBack } from '../state/read-back.js'
 
 type AnyRecord = StreamRecord<unknown, unknown>
 
@@ -57,7 +58,7 @@ const CONFIG = { 'cleanup.policy': 'delete', 'retention.ms': '-1' } as const
  * `Commit.records`, as 'processed' where it is written and as what becomes of it where it is read. State, memory: none.
  * FailedRecords are not accepted: handle them before.
  *
- * @throws MillraceError INVALID_OPTIONS; as error of the slice MISSING_KEY, ENCODE_FAILED, DECODE_FAILED
+ * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE; as error of the slice MISSING_KEY, ENCODE_FAILED, DECODE_FAILED
  * @example
  * orders.pipe(
  *   repartition({ key: (order) => order.value.sku, value: json() }),
@@ -67,8 +68,10 @@ const CONFIG = { 'cleanup.policy': 'delete', 'retention.ms': '-1' } as const
 export function repartition<R extends AnyRecord>(
   options: RepartitionOptions<R>,
 ): OperatorFunction<R, StreamRecord<Buffer, Repartitioned<ValueOf<R>>>> {
-  const { key, value: serde = bytes() as Serde<unknown>, name = 'repartition', topic: given } = parseOptions(schema, options, 'repartition')
+  const { key, value = bytes() as Serde<unknown>, name = 'repartition', topic: given } = parseOptions(schema, options, 'repartition')
   const what = `repartition '${given ?? name}'`
+  // What comes out has the type of what went in.
+  const serde = readBack(value, `${what}: the value it writes`, 'give it a serde that holds it (value: ...)')
 
   return operate<R, StreamRecord<Buffer, Repartitioned<ValueOf<R>>>>(what, (target) => {
     const slice = activeSlice(what)

@@ -8,6 +8,7 @@ import {
   joinStream,
   json,
   reduce,
+  repartition,
   schedule,
   session,
   sliding,
@@ -140,6 +141,10 @@ const operators: Record<string, { readonly told: string; project(records: Record
         withDate,
         delayUntil(() => 10_000, { value: json() }),
       ),
+  },
+  repartition: {
+    told: "repartition 'repartition': the value it writes",
+    project: (records) => records.pipe(withDate, repartition({ key: () => 'k', value: json() })),
   },
   schedule: {
     told: "schedule 'schedule': the value of a record that waits",

@@ -24,7 +24,7 @@ const schema = z.strictObject({ ...keptAs, name: storeName.default('delay') })
  * Order: by time; of one time, as they came. Offsets: commit when a record is kept, and it counts as `processed` then; as it passes it is counted nowhere. State: what waits.
  * Memory: what waits, as bytes, and about 250 bytes each. FailedRecords pass untouched. What fails behind it in plain operators fails for the alarm and names no record: put `attempt` there.
  *
- * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; as error of the slice INVALID_TIMESTAMP, ENCODE_FAILED
+ * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE; OUTSIDE_SLICE when subscribed outside withTransaction; as error of the slice INVALID_TIMESTAMP, ENCODE_FAILED
  * @example
  * reminders.pipe(delayUntil((reminder) => reminder.value.at, { value: json() }), toTopic({ topic: 'due', value: json() }))
  */

@@ -55,7 +55,7 @@ const schema = z
  *
  * Order, offsets, state, memory: as of `delayUntil`. What cancels counts as `processed`. FailedRecords pass untouched.
  *
- * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; as error of the slice MISSING_KEY, INVALID_TIMESTAMP, ENCODE_FAILED
+ * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE; OUTSIDE_SLICE when subscribed outside withTransaction; as error of the slice MISSING_KEY, INVALID_TIMESTAMP, ENCODE_FAILED
  * @example
  * reminders.pipe(schedule({ at: (r) => r.value.at, cancel: (r) => r.value.done, value: json() }), toTopic({ topic: 'due', value: json() }))
  */

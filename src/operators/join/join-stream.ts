@@ -115,7 +115,7 @@ const schema = z.strictObject({
  * the two times, and no headers. State: each record until its window closes, on two changelogs. Memory: the values plus about 250 bytes each.
  * FailedRecords are not accepted: handle them before.
  *
- * @throws MillraceError INVALID_OPTIONS; as error of the slice MISSING_KEY, NOT_REPARTITIONED, INVALID_TIMESTAMP, ENCODE_FAILED
+ * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE; as error of the slice MISSING_KEY, NOT_REPARTITIONED, INVALID_TIMESTAMP, ENCODE_FAILED
  * @example
  * const from = (topic: string) => records.pipe(filter((record) => record.origin.topic === topic))
  * from('orders').pipe(

@@ -85,7 +85,7 @@ const schema = z
  * timestamp the last millisecond of the window. Offsets and state: commit together, so each final result is written exactly once.
  * Memory: the state of the open windows, plus about 130 bytes each. FailedRecords are not accepted: handle them before.
  *
- * @throws MillraceError INVALID_OPTIONS; as error of the slice MISSING_KEY, INVALID_TIMESTAMP, NOT_REPARTITIONED
+ * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE where the state is not what it was when it is read again; as error of the slice MISSING_KEY, INVALID_TIMESTAMP, NOT_REPARTITIONED
  * @example
  * orders.pipe(
  *   window(tumbling('1m'), { aggregate: sum((o) => o.value.amount), grace: '10s' }),
