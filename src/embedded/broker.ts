@@ -38,6 +38,8 @@ export interface EmbeddedBroker {
   expire(group: string, memberId?: string): void
   /** Deletes the records before an offset, as retention would. */
   truncate(at: PartitionOffset): void
+  /** Makes them `count` in all, while pipelines run. @throws LogError MISSING_TOPIC, BROKER_REFUSED */
+  addPartitions(topic: string, count: number): void
   /** Readers get nothing more, of one topic or of all, until `resume`. */
   pause(topic?: string): void
   resume(topic?: string): void
@@ -66,6 +68,7 @@ export function createEmbeddedBroker({ clock = systemClock, defaultPartitions = 
       for (const id of memberId === undefined ? membersOf(group) : [memberId]) groups.group(group).expire(id)
     },
     truncate: (at) => topics.partition(at).truncate(at.offset),
+    addPartitions: (topic, count) => topics.addPartitions(topic, count),
     pause: (topic) => topics.pause(topic),
     resume: (topic) => topics.resume(topic),
     async records(topic, isolation = 'read_committed') {

@@ -41,6 +41,20 @@ export class Topics {
     this.changed()
   }
 
+  /** @throws LogError MISSING_TOPIC, BROKER_REFUSED */
+  addPartitions(topic: string, count: number): void {
+    const logs = this.logs(topic)
+    if (!Number.isInteger(count) || count <= logs.length)
+      throw logError('BROKER_REFUSED', 'fatal', `topic '${topic}' has ${logs.length} partitions: ${count} is not more`)
+    const found = this.topics.get(topic) as Topic
+    const added = Array.from(
+      { length: count - logs.length },
+      (_, i) => new PartitionLog(`${topic}/${logs.length + i}`, found.maxMessageBytes),
+    )
+    this.topics.set(topic, { ...found, partitions: [...logs, ...added] })
+    this.changed()
+  }
+
   delete(topic: string): void {
     if (this.topics.delete(topic)) this.changed()
   }

@@ -1,7 +1,7 @@
 import type { LogClient, LogProducer, PartitionOffset } from '../log/port.js'
 import { MillraceError } from '../record/error.js'
 import { Membership, type Assignment } from '../runtime/group/membership.js'
-import { taskCount } from '../runtime/plan.js'
+import { taskCount } from '../runtime/plan-check.js'
 import { transactionalIdOf } from '../runtime/transactional-id.js'
 import type { PartitionSource } from '../sources/partition-source.js'
 

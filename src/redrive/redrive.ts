@@ -56,6 +56,8 @@ export async function redriveWith(cluster: Cluster, options: RedriveOptions, tra
     onOutOfRange: 'earliest',
     instanceId: INSTANCE,
     sessionTimeout: SESSION_MS,
+    // Somebody waits for the result.
+    startWithin: 0,
     signal: AbortSignal.any(signals),
   })
   const run = new Redrive(source, settings, () => finished.abort()).run(transaction)

@@ -7,12 +7,15 @@ import type { Commit, TaskCommit } from './commit.js'
 import type { CommitFate } from './commit-fate.js'
 import { CommitUnderWay } from './commit-under-way.js'
 import type { Round, RoundEnd } from './round.js'
-import { MAX_RETRY_MS, RETRY_MS, type RunContext } from './run-context.js'
+import { MAX_RETRY_MS, RETRY_MS } from './persist.js'
+import type { RunContext } from './run-context.js'
 import type { Task } from './task.js'
 import type { Troubles } from './troubles.js'
 
 /** A producer fenced this often in a row, with a live membership, has a rival. */
 const MAX_FENCED = 5
+/** So long a stop waits to learn what became of a commit without an answer. */
+const OUTCOME_MS = 5_000
 
 /** What a round did goes to the log whole, or is undone whole. */
 export class Committer {
@@ -34,13 +37,17 @@ export class Committer {
     return this.underWay?.fate
   }
 
-  /** InitProducerId until it works; false if the assignment went meanwhile. */
-  async readyProducer(): Promise<boolean> {
+  /** InitProducerId until it works; false if the assignment went meanwhile, or a stop came and `graceMs` since. */
+  async readyProducer(graceMs = 0): Promise<boolean> {
     if (this.producerReady) return true
-    const done = await this.run.whileHeld(async () => {
-      await this.run.parts.producer.init()
-      return true
-    })
+    const done = await this.run.whileHeld(
+      'to initialise the producer',
+      async () => {
+        await this.run.parts.producer.init()
+        return true
+      },
+      graceMs,
+    )
     this.producerReady = done === true
     return this.producerReady
   }
@@ -166,10 +173,18 @@ export class Committer {
   private async outcomeOf({ offsets, moves }: CommitUnderWay): Promise<'committed' | 'aborted' | 'unknown'> {
     const { log, spec, membership } = this.run.parts
     this.producerReady = false
-    if (!(await this.readyProducer()) || !moves) return 'unknown'
-    const stored = await this.run.whileHeld(() => log.committedOffsets(spec.source.group, offsets))
+    if (!(await this.readyProducer(OUTCOME_MS)) || !moves) return 'unknown'
+    const stored = await this.run.whileHeld(
+      'to know what became of a commit',
+      () => log.committedOffsets(spec.source.group, offsets),
+      OUTCOME_MS,
+    )
     // Whoever has been out of the group may be looking at what the next owner committed.
-    if (stored === undefined || (await this.run.whileHeld(() => membership.confirm())) === undefined) return 'unknown'
+    if (
+      stored === undefined ||
+      (await this.run.whileHeld('to know whether this is still a member', () => membership.confirm(), OUTCOME_MS)) === undefined
+    )
+      return 'unknown'
     return offsets.every(({ offset }, i) => stored[i] === offset) ? 'committed' : 'aborted'
   }
 
@@ -260,7 +275,7 @@ export class Committer {
     if (onOutOfRange === 'stop') throw error
     // Of what the pipeline wrote for itself nothing is to be left out, wherever its inputs go on.
     const at = plan.inlets.some(({ topic }) => topic === origin.topic) ? 'earliest' : onOutOfRange
-    const [offset] = (await this.run.whileHeld(() => log.offsets([origin], at))) ?? []
+    const [offset] = (await this.run.whileHeld('to know where a partition begins and ends', () => log.offsets([origin], at))) ?? []
     if (offset === undefined) return
     logger.warn({ origin, offset, onOutOfRange }, 'records were deleted before they were read; going on at another offset')
     task.relocate(origin.topic, offset)

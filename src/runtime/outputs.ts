@@ -23,7 +23,7 @@ export class TopicOutput {
 
   constructor(
     readonly topic: string,
-    readonly partitions: number,
+    public partitions: number,
     maxMessageBytes: number | undefined,
     /** Compressed batches get smaller than what is counted here; only the broker can judge their size. */
     checkSize: boolean,
@@ -168,6 +168,14 @@ export class Outputs {
 
   topic(name: string): TopicOutput | undefined {
     return this.topics.get(name)
+  }
+
+  /** Partitions were added to topics, or taken away with the topic created anew: what is written from here on goes by the new count. */
+  resize(infos: Iterable<TopicInfo>): void {
+    for (const { topic, partitions } of infos) {
+      const output = this.topics.get(topic)
+      if (output !== undefined) output.partitions = partitions
+    }
   }
 
   get bytes(): number {

@@ -1,3 +1,4 @@
+import { logError } from '../log/error.js'
 import type { LogClient } from '../log/port.js'
 import type { Commit } from './commit.js'
 import { Committer } from './committer.js'
@@ -5,12 +6,15 @@ import { Membership, type Assignment } from './group/membership.js'
 import type { PipelineHost, PipelineSpec } from './host.js'
 import { Investigator } from './investigator.js'
 import { Outputs } from './outputs.js'
-import { checkPlan, planOf, type Plan } from './plan.js'
+import { persist } from './persist.js'
+import { planOf, type Plan } from './plan.js'
+import { checkPlan } from './plan-check.js'
 import { RunContext } from './run-context.js'
 import { Standbys } from './standbys.js'
 import { openTasks, type StartEnvironment } from './start.js'
 import { StateRestore } from './state-restore.js'
 import type { PlannedStore, TaskState } from './task-state.js'
+import { TopicWatch } from './topic-watch.js'
 import { Transactions } from './transactions.js'
 import { transactionalIdOf } from './transactional-id.js'
 import { Troubles } from './troubles.js'
@@ -73,8 +77,8 @@ export class Pipeline {
   async run(): Promise<void> {
     const log = await this.host.openLog()
     try {
-      await log.connect()
-      const run = await this.open(log)
+      const run = await this.start(log)
+      if (run === undefined) return
       this.context = run
       await this.takePart(run)
     } finally {
@@ -84,12 +88,23 @@ export class Pipeline {
     }
   }
 
+  /** Goes on until the cluster can be reached, or a stop comes: a container often starts before its broker does. */
+  private start(log: LogClient): Promise<RunContext | undefined> {
+    const { clock, logger } = this.host
+    const { group, startWithin } = this.spec.source
+    for (const warning of this.plan.warnings) logger.warn({ group }, warning)
+    const signal = this.stopping.signal
+    return persist({ what: 'for the cluster, to start', fields: { group }, clock, logger, signal, withinMs: startWithin }, async () => {
+      await log.connect()
+      return this.open(log)
+    })
+  }
+
   /** Checks the plan against the log, and makes all that the pipeline works with. */
   private async open(log: LogClient): Promise<RunContext> {
     const { source, transaction } = this.spec
     const { clock, logger, trace } = this.host
     const { provision } = transaction
-    for (const warning of this.plan.warnings) logger.warn({ group: source.group }, warning)
     const plan = await checkPlan(this.plan, log, provision === true ? {} : provision === false ? undefined : provision)
     const outputs = new Outputs(plan.outputInfos, transaction.compression === 'none', plan.changelogInfos)
     const stores = plan.stores.map(({ spec, topic }) => ({
@@ -129,16 +144,37 @@ export class Pipeline {
       onChange: () => this.wakeup.wake(),
     })
     const { spec, wakeup } = this
-    return new RunContext({ spec, plan, log, reader, producer, outputs, membership, clock, logger, wakeup, stopping: this.stopping.signal })
+    const watch = new TopicWatch({
+      plan,
+      log,
+      clock,
+      logger,
+      onOutputs: (infos) => outputs.resize(infos),
+      onNews: () => wakeup.wake(),
+    })
+    return new RunContext({
+      spec,
+      plan,
+      log,
+      reader,
+      producer,
+      outputs,
+      membership,
+      watch,
+      clock,
+      logger,
+      wakeup,
+      stopping: this.stopping.signal,
+    })
   }
 
   private async takePart(run: RunContext): Promise<void> {
-    const { membership, stopping } = run.parts
+    const { membership, stopping, watch } = run.parts
     const troubles = new Troubles(run)
     const committer = new Committer(run, troubles, this.emit)
     const restoring = new StateRestore(run)
     const transactions = new Transactions(run, committer, new Investigator(run, committer, troubles), troubles, restoring)
-    const countTasks = async (): Promise<number> => (run.taskCount = await run.countTasks())
+    const countTasks = async (): Promise<number> => (run.taskCount = await watch.count())
     while (!stopping.aborted) {
       const assignment = await membership.join(countTasks, stopping)
       if (assignment === undefined) return
@@ -155,12 +191,26 @@ export class Pipeline {
 
   /** Finds where the tasks start and which copies of others are to be kept; false if the assignment went meanwhile. */
   private async openAssignment(run: RunContext, { tasks, standby, member }: Assignment): Promise<boolean> {
-    const opened = await run.whileHeld(() => openTasks(this.startEnvironment(run, member), tasks))
+    if (!(await this.knowsPartitions(run, tasks))) return false
+    const opened = await run.whileHeld('to know where its tasks go on', () => openTasks(this.startEnvironment(run, member), tasks))
     this.heldIn = undefined
     if (opened === undefined) return false
     run.tasks = opened
     // What was kept warm here and is now ours has been taken over.
-    return (await run.whileHeld(() => (this.standbys as Standbys).keep(standby).then(() => true))) === true
+    return (await run.whileHeld('to keep warm copies', () => (this.standbys as Standbys).keep(standby).then(() => true))) === true
+  }
+
+  /** Another member may have seen partitions that were added since this one looked. What goes for them is checked before anything is read. */
+  private async knowsPartitions(run: RunContext, tasks: readonly number[]): Promise<boolean> {
+    const largest = Math.max(-1, ...tasks)
+    if (largest < run.taskCount) return true
+    const known = await run.whileHeld('to see partitions that another member has seen', async () => {
+      run.taskCount = await run.parts.watch.count()
+      if (largest >= run.taskCount)
+        throw logError('MISSING_TOPIC', 'retry', `the inputs have ${run.taskCount} partitions here, and task ${largest} was assigned`)
+      return true
+    })
+    return known === true
   }
 
   /** Transactions of one assignment, until it is to be given back. */
@@ -174,7 +224,8 @@ export class Pipeline {
     } finally {
       this.serving = undefined
       over = true
-      await restored
+      // Nobody wants what a restore reads that is still under way in a stop, and the log may not answer it.
+      await Promise.race([restored, aborted(run.parts.stopping)])
     }
   }
 
@@ -195,6 +246,13 @@ export class Pipeline {
       onPositions: () => run.assignReaderSoon(),
     }
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
 }
 
 function randomId(): string {

@@ -1,15 +1,15 @@
-import { reactionTo } from '../log/error.js'
 import type { GroupMember, LogClient, LogProducer, LogReader } from '../log/port.js'
-import { sleep, type Clock } from '../record/clock.js'
-import { MillraceError, errorMessage } from '../record/error.js'
+import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
 import type { CommitFate } from './commit-fate.js'
 import type { Membership } from './group/membership.js'
 import type { PipelineSpec } from './host.js'
 import type { Outputs } from './outputs.js'
-import { taskCount, type CheckedPlan } from './plan.js'
+import { persist } from './persist.js'
+import type { CheckedPlan } from './plan-check.js'
 import type { RoundEnvironment } from './round.js'
 import type { Task } from './task.js'
+import type { TopicWatch } from './topic-watch.js'
 import type { Wakeup } from './wakeup.js'
 
 export interface RunParts {
@@ -20,15 +20,12 @@ export interface RunParts {
   readonly producer: LogProducer
   readonly outputs: Outputs
   readonly membership: Membership
+  readonly watch: TopicWatch
   readonly clock: Clock
   readonly logger: Logger
   readonly wakeup: Wakeup
   readonly stopping: AbortSignal
 }
-
-/** The first of a growing row of pauses between attempts, in milliseconds. */
-export const RETRY_MS = 200
-export const MAX_RETRY_MS = 5_000
 
 /** What the parts of a running pipeline share: what it works with, and what it has of the group right now. */
 export class RunContext {
@@ -55,20 +52,14 @@ export class RunContext {
     return state === 'rebalancing' || stopping.aborted ? 'drain' : 'none'
   }
 
-  /** Does something against the log again and again, as long as the assignment holds; in a stop just once, so that it knows what became of its last commit. */
-  async whileHeld<T>(action: () => Promise<T>): Promise<T | undefined> {
-    const { clock, logger, stopping } = this.parts
-    for (let delay = RETRY_MS; this.demand() !== 'drop'; delay = Math.min(MAX_RETRY_MS, delay * 2)) {
-      try {
-        return await action()
-      } catch (error) {
-        if (reactionTo(error) === 'fatal') throw error
-        if (stopping.aborted) return undefined
-        logger.debug({ error: errorMessage(error) }, 'trying again')
-        await sleep(clock, delay, stopping)
-      }
-    }
-    return undefined
+  /**
+   * Does something against the log again and again, as long as the assignment holds. A stop ends it at once, or after `graceMs`.
+   * @returns undefined if the assignment went, or a stop came
+   */
+  whileHeld<T>(what: string, action: () => Promise<T>, graceMs = 0): Promise<T | undefined> {
+    const { clock, logger, stopping, spec } = this.parts
+    const { group } = spec.source
+    return persist({ what, fields: { group }, clock, logger, signal: stopping, graceMs, wanted: () => this.demand() !== 'drop' }, action)
   }
 
   /** Tells the reader where the tasks go on. */
@@ -84,16 +75,6 @@ export class RunContext {
       this.assigning = false
       this.assignReader()
     })
-  }
-
-  /** Asks the log how many tasks there are now. @throws MillraceError MISSING_TOPIC, PARTITION_MISMATCH */
-  async countTasks(): Promise<number> {
-    const { topics } = this.parts.spec.source
-    const infos = await this.parts.log.topics(topics)
-    const missing = topics.filter((topic) => !infos.has(topic))
-    if (missing.length > 0)
-      throw new MillraceError('MISSING_TOPIC', `input topics were deleted while they were read: ${missing.join(', ')}`)
-    return taskCount(topics, infos)
   }
 
   /** What a round works with; `before` where the commit before it is under way. */

@@ -45,6 +45,11 @@ export interface SourceOptions {
   readonly standbys?: number
   /** How other processes reach this one, for those who ask for state that is here: any text, such as host:port. Default: the member id. */
   readonly address?: string
+  /**
+   * How long to try to reach the cluster at the start. Default: until it answers, with a warning after 5 s and then at growing intervals, since a container often
+   * starts before its broker. With 0 the first failure (some 9 s) ends the pipeline.
+   */
+  readonly startWithin?: Duration
   /** Bytes fetched ahead, over all partitions. Default 16 MiB; less saves memory, more bridges slow brokers. */
   readonly prefetchBytes?: number
   /** Ends the pipeline in order: the open transaction commits, the group is left, the observable completes. */
@@ -70,6 +75,7 @@ export const sourceSchema = z.strictObject({
   rebalanceTimeout: positiveDuration.default(60_000),
   standbys: z.number().int().min(0).default(0),
   address: z.string().min(1).optional(),
+  startWithin: duration.optional(),
   prefetchBytes: positiveInteger.default(16 * 1024 * 1024),
   signal: objectWith<AbortSignal>(['addEventListener', 'removeEventListener'], 'an AbortSignal').optional(),
 })

@@ -2,7 +2,8 @@ import { reactionTo } from '../log/error.js'
 import { sleep } from '../record/clock.js'
 import { errorMessage } from '../record/error.js'
 import { restore } from '../state/restore.js'
-import { RETRY_MS, type RunContext } from './run-context.js'
+import { RETRY_MS } from './persist.js'
+import type { RunContext } from './run-context.js'
 
 /** Alarm of a task whose state has just been restored. */
 const RESTORED = 'restored'

@@ -6,9 +6,6 @@ import type { RunContext } from './run-context.js'
 import type { StateRestore } from './state-restore.js'
 import type { Troubles } from './troubles.js'
 
-/** How often to look whether partitions were added. */
-const TOPIC_CHECK_MS = 60_000
-
 /** One transaction after the other, over the tasks of an assignment. */
 export class Transactions {
   private readonly limit: RecordLimit
@@ -27,10 +24,10 @@ export class Transactions {
   /** Until the assignment is to be given back, its state is to be read again, or the number of tasks has changed. */
   async runAll(): Promise<void> {
     const { run, committer, troubles } = this
-    const { clock, wakeup, plan } = run.parts
-    let topicsChecked = clock.now()
+    const { wakeup, plan, watch } = run.parts
 
-    while (run.demand() === 'none' && !run.stale) {
+    while (run.demand() === 'none' && !run.stale && !watch.news) {
+      watch.lookIfDue()
       if (committer.fate === undefined) {
         if (this.restoring.failed) await this.restoring.recover()
         if (!(await committer.readyProducer())) break
@@ -50,10 +47,6 @@ export class Transactions {
       if (end.kind === 'idle') {
         // What had to wait for that commit has its turn first.
         if (before === 'committed') continue
-        if (clock.now() - topicsChecked >= TOPIC_CHECK_MS) {
-          topicsChecked = clock.now()
-          if ((await run.whileHeld(() => run.countTasks())) !== run.taskCount) return
-        }
         await wakeup.wait(this.nextLook())
       } else if (end.kind === 'done') {
         this.limit.adapt(round)
@@ -69,6 +62,7 @@ export class Transactions {
     await committer.settle()
     // Positions of what is kept are compared with the committed offsets when the next assignment comes.
     for (const task of run.tasks) task.rollback()
+    watch.raise()
   }
 
   private limits(): RoundLimits {
@@ -78,7 +72,7 @@ export class Transactions {
 
   private nextLook(): number {
     const now = this.run.parts.clock.now()
-    let next = Math.min(now + TOPIC_CHECK_MS, this.troubles.nextDue)
+    let next = Math.min(now + this.run.parts.watch.waitMs, this.troubles.nextDue)
     for (const task of this.run.tasks) if (task.ready && !this.troubles.has(task)) next = Math.min(next, task.nextDue)
     return Math.max(0, next - now)
   }

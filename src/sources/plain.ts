@@ -3,13 +3,15 @@ import { isOutOfRange, reactionTo } from '../log/error.js'
 import type { LogReader, PartitionOffset } from '../log/port.js'
 import { BatchReader, batchSource } from '../log/batch/read.js'
 import { sleep } from '../record/clock.js'
-import { MillraceError } from '../record/error.js'
+import { type MillraceError } from '../record/error.js'
 import type { RawRecord } from '../record/record.js'
 import { Membership } from '../runtime/group/membership.js'
-import { taskCount } from '../runtime/plan.js'
+import { persist, type Persistence } from '../runtime/persist.js'
+import { checkPlan } from '../runtime/plan-check.js'
 import type { PipelineHost } from '../runtime/host.js'
 import type { SourceSettings } from '../runtime/settings.js'
 import { openTasks } from '../runtime/start.js'
+import { TopicWatch } from '../runtime/topic-watch.js'
 import { Wakeup, nextTurn } from '../runtime/wakeup.js'
 import type { PartitionStream } from './partition-stream.js'
 
@@ -72,21 +74,18 @@ async function run(
   signal: AbortSignal,
   wakeup: Wakeup,
 ): Promise<void> {
-  const { group, instanceId, topics, sessionTimeout, rebalanceTimeout, prefetchBytes, onOutOfRange } = settings
+  const { group, instanceId, topics, sessionTimeout, rebalanceTimeout, prefetchBytes, onOutOfRange, startWithin } = settings
   const { clock, logger } = host
   const log = await host.openLog()
   try {
-    await log.connect()
-    const countTasks = async (): Promise<number> => {
-      const infos = await log.topics(topics)
-      const missing = topics.filter((topic) => !infos.has(topic))
-      if (missing.length > 0)
-        throw new MillraceError(
-          'MISSING_TOPIC',
-          `input topics do not exist: ${missing.join(', ')}. Create them first (cluster.createTopics)`,
-        )
-      return taskCount(topics, infos)
-    }
+    const persistence = (what: string): Persistence => ({ what, fields: { group }, clock, logger, signal })
+    const plan = { inputs: topics, outputs: [], inlets: [], stores: [] }
+    await persist({ ...persistence('for the cluster, to start'), withinMs: startWithin }, async () => {
+      await log.connect()
+      await checkPlan(plan, log, undefined)
+    })
+    if (signal.aborted) return
+    const watch = new TopicWatch({ plan, log, clock, logger, onOutputs: () => {}, onNews: () => wakeup.wake() })
     const reader = log.reader({ isolation: 'read_committed', prefetchBytes, onData: () => wakeup.wake() })
     const membership = new Membership(
       log.group({ group, instanceId, sessionTimeoutMs: sessionTimeout, rebalanceTimeoutMs: rebalanceTimeout }),
@@ -108,35 +107,40 @@ async function run(
     )
     try {
       while (!signal.aborted) {
-        const assignment = await membership.join(countTasks, signal)
+        const assignment = await membership.join(() => watch.count(), signal)
         if (assignment === undefined) return
-        const tasks = await openTasks(
-          {
-            log,
-            reader,
-            settings,
-            clock,
-            earlier: [],
-            uninterrupted: false,
-            stores: [],
-            warmCopy: () => undefined,
-            inlets: [],
-            onPositions: () => {},
-          },
-          assignment.tasks,
+        const tasks = await persist(persistence('to know where its partitions begin'), () =>
+          openTasks(
+            {
+              log,
+              reader,
+              settings,
+              clock,
+              earlier: [],
+              uninterrupted: false,
+              stores: [],
+              warmCopy: () => undefined,
+              inlets: [],
+              onPositions: () => {},
+            },
+            assignment.tasks,
+          ),
         )
+        if (tasks === undefined) return
         const streams = tasks.map((task) => new PlainStream(topics, task.partition, task.fetchPositions()))
         for (const stream of streams) subscriber.next(stream)
-        while (membership.state === 'stable' && !signal.aborted) {
+        while (membership.state === 'stable' && !signal.aborted && !watch.news) {
+          watch.lookIfDue()
           let fed = 0
           for (const stream of streams) {
             for (const topic of topics) fed += await feed(reader, topic, stream, streams)
           }
-          if (fed === 0) await wakeup.wait()
+          if (fed === 0) await wakeup.wait(watch.waitMs)
           else await nextTurn()
         }
         for (const stream of streams) stream.revoke()
         if (membership.state === 'fatal') throw membership.failure
+        watch.raise()
       }
     } finally {
       await membership.leave()

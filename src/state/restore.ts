@@ -4,6 +4,7 @@ import { isOutOfRange, logError, reactionTo } from '../log/error.js'
 import { sleep, type Clock } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import type { Logger } from '../record/logger.js'
+import { WaitReport } from '../record/wait-report.js'
 import type { Origin } from '../record/origin.js'
 import type { LogRecord } from '../record/record.js'
 import { STATE_HEADER, readStateHeader, stateHeader } from './state-header.js'
@@ -85,6 +86,7 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
   })
 
   let wake: () => void = () => {}
+  let waits: WaitReport | undefined
   const reader = log.reader({ isolation: 'read_committed', prefetchBytes: PREFETCH_BYTES, onData: () => wake() })
   try {
     reader.assign([...open].map(({ topic, partition, start }) => ({ topic, partition, offset: start })))
@@ -107,15 +109,27 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
         logger.info({ ...report(), stores: open.size }, 'restoring state')
         onProgress?.(report())
       }
-      if (!found) {
+      if (found) {
+        waits?.end()
+        waits = undefined
+      } else {
+        const { topic, partition } = [...open][0] as Partition
+        waits ??= new WaitReport(
+          clock,
+          logger,
+          { topic, partition },
+          'for state to restore: its log, or the end of a transaction that is open in it',
+        )
         // An open transaction can keep the end from view without any data coming: look at `cancelled` now and then.
         const cancel = clock.after(RETRY_MS, () => wake())
         await waiting
         cancel()
-      } else if (performance.now() - turnBegan > TURN_MS) await new Promise((resolve) => setImmediate(resolve))
+      }
+      if (found && performance.now() - turnBegan > TURN_MS) await new Promise((resolve) => setImmediate(resolve))
       if (found === false || performance.now() - turnBegan > TURN_MS) turnBegan = performance.now()
     }
   } finally {
+    waits?.end()
     reader.close()
   }
   for (const { store } of stores) store.loaded()
@@ -129,7 +143,7 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
     } catch (error) {
       if (isOutOfRange(error)) throw startMoved({ topic, partition, offset: target.reached as number }, error)
       if (reactionTo(error) === 'fatal') throw error
-      logger.debug({ error: errorMessage(error) }, 'restoring: trying again')
+      waits?.because(error)
       await sleep(clock, RETRY_MS)
       return undefined
     }

@@ -1,6 +1,6 @@
-import type { Clock } from '../record/clock.js'
-import { errorMessage } from '../record/error.js'
-import type { Logger } from '../record/logger.js'
+import type { Clock } from './clock.js'
+import { errorMessage } from './error.js'
+import type { Logger } from './logger.js'
 
 const FIRST_MS = 5_000
 const LARGEST_MS = 5 * 60_000
