@@ -2,20 +2,11 @@ import { MillraceError, type ErrorCode, type ErrorDetails } from '../record/erro
 import type { Origin } from '../record/origin.js'
 import type { LogError, Reaction } from './port.js'
 
-class ReactionError extends MillraceError implements LogError {
-  constructor(
-    code: ErrorCode,
-    readonly reaction: Reaction,
-    message: string,
-    details?: ErrorDetails,
-  ) {
-    super(code, message, { retryable: reaction !== 'fatal', ...details })
-  }
-}
-
 /** An error of a log, with what the runtime is to do about it. */
 export function logError(code: ErrorCode, reaction: Reaction, message: string, details?: ErrorDetails): LogError {
-  return new ReactionError(code, reaction, message, details)
+  const error = new MillraceError(code, message, { retryable: reaction !== 'fatal', ...details })
+  // Of no use to users, so they see neither it nor a class of its own.
+  return Object.defineProperty(error, 'reaction', { value: reaction }) as LogError
 }
 
 /** The same error, naming the place in the log where it came up, unless it names one already. */
@@ -32,5 +23,5 @@ export function isOutOfRange(error: unknown): error is MillraceError {
 
 /** What to do about anything thrown by a port; what is not a LogError is a bug or a broken contract, and fatal. */
 export function reactionTo(error: unknown): Reaction {
-  return error instanceof ReactionError ? error.reaction : 'fatal'
+  return error instanceof MillraceError && 'reaction' in error ? (error as LogError).reaction : 'fatal'
 }

@@ -1,7 +1,7 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import type { OperatorFunction, Subscriber } from 'rxjs'
 import { z } from 'zod'
-import { MillraceError } from '../record/error.js'
+import { MillraceError, errorMessage } from '../record/error.js'
 import { FailedRecord } from '../record/failed-record.js'
 import { type LogRecord, type StreamRecord } from '../record/record.js'
 import { json, type Serde } from '../record/serde.js'
@@ -33,7 +33,7 @@ type Out<K, S extends StandardSchemaV1> = StreamRecord<K, StandardSchemaV1.Infer
  * Order: kept, also with schemas that check asynchronously. State: none. Memory: with an asynchronous schema, the records being checked.
  * The failed record keeps its bytes (`failed.raw`).
  *
- * @throws MillraceError INVALID_OPTIONS if the first argument is not a Standard Schema
+ * @throws MillraceError INVALID_OPTIONS if the first argument is not a Standard Schema; as error of the slice SCHEMA_FAILED where the schema throws
  * @example
  * const Order = z.object({ id: z.string(), amount: z.number() })
  * records.pipe(decode(Order), dropFailed())
@@ -59,10 +59,9 @@ export function decode<S extends StandardSchemaV1, K = Buffer | null>(
     }
     const settle = (result: StandardSchemaV1.Result<unknown>): Out<K, S> =>
       result.issues === undefined ? (record.with({ value: result.value }) as Out<K, S>) : failed(mismatch(result.issues, record))
+    let value: unknown
     try {
-      const { value } = record
-      const result = standard.validate(value === null ? null : from.decode(value))
-      return result instanceof Promise ? result.then(settle, failed) : settle(result)
+      value = record.value === null ? null : from.decode(record.value)
     } catch (error) {
       return failed(
         new MillraceError('DECODE_FAILED', `${record.id} is not ${from.name}: ${error instanceof Error ? error.message : String(error)}`, {
@@ -71,6 +70,21 @@ export function decode<S extends StandardSchemaV1, K = Buffer | null>(
         }),
       )
     }
+    // It tells by issues what does not fit: what it throws is a mistake in it, most likely met by every record, and no failure of this one.
+    const threw = (error: unknown): never => {
+      throw new MillraceError(
+        'SCHEMA_FAILED',
+        `${step}: the schema threw on ${record.id} instead of saying what does not fit: ${errorMessage(error)}. Does a transform or refinement of it throw? Have it add an issue`,
+        { origin: record.origin, cause: error },
+      )
+    }
+    let result: ReturnType<typeof standard.validate>
+    try {
+      result = standard.validate(value)
+    } catch (error) {
+      return threw(error)
+    }
+    return result instanceof Promise ? result.then(settle, threw) : settle(result)
   }
 
   return operate(step, (target) => {

@@ -26,6 +26,7 @@ export type ErrorCode =
   | 'RECORD_TOO_LARGE'
   | 'RECORD_FAILED'
   | 'RECORD_REFUSED'
+  | 'SCHEMA_FAILED'
   | 'SPREAD_RECORD'
   | 'DECODE_FAILED'
   | 'ENCODE_FAILED'

@@ -1,3 +1,4 @@
+import { MillraceError } from './error.js'
 import { LogRecord, RAW_ALL, type RawRecord } from './record.js'
 
 /**
@@ -13,6 +14,8 @@ export class FailedRecord<K = unknown, V = unknown> {
     readonly step: string,
     /** How often the step was tried, the first time included. */
     readonly attempts: number = 1,
+    /** Whether the step may go better another time. Default: unless the error is one of millrace that time cannot change, such as DECODE_FAILED. */
+    readonly retryable: boolean = !(error instanceof MillraceError) || error.retryable,
   ) {}
 
   /** The record as its partition holds it, byte for byte. */

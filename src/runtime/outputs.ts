@@ -150,8 +150,8 @@ export class TopicOutput {
   private tooLarge(size: number, record: LogRecord<unknown, unknown>): MillraceError {
     return new MillraceError(
       'RECORD_TOO_LARGE',
-      `a record of ${size} bytes for '${this.topic}', made from ${record.id}, is larger than the topic takes (max.message.bytes=${this.largest}): raise the topic's limit, make the record smaller, or set compression`,
-      { origin: record.origin },
+      `a record of ${size} bytes for '${this.topic}'${record.offset < 0 ? '' : `, made from ${record.id},`} is larger than the topic takes (max.message.bytes=${this.largest}): raise the topic's limit, make the record smaller, or set compression`,
+      record.offset < 0 ? {} : { origin: record.origin },
     )
   }
 }

@@ -224,7 +224,9 @@ export function planOf(project: Project, group: string, inputs: readonly string[
   let failure: { readonly error: unknown } | undefined
   runInSlice(context, () => {
     try {
-      const subscription = project(slice).subscribe({ error: (error: unknown) => (failure = { error }) })
+      const subscription = context.stages
+        .observable(project(slice), 'the project function')
+        .subscribe({ error: (error: unknown) => (failure = { error }) })
       slice.complete()
       // What is still to come waits on timers or promises; planning looks at what is subscribed, not at what comes.
       subscription.unsubscribe()

@@ -30,7 +30,7 @@ export function withSideOutput<T, R, S>(
         return main((item) => items.push(item))(source).subscribe(subscriber)
       })
       // The side first: it has to listen when the first record comes.
-      return merge(stages.watched(side(items)).pipe(ignoreElements()), out).subscribe(target)
+      return merge(stages.observable(side(items), `the side output of ${what}`).pipe(ignoreElements()), out).subscribe(target)
     })
     return stageOf(source, both)
   }

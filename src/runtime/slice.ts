@@ -73,7 +73,7 @@ export class Slice implements SliceContext {
     this.stream = new SliceStream(this.stages, inputs, partition)
     runInSlice(this, () => {
       try {
-        this.subscription = this.stages.watched(project(this.stream)).subscribe({
+        this.subscription = this.stages.observable(project(this.stream), 'the project function').subscribe({
           next: () => {
             this.signsOfLife++
           },

@@ -50,6 +50,21 @@ export class Stages {
     return stage
   }
 
+  /**
+   * What user code returned as an observable, watched.
+   * @throws MillraceError PLAN_FAILED if it is none, with what is likely missing
+   */
+  observable<T>(given: Observable<T>, of: string): Observable<T> {
+    if (isObservable(given)) return this.watched(given)
+    const hint =
+      (given as unknown) === undefined
+        ? 'nothing: is a return missing?'
+        : typeof (given as { readonly then?: unknown } | null)?.then === 'function'
+          ? 'a promise: it may not be async, since it is called anew for each slice and has to listen at once; await inside of mergeMap or attempt'
+          : `${given === null ? 'null' : `a ${typeof given}`} instead of an observable`
+    throw new MillraceError('PLAN_FAILED', `${of} returned ${hint}`)
+  }
+
   /** The pipe that ends in `observable`, as far up as RxJS shows it, with its steps watched: what stands behind a `merge` of branches. */
   watched<T>(observable: Observable<T>): Observable<T> {
     const { source, operator } = observable as Lifted

@@ -1,11 +1,16 @@
 import { EMPTY, NEVER, catchError, first, lastValueFrom, map, mergeMap, of, race, retry, take, throwError, timer } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
+  count,
+  deadLetter,
   decode,
   embedded,
   meter,
   silentLogger,
+  string,
   toTopic,
+  tumbling,
+  window,
   withTransaction,
   type Cluster,
   type RawRecord,
@@ -147,6 +152,58 @@ describe('misuse is caught', () => {
     expect(await failure((records) => records, {}, ['nowhere'])).toMatch(/MISSING_TOPIC.*'nowhere'.*createTopics/)
     expect(await failure((records) => records.pipe(toTopic({ topic: 'nowhere' })))).toMatch(/MISSING_TOPIC.*'nowhere'.*provision: true/)
     expect(await failure((records) => records, {}, ['in', 'other'])).toMatch(/PARTITION_MISMATCH.*in has 1, other has 3/)
+  })
+
+  it('a project function that returns no observable is told what is likely missing', async () => {
+    expect(await failure(((records: RecordStream) => void records.pipe(out)) as never)).toMatch(
+      /PLAN_FAILED the project function returned nothing: is a return missing/,
+    )
+    expect(await failure((async (records: RecordStream) => Promise.resolve(records.pipe(out))) as never)).toMatch(
+      /PLAN_FAILED the project function returned a promise: it may not be async/,
+    )
+    expect(await failure((() => 5) as never)).toMatch(/PLAN_FAILED the project function returned a number instead/)
+    expect(await failure((records) => records.pipe((() => undefined) as never, out))).toMatch(
+      /PLAN_FAILED operator 1 of 2.* of the pipe at .*misuse\.test\.ts:\d+:\d+ returned undefined/,
+    )
+    const late = (() => undefined) as never
+    expect(await failure((records) => records.pipe(window(tumbling('1m'), { aggregate: count(), late })), { provision: true })).toMatch(
+      /PLAN_FAILED the side output of window 'window' returned nothing: is a return missing/,
+    )
+  })
+
+  it('a schema that throws fails the slice: its records are not dead-lettered for it', async () => {
+    const thrown = { '~standard': { version: 1 as const, vendor: 'test', validate: () => JSON.parse('{') as never } }
+    const rejected = { '~standard': { ...thrown['~standard'], validate: () => Promise.reject(new Error('later')) } }
+    for (const schema of [thrown, rejected]) {
+      const message = await failure((records) => records.pipe(decode(schema, { from: string() }), deadLetter({ topic: 'other' })))
+      expect(message).toMatch(/RECORD_FAILED.*the schema threw on in\/0\/0 instead of saying what does not fit/)
+    }
+    expect(await values(cluster, 'other')).toEqual([])
+  })
+
+  it('produce says which of its records is none', async () => {
+    const produce = (...records: unknown[]): Promise<number> => cluster.produce({ topic: 'in', records: records as never })
+    await expect(produce({ value: 'a' }, { value: { n: 1 } })).rejects.toThrow(/produce: record 1: its value is an object.*JSON\.stringify/)
+    await expect(produce({ value: 5 })).rejects.toThrow(/record 0: its value is a number/)
+    await expect(produce({ key: ['a'], value: 'a' })).rejects.toThrow(/record 0: its key is an array/)
+    await expect(produce({ key: 'a' })).rejects.toThrow(/its value is undefined/)
+    await expect(produce('text')).rejects.toThrow(/record 0 is a string: expected \{ key/)
+    await expect(produce({ value: 'x'.repeat(2_000_000) })).rejects.toThrow(
+      /^a record of \d+ bytes for 'in' is larger than the topic takes/,
+    )
+    expect(await values(cluster, 'in')).toHaveLength(20)
+  })
+
+  it('errors of the log are of the one public class', async () => {
+    const error: unknown = await lastValueFrom(
+      cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction((r) => r.pipe(toTopic({ topic: 'no' })))),
+    ).catch((e: unknown) => e)
+    const refused: unknown = await cluster.createTopics([{ topic: 'in' }]).catch((e: unknown) => e)
+    for (const one of [error, refused])
+      expect([(one as object).constructor.name, Object.keys(one as object)]).toEqual([
+        'MillraceError',
+        expect.not.arrayContaining(['reaction']),
+      ])
   })
 
   it('a project function that fails on an empty slice', async () => {

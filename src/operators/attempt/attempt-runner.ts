@@ -6,6 +6,7 @@ import { Mark, mark } from '../../runtime/accounting.js'
 import { backoffMs, type Backoff } from './backoff.js'
 import type { Breaker } from './circuit-breaker.js'
 import type { Gate, SliceContext } from '../../runtime/context.js'
+import { worthRetrying } from '../../runtime/error-match.js'
 import { Fifo } from '../../runtime/fifo.js'
 import { AnyOrder, InputOrder, KeyOrder, keyText, type Job, type JobOrder } from './job-order.js'
 
@@ -17,9 +18,11 @@ export interface AttemptSettings {
   readonly concurrency: number
   readonly order: 'key' | 'partition' | 'none'
   readonly timeout?: number | undefined
-  readonly retry: Backoff & { readonly times: number }
+  readonly retry: Backoff & { readonly times: number; readonly only?: FailedTest | undefined; readonly except?: FailedTest | undefined }
   readonly step: string
 }
+
+type FailedTest = (failed: FailedRecord) => boolean
 
 /** One record and how far it has come. */
 class Work implements Job<unknown> {
@@ -77,6 +80,7 @@ export class AttemptRunner {
   private knock: (() => void) | undefined
   private readonly leaveBreaker: () => void
   private readonly gate: Gate | undefined
+  private readonly worth: FailedTest
 
   constructor(
     private readonly fn: AttemptFunction,
@@ -86,6 +90,7 @@ export class AttemptRunner {
     private readonly breaker: Breaker | undefined,
   ) {
     this.gate = slice.gate
+    this.worth = worthRetrying(settings.retry.only, settings.retry.except)
     const emit = (output: unknown): void => target.next(output)
     const { order, concurrency } = settings
     this.order =
@@ -154,7 +159,8 @@ export class AttemptRunner {
     try {
       result = this.fn(record, call)
     } catch (error) {
-      if (this.settings.retry.times === 0) this.target.next(this.failure(record, error, 1))
+      const failed = this.failure(record, error, 1)
+      if (this.settings.retry.times === 0 || !failed.retryable) this.target.next(this.handOver(failed))
       else this.failed(this.begin(record), error)
       return
     }
@@ -324,8 +330,9 @@ export class AttemptRunner {
         return
       }
     }
-    if (work.tries > retry.times) {
-      this.finish(work, this.failure(work.record, error, work.tries))
+    const failure = this.failure(work.record, error, work.tries)
+    if (work.tries > retry.times || !failure.retryable) {
+      this.finish(work, this.handOver(failure))
       return
     }
     this.slice.waits.bounded++
@@ -346,10 +353,17 @@ export class AttemptRunner {
     this.pump()
   }
 
+  /** What the record is if it is not tried again, and whether it is to be. */
   private failure(record: AnyRecord, error: unknown, tries: number): FailedRecord {
-    mark(record, Mark.failed)
-    this.gate?.failing(record)
-    return new FailedRecord(record, error, this.settings.step, tries)
+    const { step } = this.settings
+    const failed = new FailedRecord(record, error, step, tries)
+    return this.worth(failed) === failed.retryable ? failed : new FailedRecord(record, error, step, tries, !failed.retryable)
+  }
+
+  private handOver(failed: FailedRecord): FailedRecord {
+    mark(failed.record, Mark.failed)
+    this.gate?.failing(failed.record)
+    return failed
   }
 
   /** What the user's function returned, as what goes on. */

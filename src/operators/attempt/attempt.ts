@@ -8,6 +8,7 @@ import type { KeyOf } from '../../record/types.js'
 import { AttemptRunner, type AttemptFunction } from './attempt-runner.js'
 import { Breaker, type CircuitBreaker, type CockatielBreaker } from './circuit-breaker.js'
 import { activeSlice, type SliceContext } from '../../runtime/context.js'
+import { errorMatch, type ErrorMatch } from '../../runtime/error-match.js'
 import { operate } from '../../runtime/operate.js'
 import { duration, parseOptions, positiveDuration, positiveInteger } from '../../runtime/options.js'
 
@@ -26,6 +27,13 @@ export interface AttemptRetry {
   readonly maxDelay?: Duration
   /** 'full' (default): each pause is any time up to the longest, so that records that failed together do not come again together. 'none': the longest. */
   readonly jitter?: 'full' | 'none'
+  /** Errors after which it is called again. Default: all but those of millrace that time cannot change, such as DECODE_FAILED. */
+  readonly only?: ErrorMatch | readonly ErrorMatch[]
+  /**
+   * Errors after which it is not, in addition: a card that was declined is not charged a second time. Default: none. What this or `only` leaves out is not worth retrying later
+   * either (`FailedRecord.retryable`), so a retryTopic behind passes it on at once.
+   */
+  readonly except?: ErrorMatch | readonly ErrorMatch[]
 }
 
 export interface AttemptOptions {
@@ -77,6 +85,8 @@ const schema = z.strictObject({
       delay: duration.default(100),
       maxDelay: duration.default(10_000),
       jitter: z.enum(['full', 'none']).default('full'),
+      only: errorMatch.optional(),
+      except: errorMatch.optional(),
     })
     .default({ times: 0, delay: 0, maxDelay: 0, jitter: 'none' }),
   step: z.string().min(1).default('attempt'),
@@ -103,7 +113,7 @@ const schema = z.strictObject({
  * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction. As `error` of a FailedRecord: what the function threw, ATTEMPT_TIMEOUT
  * @example
  * orders.pipe(
- *   attempt(async (order, { signal }) => charge(order.value, { idempotencyKey: order.id, signal }), { timeout: '5s', retry: { times: 3 } }),
+ *   attempt(async (order, { signal }) => charge(order.value, { idempotencyKey: order.id, signal }), { timeout: '5s', retry: { times: 3, except: CardDeclined } }),
  *   deadLetter({ topic: 'orders.dead' }),
  *   toTopic({ topic: 'receipts', value: json() }),
  * )

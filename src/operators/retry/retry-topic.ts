@@ -10,7 +10,7 @@ import type { LogRecord, RawRecord } from '../../record/record.js'
 import { hopHeaders, type HopRecord } from '../../record/retry-headers.js'
 import { Mark, mark } from '../../runtime/accounting.js'
 import { activeSlice, type Meter, type SliceContext } from '../../runtime/context.js'
-import { errorMatch, type ErrorMatch } from './error-match.js'
+import { errorMatch, worthRetrying, type ErrorMatch } from '../../runtime/error-match.js'
 import { subscribeStep, type Step } from '../../runtime/operate.js'
 import { duration, parseOptions, storeName } from '../../runtime/options.js'
 import type { TopicOutput } from '../../runtime/outputs.js'
@@ -29,7 +29,7 @@ export interface RetryTopicOptions {
    * order they came; those of other keys go on. Costs an entry of state for each key that waits, and its look-up for each record.
    */
   readonly ordered?: false | 'key'
-  /** Errors that are retried. Default: all but those of millrace that time cannot change, such as DECODE_FAILED. */
+  /** Errors that are retried. Default: all but those of millrace that time cannot change, such as DECODE_FAILED, and those that `attempt` was told not to retry. */
   readonly only?: ErrorMatch | readonly ErrorMatch[]
   /** Errors that are not, in addition: they pass on at once. Default: none. */
   readonly except?: ErrorMatch | readonly ErrorMatch[]
@@ -85,8 +85,7 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
   const prefix = name === undefined ? 'retry' : `retry.${name}`
   const delayMs = delays.reduce((sum, ms) => sum + ms, 0)
   const store = ordered === 'key' ? orderStore(prefix) : undefined
-  const lasts = ({ error }: FailedRecord): boolean => only === undefined && error instanceof MillraceError && !error.retryable
-  const retries = (failed: FailedRecord): boolean => (only?.(failed) ?? true) && except?.(failed) !== true && !lasts(failed)
+  const retries = worthRetrying(only, except)
 
   const subscribe = (source: Observable<R>): Observable<R> => {
     const rest = new Observable<R>((target) => {
@@ -137,8 +136,8 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
       const pass = (failed: FailedRecord): void => {
         const { retries: before } = failed.record.source
         order?.passes(failed.raw)
-        const { record, error, step, attempts } = failed
-        target.next((before === undefined ? failed : new FailedRecord(record, error, step, attempts + before.tries)) as R)
+        const { record, error, step, attempts, retryable } = failed
+        target.next((before === undefined ? failed : new FailedRecord(record, error, step, attempts + before.tries, retryable)) as R)
       }
 
       /** Takes a failed record over; false if it is to pass on. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { FailedRecord } from '../../record/failed-record.js'
+import type { FailedRecord } from '../record/failed-record.js'
 
 /** Errors of a kind: a class, the text of an error's `code`, or a function that knows them. */
 export type ErrorMatch = (abstract new (...args: never[]) => Error) | string | ((error: unknown, failed: FailedRecord) => boolean)
@@ -33,4 +33,9 @@ function testOf(match: ErrorMatch): Test {
 function isErrorClass(match: Exclude<ErrorMatch, string>): match is abstract new (...args: never[]) => Error {
   const prototype: unknown = match.prototype
   return match === Error || prototype instanceof Error
+}
+
+/** What a retry is made for, of `only` and `except`: by default all but what time cannot change. */
+export function worthRetrying(only: Test | undefined, except: Test | undefined): Test {
+  return (failed) => (only === undefined ? failed.retryable : only(failed)) && except?.(failed) !== true
 }
