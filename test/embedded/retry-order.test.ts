@@ -1,4 +1,4 @@
-import { filter, map, type Observable } from 'rxjs'
+import { filter, map, mergeMap, of, timer, type Observable } from 'rxjs'
 import { describe, expect, it } from 'vitest'
 import {
   FailedRecord,
@@ -371,6 +371,27 @@ describe("retryTopic with ordered: 'key'", () => {
     await feed(kit, ['a5'])
     await kit.advance('1m')
     expect(byKey(await outputs(kit))).toEqual({ a: [1, 3, 4, 5] })
+    await kit.stop()
+  })
+
+  it('one that comes while another of its key is on its way to the step stays behind that', async () => {
+    const kit = await inOutDeadKit()
+    const slow = (records: RecordStream): Observable<unknown> =>
+      records.pipe(
+        mergeMap((record) => (String(record.value) === 'a1' ? timer(20).pipe(map(() => record)) : of(record)), 1),
+        attempt((record) => {
+          if (String(record.value) === 'a0' && deliveryAttempt(record) < 3) throw new Error('a0 is bad')
+        }),
+        retryTopic({ delays: ['1s', '5s'], ordered: 'key' }),
+        deadLetter({ topic: 'dead' }),
+        toTopic({ topic: 'out' }),
+      )
+    kit.run(kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(slow, { every: '1s', provision: true })))
+    await feed(kit, ['a0', 'a1'])
+    await kit.advance('10ms')
+    await feed(kit, ['a2'])
+    await kit.advance('1m')
+    expect(byKey(await outputs(kit))).toEqual({ a: [0, 1, 2] })
     await kit.stop()
   })
 })

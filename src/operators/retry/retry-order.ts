@@ -20,8 +20,6 @@ export interface Line {
 
 /** What a slice knows of a key beyond what is stored. */
 interface Passage {
-  /** The last record that went in. */
-  entered: number
   /** The first that goes to a retry topic; -1 for none. What is behind it waits. */
   left: number
   /** Those that went to a retry topic, by themselves or behind another, rising. */
@@ -43,6 +41,8 @@ export function orderStore(name: string): StoreSpec<MemoryStore<Line>> {
  */
 export class RetryOrder implements Gate {
   private readonly passages = new Map<KeyText, Passage>()
+  /** The last record of each key that went in. */
+  private readonly entered = new Map<KeyText, number>()
 
   constructor(
     private readonly store: MemoryStore<Line>,
@@ -55,27 +55,31 @@ export class RetryOrder implements Gate {
     const key = keyOf(record)
     if (key === undefined) return true
     const line = this.store.get(key)
-    const passage = this.passages.get(key)
     const { offset } = record
-    if (line === undefined) {
-      if (passage !== undefined) passage.entered = offset
-      return true
+    const entered = this.entered.get(key) ?? -1
+    if (line !== undefined) {
+      const passage = this.passageOf(key)
+      const behind = before(record, line)
+      const { left } = passage
+      const waits = left >= 0 && left < offset
+      // One that went in after the one that left may be on its way still: this one follows, and is put aside behind it.
+      if (behind > Math.max(line.done, entered) || (waits && entered <= left)) {
+        // What went in with this slice is done by now, or went out again.
+        const last = lastBefore(offset, passage)
+        this.parkBehind(record, key, line, behind > entered ? Math.max(behind, last) : last)
+        return false
+      }
     }
-    const behind = before(record, line)
-    if (!this.waits(record, key) && behind <= Math.max(line.done, passage?.entered ?? -1)) {
-      this.passageOf(key).entered = offset
-      return true
-    }
-    // What went in with this slice is done by now, or went out again.
-    const last = lastBefore(offset, passage)
-    this.parkBehind(record, key, line, behind > (passage?.entered ?? -1) ? Math.max(behind, last) : last)
-    return false
+    this.entered.set(key, offset)
+    return true
   }
 
   leftOut(raw: RawRecord): void {
     const record = raw as LogRecord<unknown, unknown>
     const key = keyOf(record)
-    if (key !== undefined && this.store.get(key) !== undefined) this.passageOf(key).entered = record.offset
+    if (key === undefined || this.store.get(key) === undefined) return
+    this.passageOf(key)
+    this.entered.set(key, record.offset)
   }
 
   failing(record: LogRecord<unknown, unknown>): void {
@@ -127,7 +131,8 @@ export class RetryOrder implements Gate {
   /** All that went in is done or has left. */
   complete(): void {
     for (const [key, passage] of this.passages) {
-      const { entered, left } = passage
+      const { left } = passage
+      const entered = this.entered.get(key) ?? -1
       const line = this.store.get(key)
       if (line === undefined) continue
       const last = lastBefore(entered, passage)
@@ -155,7 +160,7 @@ export class RetryOrder implements Gate {
 
   private passageOf(key: KeyText): Passage {
     let passage = this.passages.get(key)
-    if (passage === undefined) this.passages.set(key, (passage = { entered: -1, left: -1, out: [], failing: -1 }))
+    if (passage === undefined) this.passages.set(key, (passage = { left: -1, out: [], failing: -1 }))
     return passage
   }
 }
