@@ -260,6 +260,24 @@ describe('stores', () => {
     expect(await out()).toEqual(['/', 'a/a', 'ab/ab', 'abc/abc', 'abcd/abcd'])
   })
 
+  it('an object is made once a transaction, however often it is asked for', async () => {
+    let decoded = 0
+    const counting: Serde<Items> = { ...json<Items>(), decode: (given) => (decoded++, json<Items>().decode(given)) }
+    const mine = store<Items>({ name: 'mine', value: counting })
+    start((records) =>
+      records.pipe(
+        withStore(mine, (store, record) => {
+          if (!store.has('k')) store.put('k', { items: [{ name: 'a' }] })
+          for (let i = 0; i < 1_000; i++) store.get('k')
+          return record
+        }),
+      ),
+    )
+    await feed(['a', 1], ['b', 2], ['c', 3])
+    // Each in a transaction of its own, and once for the first value that was written.
+    expect(decoded).toBe(3 + 1)
+  })
+
   it('queryStore hands out copies of rows of a table, of which joins see nothing', async () => {
     const rows = table({ topic: 'rows', value: json<Items>() })
     const commits = pipelineOf((records) => records.pipe(joinTable(rows, { join: (_, row) => names(row as Items) }), toOut))

@@ -5,6 +5,7 @@ import {
   aggregator,
   count,
   embedded,
+  delayUntil,
   joinStream,
   joinTable,
   json,
@@ -225,5 +226,7 @@ describe('queryStore', () => {
     expect(() => queryStore({ source: undefined } as never, 'x')).toThrow(expect.objectContaining({ code: 'OUTSIDE_SOURCE' }))
     const joined = pipeline((records) => records.pipe(joinStream(records, { within: 1, join: () => 1 })))
     expect(() => queryStore(joined, 'join-left')).toThrow(/inner state/)
+    const delayed = pipeline((records) => records.pipe(delayUntil(() => 0)))
+    expect(() => queryStore(delayed, 'delay')).toThrow(/inner state/)
   })
 })

@@ -3,6 +3,7 @@ import { map, type Observable } from 'rxjs'
 import {
   aggregate,
   aggregator,
+  reduce,
   count,
   json,
   sum,
@@ -70,3 +71,15 @@ const own = aggregator({
   result: ({ n }) => String(n),
 })
 expectType<Observable<StreamRecord<Buffer, string>>>()(orders.pipe(aggregate(own)), true)
+
+// @ts-expect-error a state has a name, which no other program takes for its own
+aggregator({ init: () => 0, add: (state: number) => state })
+aggregator({
+  name: 'list',
+  init: (): { items: string[] } => ({ items: [] }),
+  add: (state) => state,
+  // @ts-expect-error a result is made of the state without changing it
+  result: ({ items }) => items.sort(),
+})
+// @ts-expect-error so has what reduce keeps
+reduce((order: StreamRecord<Buffer, { readonly amount: number }>) => order.value.amount, Math.max)

@@ -27,5 +27,5 @@ export function timeOf(bytes: Buffer): number {
 }
 
 export function delayStore(name: string): StoreSpec<DelayStore> {
-  return { name, kind: 'delay', version: 1, create: () => new DueStore<Waiting>({ serde, timed: false, version: 1 }) }
+  return { name, kind: 'delay', version: 1, inner: true, create: () => new DueStore<Waiting>({ serde, timed: false, version: 1 }) }
 }
