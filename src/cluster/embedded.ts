@@ -17,7 +17,7 @@ export interface EmbeddedOptions {
 
 const schema = z.strictObject({
   broker: objectWith<EmbeddedBroker>(['client'], 'a broker of millrace/testing').optional(),
-  clock: objectWith<Clock>(['now', 'after'], 'a clock').default(systemClock),
+  clock: objectWith<Clock>(['now', 'monotonic', 'after'], 'a clock').default(systemClock),
   logger: objectWith<Logger>(['debug', 'info', 'warn', 'error'], 'a logger with debug, info, warn and error').default(quietLogger),
   trace: functionOption<(event: TraceEvent) => void>('a function of the trace event').optional(),
 })

@@ -1,4 +1,5 @@
 import type { LogAdmin, NewTopic, OffsetAt, TopicInfo, TopicPartition } from '../log/port.js'
+import { systemClock } from '../record/clock.js'
 import type { Cluster } from './cluster.js'
 import { ERROR, Refused, check, kafkaErrorInfo, mayBeDone } from './errors.js'
 import type { Api, Throttled } from './protocol/api.js'
@@ -95,7 +96,7 @@ export class KafkaAdmin implements LogAdmin {
     if (partitions.length === 0) return []
     const what = `reading the committed offsets of group '${group}'`
     const coordinator = { kind: 'group', key: group } as const
-    const { results } = await this.cluster.retry({ what, coordinator, until: Date.now() + UNSTABLE_MS }, async () => {
+    const { results } = await this.cluster.retry({ what, coordinator, until: systemClock.monotonic() + UNSTABLE_MS }, async () => {
       const address = await this.cluster.coordinator('group', group)
       const response = await this.cluster.request(address, OffsetFetch, { group, partitions })
       check(OffsetFetch, response.error, what)

@@ -107,7 +107,7 @@ export class Cluster {
     options: Subject & { readonly what: string; readonly until?: number; readonly signal?: AbortSignal },
     attempt: () => Promise<T>,
   ): Promise<T> {
-    const { what, until = Date.now() + this.requestTimeoutMs, signal = this.signal } = options
+    const { what, until = systemClock.monotonic() + this.requestTimeoutMs, signal = this.signal } = options
     return retrying({ what, until, signal, logger: this.logger, refresh: (outdated) => this.lookUpAgain(outdated, options) }, attempt)
   }
 
@@ -119,9 +119,9 @@ export class Cluster {
 
   /** Over the control lane, to whichever broker can be reached. */
   async any<Request, Response extends Throttled>(api: Api<Request, Response>, body: Request, timeoutMs = this.lookUpMs): Promise<Response> {
-    const until = Date.now() + timeoutMs
+    const until = systemClock.monotonic() + timeoutMs
     const connection = await this.anyConnection(timeoutMs)
-    return connection.request(api, body, Math.max(1, until - Date.now()))
+    return connection.request(api, body, Math.max(1, until - systemClock.monotonic()))
   }
 
   /** Over the control lane, to one broker. */
@@ -236,14 +236,14 @@ export class Cluster {
 
   /** A broker that is connected already, else any other, else one of the addresses we were given. */
   private async anyConnection(timeoutMs: number): Promise<Connection> {
-    const until = Date.now() + timeoutMs
+    const until = systemClock.monotonic() + timeoutMs
     await within(this.open(), timeoutMs, 'the cluster')
     const listed = [...this.brokers.values()]
     const connected = listed.filter((address) => this.control.has(address))
     const others = shuffled(listed.filter((address) => !this.control.has(address)))
     let failure: unknown
     for (const address of [...shuffled(connected), ...others, ...this.bootstrap]) {
-      const left = until - Date.now()
+      const left = until - systemClock.monotonic()
       if (failure !== undefined && left <= 0) break
       try {
         return await this.control.to(address, left)
@@ -257,33 +257,32 @@ export class Cluster {
 
   private async reach(): Promise<BrokerVersions> {
     const timeoutMs = Math.min(CONNECT_MS, this.requestTimeoutMs)
-    const until = Date.now() + timeoutMs
+    const until = systemClock.monotonic() + timeoutMs
     const failures = new Map<string, string>()
     for (let tries = 0; ; tries++) {
       for (const address of this.bootstrap) {
         if (this.signal.aborted) throw closedError()
         try {
-          return await this.reachThrough(address, until - Date.now())
+          return await this.reachThrough(address, until - systemClock.monotonic())
         } catch (error) {
           if (this.signal.aborted) throw closedError()
           if (!(error instanceof Unanswered)) throw asLogError(error, 'connecting')
           // Time that has run out says less than what went wrong before.
-          if (Date.now() < until || !failures.has(addressName(address))) failures.set(addressName(address), error.message)
+          if (systemClock.monotonic() < until || !failures.has(addressName(address))) failures.set(addressName(address), error.message)
           this.logger.debug({ broker: addressName(address), reason: error.message }, 'broker not reached')
         }
-        if (Date.now() >= until) throw unreachable(this.settings, timeoutMs, failures)
+        if (systemClock.monotonic() >= until) throw unreachable(this.settings, timeoutMs, failures)
       }
       const delay = retryDelay(tries + 4)
-      if (Date.now() + delay >= until) throw unreachable(this.settings, timeoutMs, failures)
+      if (systemClock.monotonic() + delay >= until) throw unreachable(this.settings, timeoutMs, failures)
       await sleep(systemClock, delay, this.signal)
     }
   }
 
   private async reachThrough(address: Address, timeoutMs: number): Promise<BrokerVersions> {
     const late = new AbortController()
-    const timer = setTimeout(
-      () => late.abort(new Unanswered(`${addressName(address)}: no answer within ${timeoutMs} ms`, false)),
-      timeoutMs,
+    const cancelTimer = systemClock.after(timeoutMs, () =>
+      late.abort(new Unanswered(`${addressName(address)}: no answer within ${timeoutMs} ms`, false)),
     )
     try {
       return await Connection.open(this.settings, address, AbortSignal.any([this.signal, late.signal]), async (connection) => {
@@ -297,7 +296,7 @@ export class Cluster {
         return found
       })
     } finally {
-      clearTimeout(timer)
+      cancelTimer()
     }
   }
 

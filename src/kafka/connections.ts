@@ -199,9 +199,9 @@ export class Connection {
   ): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       let sent = false
-      let timer: NodeJS.Timeout | undefined
+      let cancelTimer = (): void => {}
       const failed = (error: Error): void => {
-        clearTimeout(timer)
+        cancelTimer()
         // What ended the connection is no answer to what was sent over it, unless that is what this process wants.
         const asItIs = error instanceof MillraceError && (!sent || error.code === 'CLOSED')
         reject(asItIs ? error : new Unanswered(`${api.name} to ${this.name}: ${errorMessage(error)}`, sent, error))
@@ -212,12 +212,12 @@ export class Connection {
       const buffers = encode(api, body, correlationId, this.settings.clientId)
       const sendRequest = (): void => {
         sent = true
-        timer = setTimeout(() => this.close(new Unanswered(`no answer within ${timeoutMs} ms`, true)), timeoutMs)
+        cancelTimer = systemClock.after(timeoutMs, () => this.close(new Unanswered(`no answer within ${timeoutMs} ms`, true)))
         this.write(buffers)
         onSent?.()
       }
       const answered = ({ payload }: { payload: Buffer }): void => {
-        clearTimeout(timer)
+        cancelTimer()
         resolve(payload)
       }
       const { requestQueue } = this.inner
@@ -268,16 +268,15 @@ export class Connection {
 
   private async connect(): Promise<void> {
     const { connectionTimeoutMs } = this.settings
-    const timer = setTimeout(
-      () => this.close(new Unanswered(`${this.name}: ${CONNECT_FAILURES['ETIMEDOUT']}`, false)),
-      connectionTimeoutMs + CONNECT_MARGIN_MS,
+    const cancelTimer = systemClock.after(connectionTimeoutMs + CONNECT_MARGIN_MS, () =>
+      this.close(new Unanswered(`${this.name}: ${CONNECT_FAILURES['ETIMEDOUT']}`, false)),
     )
     try {
       await this.orEnd(this.inner.connect())
     } catch (error) {
       throw this.ended ?? connectFailure(this.name, error, this.settings.ssl !== undefined && this.settings.ssl !== false)
     } finally {
-      clearTimeout(timer)
+      cancelTimer()
     }
   }
 
@@ -340,10 +339,10 @@ export class Connection {
 
   private async authenticate(): Promise<void> {
     // A log-in is a request like others: its time does not run while the broker wants nothing.
-    const held = this.inner.requestQueue.throttledUntil - Date.now()
+    const held = this.inner.requestQueue.throttledUntil - systemClock.now()
     if (held > 0) await this.orEnd(sleep(systemClock, held))
     this.logInError = undefined
-    const timer = setTimeout(() => this.close(new Unanswered(this.lateLogIn(), false)), this.settings.connectionTimeoutMs)
+    const cancelTimer = systemClock.after(this.settings.connectionTimeoutMs, () => this.close(new Unanswered(this.lateLogIn(), false)))
     try {
       await this.orEnd(this.inner.authenticate())
       // kafkajs's fixed 10 s would log in at every request where sessions are short, which brokers refuse.
@@ -353,7 +352,7 @@ export class Connection {
       this.close(failure)
       throw failure
     } finally {
-      clearTimeout(timer)
+      cancelTimer()
     }
   }
 

@@ -36,7 +36,7 @@ export class PartitionFetch {
   /** Taken out of the assignment: answers that are still on their way are not for it. */
   dropped = false
   inFlight = false
-  answeredAt = 0
+  answeredAt = Number.NEGATIVE_INFINITY
   lastStableOffset: number | undefined
   /** After failures: when to try again, how many there were, and since when. */
   retryAt = 0

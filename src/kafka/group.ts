@@ -1,4 +1,5 @@
 import type { GroupMember, GroupOptions, GroupProtocol, JoinResult, LogGroup } from '../log/port.js'
+import { systemClock } from '../record/clock.js'
 import type { Address } from './connections.js'
 import type { Cluster } from './cluster.js'
 import { ERROR, check, closedError } from './errors.js'
@@ -91,7 +92,7 @@ export class KafkaGroup implements LogGroup {
     const { group } = this.options
     const coordinator = { kind: 'group', key: group } as const
     return this.cluster.retry(
-      { what: `${doing} group '${group}'`, until: Date.now() + limitMs, signal: this.signal, coordinator },
+      { what: `${doing} group '${group}'`, until: systemClock.monotonic() + limitMs, signal: this.signal, coordinator },
       async () => attempt(await this.cluster.coordinator('group', group)),
     )
   }

@@ -1,3 +1,4 @@
+import { systemClock } from '../record/clock.js'
 import type { Api, Throttled } from './protocol/api.js'
 import { addressName, type Address, type Connection, type Pause } from './connections.js'
 import { Unanswered, closedError } from './errors.js'
@@ -23,9 +24,9 @@ export class Lane {
     timeoutMs: number,
     onSent?: () => void,
   ): Promise<Response> {
-    const until = Date.now() + timeoutMs
+    const until = systemClock.monotonic() + timeoutMs
     const connection = await this.to(address, timeoutMs)
-    return connection.request(api, body, Math.max(1, until - Date.now()), onSent)
+    return connection.request(api, body, Math.max(1, until - systemClock.monotonic()), onSent)
   }
 
   /** A connection, opened within the time. @throws Unanswered, LogError */
@@ -85,7 +86,7 @@ export class Lane {
 /** Gives up waiting, not what is waited for: others may wait for the same connection. */
 export function within<T>(work: Promise<T>, timeoutMs: number, what: string): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Unanswered(`no connection to ${what} within ${timeoutMs} ms`, false)), timeoutMs)
-    work.then(resolve, reject).finally(() => clearTimeout(timer))
+    const cancelTimer = systemClock.after(timeoutMs, () => reject(new Unanswered(`no connection to ${what} within ${timeoutMs} ms`, false)))
+    work.then(resolve, reject).finally(() => cancelTimer())
   })
 }

@@ -1,6 +1,7 @@
 import { logError } from '../log/error.js'
 import type { GroupMember, LogError, LogProducer, PartitionOffset, ProducerOptions, TopicPartition } from '../log/port.js'
 import type { OutputBatch } from '../log/batch/write.js'
+import { systemClock } from '../record/clock.js'
 import type { Cluster } from './cluster.js'
 import { asReaction, closedError, givesTransactionUp, withReaction } from './errors.js'
 import type { Lane } from './lane.js'
@@ -78,7 +79,7 @@ export class KafkaProducer implements LogProducer {
     this.state = 'lapsed'
     try {
       this.protocol = this.options.transactionalId === undefined ? 1 : await this.cluster.transactionProtocol()
-      const identity = await this.requests.initProducerId(NO_IDENTITY, Date.now() + this.cluster.requestTimeoutMs)
+      const identity = await this.requests.initProducerId(NO_IDENTITY, systemClock.monotonic() + this.cluster.requestTimeoutMs)
       this.refuseIfClosed()
       this.use(identity)
     } catch (error) {
@@ -287,6 +288,6 @@ export class KafkaProducer implements LogProducer {
   }
 
   private deadline(): number {
-    return Date.now() + this.deliveryMs
+    return systemClock.monotonic() + this.deliveryMs
   }
 }

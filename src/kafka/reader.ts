@@ -1,4 +1,5 @@
 import type { Fetched, LogReader, PartitionOffset, ReaderOptions } from '../log/port.js'
+import { systemClock } from '../record/clock.js'
 import { errorMessage } from '../record/error.js'
 import type { Cluster } from './cluster.js'
 import { kafkaCodecs } from './codecs.js'
@@ -56,7 +57,7 @@ export class KafkaReader implements LogReader {
   /** Changes that are reported by whoever caused them. */
   private quiet = false
   private refreshing = false
-  private timer: NodeJS.Timeout | undefined
+  private cancelTimer: () => void = () => {}
   private closed = false
 
   constructor(
@@ -110,7 +111,7 @@ export class KafkaReader implements LogReader {
   close(): void {
     if (this.closed) return
     this.closed = true
-    clearTimeout(this.timer)
+    this.cancelTimer()
     for (const fetch of this.all) fetch.drop()
     this.all = []
     this.partitions = new Map()
@@ -141,14 +142,14 @@ export class KafkaReader implements LogReader {
   }
 
   private wake(at: number): void {
-    clearTimeout(this.timer)
-    this.timer = setTimeout(() => this.pump(), Math.max(1, at - Date.now()))
+    this.cancelTimer()
+    this.cancelTimer = systemClock.after(Math.max(1, at - systemClock.monotonic()), () => this.pump())
   }
 
   /** Sends a fetch to every broker that has none in flight and leads a partition with room. */
   private pump(): void {
     if (this.closed) return
-    const now = Date.now()
+    const now = systemClock.monotonic()
     const share = this.share()
     const wanted = new Map<number, PartitionFetch[]>()
     const leaderless: PartitionFetch[] = []
@@ -215,7 +216,7 @@ export class KafkaReader implements LogReader {
     // Where a partition ends is told at once, and not when something is written to it.
     const atOnce = slot !== this.slots[0] || fetches.some(({ lastStableOffset }) => lastStableOffset === undefined)
     const maxWaitMs = atOnce ? 0 : LONG_POLL_MS
-    slot.asked.set(node, { at: Date.now(), polls: fetches.every(({ caughtUp }) => caughtUp) })
+    slot.asked.set(node, { at: systemClock.monotonic(), polls: fetches.every(({ caughtUp }) => caughtUp) })
     this.reserved += maxBytes
     for (const fetch of fetches) fetch.inFlight = true
     let response: FetchResponse | undefined
@@ -234,7 +235,7 @@ export class KafkaReader implements LogReader {
     }
     slot.asked.delete(node)
     this.reserved -= maxBytes
-    const now = Date.now()
+    const now = systemClock.monotonic()
     for (const fetch of fetches) {
       fetch.inFlight = false
       fetch.answeredAt = now
@@ -296,7 +297,7 @@ export class KafkaReader implements LogReader {
     }
     this.refreshing = false
     if (this.closed) return
-    const now = Date.now()
+    const now = systemClock.monotonic()
     let failed = false
     for (const fetch of fetches) {
       if (fetch.retryAt > now || this.cluster.leader(fetch.topic, fetch.partition) !== undefined) continue
@@ -317,7 +318,7 @@ function newSlot(cluster: Cluster): Slot {
 }
 
 function postpone(fetches: readonly PartitionFetch[], failure: unknown, patienceMs: number): boolean {
-  const now = Date.now()
+  const now = systemClock.monotonic()
   const again = refreshAfter(failure) !== undefined
   const missing = failure instanceof Refused && failure.info.as === 'MISSING_TOPIC'
   let failed = false

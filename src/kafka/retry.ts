@@ -13,7 +13,7 @@ export function retryDelay(attempt: number, largest = LARGEST_DELAY_MS): number 
 export interface RetryOptions {
   /** What is being done, to start messages with. */
   readonly what: string
-  /** When to give up: milliseconds since the epoch. */
+  /** When to give up, by the monotonic clock. */
   readonly until: number
   readonly signal: AbortSignal
   readonly logger: Logger
@@ -36,7 +36,7 @@ export async function retrying<T>(options: RetryOptions, attempt: () => Promise<
       if (signal.aborted) throw closedError()
       const outdated = refreshAfter(error)
       const delay = retryDelay(tries)
-      if (outdated === undefined || Date.now() + delay >= until) throw asLogError(error, what)
+      if (outdated === undefined || systemClock.monotonic() + delay >= until) throw asLogError(error, what)
       logger.debug({ what, tries: tries + 1, reason: (error as Error).message }, 'trying again')
       await sleep(systemClock, delay, signal)
       try {

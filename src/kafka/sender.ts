@@ -3,6 +3,7 @@ import { batchBuffers } from '../log/batch/buffers.js'
 import { AT } from '../log/batch/header.js'
 import { stampBatch, type OutputBatch } from '../log/batch/write.js'
 import type { LogError, TopicPartition } from '../log/port.js'
+import { systemClock } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import type { Cluster } from './cluster.js'
 import { kafkaCodecs } from './codecs.js'
@@ -66,7 +67,7 @@ export class Sender {
   failure: LogError | undefined
   private unsettled = 0
   private idle: (() => void)[] = []
-  private timer: NodeJS.Timeout | undefined
+  private cancelTimer: () => void = () => {}
   private refreshing = false
   private scheduled = false
   pendingBytes = 0
@@ -116,7 +117,7 @@ export class Sender {
   }
 
   close(): void {
-    clearTimeout(this.timer)
+    this.cancelTimer()
     this.fail(closedError())
   }
 
@@ -174,7 +175,7 @@ export class Sender {
 
   private pump(): void {
     if (this.failure !== undefined || this.identity === undefined) return
-    const now = Date.now()
+    const now = systemClock.monotonic()
     const explicit = this.options.transactionalId !== undefined && this.identity.protocol === 1
     const groups = new Map<Route, PartitionQueue[]>()
     const sizes = new Map<Route, number>()
@@ -292,7 +293,7 @@ export class Sender {
     const next = queue.next as QueuedBatch
     next.tries++
     if (next.stamped === undefined) {
-      next.firstSentAt = Date.now()
+      next.firstSentAt = systemClock.monotonic()
       const compressed = next.compressed === undefined ? {} : { compressed: next.compressed }
       next.stamped = stampBatch(next.batch, {
         producerId,
@@ -326,14 +327,14 @@ export class Sender {
     const first = queue.first as QueuedBatch
     const refresh = refreshAfter(failure)
     const delay = retryDelay(first.tries - 1)
-    const inTime = Date.now() + delay - first.firstSentAt < this.options.deliveryMs
+    const inTime = systemClock.monotonic() + delay - first.firstSentAt < this.options.deliveryMs
     if (refresh !== undefined && inTime && this.failure === undefined) {
       this.cluster.logger.debug(
         { topic: queue.topic, partition: queue.partition, tries: first.tries, reason: (failure as Error).message },
         'sending a batch again',
       )
       queue.setBack(first)
-      queue.retryAt = Date.now() + delay
+      queue.retryAt = systemClock.monotonic() + delay
       return refresh !== 'nothing'
     }
     if (first.uncertain) this.uncertain = true
@@ -401,7 +402,7 @@ export class Sender {
       const error = failure ?? this.leaderless(topic, partition)
       // A wait for a leader counts as a try, so that it ends some time.
       first.tries++
-      if (first.firstSentAt === 0) first.firstSentAt = Date.now()
+      if (first.firstSentAt === 0) first.firstSentAt = systemClock.monotonic()
       this.setBack(queue, error)
       this.reconsider(queue)
     }
@@ -414,8 +415,8 @@ export class Sender {
   }
 
   private wake(at: number): void {
-    clearTimeout(this.timer)
-    this.timer = setTimeout(() => this.pump(), Math.max(1, at - Date.now()))
+    this.cancelTimer()
+    this.cancelTimer = systemClock.after(Math.max(1, at - systemClock.monotonic()), () => this.pump())
   }
 
   private change(): Promise<void> {

@@ -17,7 +17,7 @@ export class WaitReport {
     private readonly fields: object,
     private readonly waitsFor: string,
   ) {
-    this.began = clock.now()
+    this.began = clock.monotonic()
     this.arm(FIRST_MS)
   }
 
@@ -33,7 +33,7 @@ export class WaitReport {
 
   private arm(ms: number): void {
     this.cancel = this.clock.after(ms, () => {
-      const seconds = Math.round((this.clock.now() - this.began) / 1_000)
+      const seconds = Math.round((this.clock.monotonic() - this.began) / 1_000)
       this.logger.warn({ ...this.fields, seconds, error: this.reason }, `still waiting: ${this.waitsFor}`)
       this.arm(Math.min(LARGEST_MS, seconds * 1_000))
     })

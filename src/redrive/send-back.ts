@@ -83,9 +83,9 @@ function paced<T>(rate: number): OperatorFunction<T, T> {
   return (items) =>
     new Observable<T>((target) => {
       const { clock, waits, shared } = sliceParts()
-      const pace = shared(() => ({ next: clock.now() }))
+      const pace = shared(() => ({ next: clock.monotonic() }))
       const waitFor = (item: T): Observable<T> => {
-        const now = clock.now()
+        const now = clock.monotonic()
         const at = Math.max(pace.next, now)
         pace.next = at + 1_000 / rate
         if (at - now < 1) return of(item)

@@ -1,34 +1,58 @@
+import type { Clock } from '../record/clock.js'
+
+/** By one of the two times a clock has. */
+interface Due {
+  readonly at: number
+  readonly by: 'date' | 'span'
+}
+
 /**
- * Wall-clock times at which operators of a task want to be called though no record comes. Kept in memory only: operators set
- * them again from their state after a restore.
+ * When operators of a task want to be called though no record comes: at a date, or when a span has passed, which goes by the monotonic clock. Kept in
+ * memory only: operators set them again from their state after a restore.
  */
 export class Alarms {
-  private times = new Map<string, number>()
-  private committed = new Map<string, number>()
-  private earliest = Number.POSITIVE_INFINITY
+  private times = new Map<string, Due>()
+  private committed = new Map<string, Due>()
+  private next = { date: Number.POSITIVE_INFINITY, span: Number.POSITIVE_INFINITY }
+
+  constructor(private readonly clock: Clock) {}
 
   /** `at` in milliseconds since the epoch; undefined takes the alarm back. */
   set(name: string, at: number | undefined): void {
-    if (this.times.get(name) === at) return
+    const before = this.times.get(name)
+    if (before?.at === at && before?.by !== 'span') return
     if (at === undefined) this.times.delete(name)
-    else this.times.set(name, at)
-    this.earliest = Math.min(Number.POSITIVE_INFINITY, ...this.times.values())
+    else this.times.set(name, { at, by: 'date' })
+    this.lookAhead()
   }
 
+  /** In so many milliseconds, whatever is done to the system's time meanwhile. */
+  setIn(name: string, ms: number): void {
+    this.times.set(name, { at: this.clock.monotonic() + ms, by: 'span' })
+    this.lookAhead()
+  }
+
+  /** In milliseconds since the epoch, as of now; undefined where it is not set. */
   at(name: string): number | undefined {
-    return this.times.get(name)
+    const due = this.times.get(name)
+    return due?.by === 'span' ? due.at - this.clock.monotonic() + this.clock.now() : due?.at
   }
 
-  /** The time of the next one, or infinity. */
-  get next(): number {
-    return this.earliest
+  /** Milliseconds until the next one, zero or less if one is due; infinity where none is set. */
+  untilNext(): number {
+    const { date, span } = this.next
+    // No look at the time where there is nothing to compare with it.
+    const byDate = date === Number.POSITIVE_INFINITY ? date : date - this.clock.now()
+    return span === Number.POSITIVE_INFINITY ? byDate : Math.min(byDate, span - this.clock.monotonic())
   }
 
   /** Takes those that are due, in the order they were first set. */
-  take(now: number): string[] {
-    if (this.earliest > now) return []
-    const due = [...this.times].filter(([, at]) => at <= now).map(([name]) => name)
-    for (const name of due) this.set(name, undefined)
+  take(): string[] {
+    if (this.untilNext() > 0) return []
+    const now = { date: this.clock.now(), span: this.clock.monotonic() }
+    const due = [...this.times].filter(([, { at, by }]) => at <= now[by]).map(([name]) => name)
+    for (const name of due) this.times.delete(name)
+    this.lookAhead()
     return due
   }
 
@@ -38,6 +62,12 @@ export class Alarms {
 
   rollback(): void {
     this.times = new Map(this.committed)
-    this.earliest = Math.min(Number.POSITIVE_INFINITY, ...this.times.values())
+    this.lookAhead()
+  }
+
+  private lookAhead(): void {
+    const next = { date: Number.POSITIVE_INFINITY, span: Number.POSITIVE_INFINITY }
+    for (const { at, by } of this.times.values()) next[by] = Math.min(next[by], at)
+    this.next = next
   }
 }

@@ -14,7 +14,7 @@ export class CommitUnderWay {
   constructor(
     readonly round: Round,
     readonly tasks: readonly Task[],
-    /** When it began, by the pipeline's clock. */
+    /** When it began, by the monotonic clock. */
     readonly began: number,
   ) {
     this.done = new Promise((resolve) => (this.finish = resolve))

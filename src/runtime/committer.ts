@@ -82,14 +82,14 @@ export class Committer {
   /** Sends what a round did to the log. Whether that succeeded is asked by `conclude`, when nothing runs that would have to be undone. */
   private begin(round: Round, tasks: readonly Task[]): CommitUnderWay {
     const { outputs, producer, clock, wakeup } = this.run.parts
-    const began = clock.now()
+    const began = clock.monotonic()
     const commit = new CommitUnderWay(round, tasks, began)
     commit.records = recordsOf(tasks)
     try {
       for (const task of tasks) task.endIntake()
       const moved = round.moved()
       round.prepare()
-      for (const task of tasks) task.state.flush(began)
+      for (const task of tasks) task.state.flush(clock.now())
       round.flush()
       // The group's generation fences offsets alone: without any, what a member wrote that was dropped meanwhile would commit. (KIP-447)
       commit.offsets = moved.length === 0 && round.sent ? round.standing() : moved
@@ -152,7 +152,7 @@ export class Committer {
     if (plan.overlaps) wakeup.wake()
     // An alarm that found nothing to do changed nothing.
     if (tallies.length === 0 && outputs === 0) return
-    const ended = clock.now()
+    const ended = clock.monotonic()
     const total = new Tally()
     for (const { tally } of tallies) total.merge(tally)
     this.emit({
@@ -163,8 +163,8 @@ export class Committer {
       tasks: tallies.map(({ task, tally }): TaskCommit => ({ partition: task.partition, ...tally.result(), lag: task.lag() })),
       offsets,
       meters: Object.fromEntries([...round.meters].map(([name, meter]) => [name, meter.count])),
-      durationMs: ended - (round.startedAt ?? began),
-      commitMs: ended - began,
+      durationMs: Math.round(ended - (round.startedAt ?? began)),
+      commitMs: Math.round(ended - began),
       generation: this.run.member.generation,
     })
   }

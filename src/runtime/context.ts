@@ -134,6 +134,8 @@ export interface Alarm {
   readonly at: number | undefined
   /** Milliseconds since the epoch, or undefined to take it back. */
   set(at: number | undefined): void
+  /** In so many milliseconds, whatever is done to the system's time meanwhile. */
+  setIn(ms: number): void
 }
 
 export interface Meter {

@@ -39,11 +39,11 @@ export class HeldTopics {
     private readonly clock: Clock,
   ) {}
 
-  /** When the first of them is due, or is to be fetched again; infinity where none waits. */
-  get nextDue(): number {
+  /** Milliseconds until the first of them is due, or is to be fetched again; infinity where none waits. */
+  untilDue(): number {
     let next = Number.POSITIVE_INFINITY
     for (const waiting of this.waiting.values()) next = Math.min(next, lookAt(waiting))
-    return next
+    return next === Number.POSITIVE_INFINITY ? next : next - this.clock.now()
   }
 
   isPaused(topic: string): boolean {

@@ -51,7 +51,7 @@ export class InputOrder<S extends Stretch> {
     }
     if (heads.size === 0) return undefined
     if (lacking.length > 0) {
-      const now = this.clock.now()
+      const now = this.clock.monotonic()
       this.waitingSince ??= now
       if (now - this.waitingSince < WAIT_MS) return undefined
       for (const topic of lacking) missed.add(topic)
@@ -71,9 +71,9 @@ export class InputOrder<S extends Stretch> {
     this.earliest = Math.min(this.earliest, stretch.time as number)
   }
 
-  /** When to look again though nothing comes; infinity where nothing is waited for. */
-  get nextLook(): number {
-    return this.waitingSince === undefined ? NEVER : this.waitingSince + WAIT_MS
+  /** How long until to look again though nothing comes, in milliseconds; infinity where nothing is waited for. */
+  untilLook(): number {
+    return this.waitingSince === undefined ? NEVER : this.waitingSince + WAIT_MS - this.clock.monotonic()
   }
 
   forget(topic: string): void {

@@ -52,7 +52,7 @@ export class Investigator {
       if (isWaiting(end.error)) return this.troubles.postpone(trouble)
       trouble.cause = end.error
       suspicion.failed(count, end.hint)
-      trouble.notBefore = suspicion.searching ? 0 : this.run.parts.clock.now() + (trouble.delayMs *= 2)
+      trouble.notBefore = suspicion.searching ? 0 : this.run.parts.clock.monotonic() + (trouble.delayMs *= 2)
     } else if (end.kind === 'done' || end.kind === 'idle') {
       if (await this.committer.commit(round, [task])) suspicion.passed(Math.max(count, round.records))
       else if (this.troubles.of(task) !== trouble) {

@@ -38,7 +38,7 @@ const GIVEN_UP = Symbol('given up')
 export async function persist<T>(options: Persistence, action: () => Promise<T>): Promise<T | undefined> {
   const { what, fields, clock, logger, signal, graceMs = 0, wanted = () => true, withinMs = Number.POSITIVE_INFINITY } = options
   if (signal.aborted && graceMs === 0) return undefined
-  const began = clock.now()
+  const began = clock.monotonic()
   const report = new WaitReport(clock, logger, fields, what)
   const end = endOf(signal, graceMs, clock)
   let missingSince: number | undefined
@@ -53,7 +53,7 @@ export async function persist<T>(options: Persistence, action: () => Promise<T>)
       } catch (error) {
         if (reactionTo(error) === 'fatal') throw error
         if (signal.aborted) return undefined
-        const now = clock.now()
+        const now = clock.monotonic()
         missingSince = error instanceof MillraceError && error.code === 'MISSING_TOPIC' ? (missingSince ?? now) : undefined
         if (now - began >= withinMs || now - (missingSince ?? now) >= MISSING_MS) throw error
         report.because(error)

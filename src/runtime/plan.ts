@@ -193,7 +193,7 @@ class PlanContext implements SliceContext {
 
   alarm(name: string): Alarm {
     this.alarms.add(name)
-    return { at: undefined, set() {} }
+    return { at: undefined, set() {}, setIn() {} }
   }
 
   meter(): Meter {

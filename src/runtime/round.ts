@@ -67,7 +67,7 @@ export type RoundEnd =
  */
 export class Round {
   readonly meters = new Map<string, Meter>()
-  /** When the first record went in. */
+  /** When the first record went in, by the monotonic clock. */
   startedAt: number | undefined
   /** When the last slice was done. */
   endedAt = 0
@@ -88,7 +88,7 @@ export class Round {
     try {
       const early = (await this.takeIn()) ?? this.endInput() ?? (await this.finish())
       if (early !== undefined) return early
-      this.endedAt = this.environment.clock.now()
+      this.endedAt = this.environment.clock.monotonic()
       return this.startedAt === undefined ? { kind: 'idle' } : { kind: 'done' }
     } catch (error) {
       // Only the reader throws here: user code fails its slice instead.
@@ -161,10 +161,10 @@ export class Round {
         if (this.full(fed)) break
       }
       this.records += fed
-      if (this.startedAt === undefined && this.tasks.some((task) => task.dirty)) this.startedAt = clock.now()
+      if (this.startedAt === undefined && this.tasks.some((task) => task.dirty)) this.startedAt = clock.monotonic()
       if (this.sendError !== undefined) return { kind: 'log-failed', error: this.sendError.error }
 
-      const elapsed = this.startedAt === undefined ? 0 : clock.now() - this.startedAt
+      const elapsed = this.startedAt === undefined ? 0 : clock.monotonic() - this.startedAt
       if (this.full(0)) return undefined
       if (this.startedAt !== undefined && elapsed >= this.limits.everyMs) return undefined
       if (outputs.bytes >= streamBytes && !this.isHeld) this.send(false)
@@ -173,7 +173,7 @@ export class Round {
         if (!this.limits.live && fed === 0) return undefined
         // Nothing read yet: the caller has the longer view, and waits.
         if (this.startedAt === undefined) return undefined
-        await wakeup.wait(Math.min(this.limits.everyMs - elapsed, LOOK_MS, Math.max(1, this.nextDue() - clock.now())))
+        await wakeup.wait(Math.min(this.limits.everyMs - elapsed, LOOK_MS, Math.max(1, this.untilDue())))
         turnBegan = performance.now()
       } else if (performance.now() - turnBegan > TURN_MS) {
         await nextTurn()
@@ -184,14 +184,14 @@ export class Round {
 
   /** Alarms that came due: what operators do on them is part of the transaction. */
   private ring(): RoundEnd | undefined {
-    const now = this.environment.clock.now()
+    const { clock } = this.environment
     for (const task of this.tasks) {
-      if (task.alarms.next > now) continue
+      if (task.alarms.untilNext() > 0) continue
       const slice = this.sliceOf(task)
-      slice.ring(now)
+      slice.ring()
       // No record set it off.
       if (slice.failure !== undefined) return { kind: 'failed', task, error: slice.failure.error, records: 0, hint: undefined }
-      this.startedAt ??= now
+      this.startedAt ??= clock.monotonic()
     }
     return undefined
   }
@@ -204,8 +204,8 @@ export class Round {
     return this.environment.before?.state === 'failed'
   }
 
-  private nextDue(): number {
-    return this.tasks.reduce((next, task) => Math.min(next, task.nextDue), Number.POSITIVE_INFINITY)
+  private untilDue(): number {
+    return this.tasks.reduce((next, task) => Math.min(next, task.untilDue()), Number.POSITIVE_INFINITY)
   }
 
   private endInput(): RoundEnd | undefined {
@@ -219,7 +219,7 @@ export class Round {
   private async finish(): Promise<RoundEnd | undefined> {
     const { clock, wakeup, demand, drainMs, stallAfterMs, outputs, streamBytes } = this.environment
     let drainSince: number | undefined
-    let aliveAt = clock.now()
+    let aliveAt = clock.monotonic()
     let alive = -1
     for (;;) {
       const open: [Task, Slice][] = []
@@ -234,7 +234,7 @@ export class Round {
       if (open.length === 0) return undefined
       const wanted = demand()
       if (wanted === 'drop') return { kind: 'dropped' }
-      const now = clock.now()
+      const now = clock.monotonic()
       if (wanted === 'drain' && (now - (drainSince ??= now) >= drainMs || open.some(([, slice]) => slice.waits.outside > 0)))
         return { kind: 'dropped' }
       const silent = open.find(([, { waits }]) => waits.bounded + waits.outside === 0)

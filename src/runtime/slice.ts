@@ -121,8 +121,8 @@ export class Slice implements SliceContext {
   }
 
   /** Rings the alarms that are due. */
-  ring(now: number): void {
-    const names = this.environment.alarms.take(now)
+  ring(): void {
+    const names = this.environment.alarms.take()
     runInSlice(this, () => {
       try {
         for (const name of names) if (!this.ended) this.rings.get(name)?.()
@@ -233,6 +233,7 @@ export class Slice implements SliceContext {
         return alarms.at(name)
       },
       set: (at) => alarms.set(name, at),
+      setIn: (ms) => alarms.setIn(name, ms),
     }
   }
 

@@ -31,7 +31,7 @@ export class StateRestore {
         for (const { spec, store, topic, reached } of part) if (spec.source !== undefined) task.follow(topic, store, reached ?? 0)
         task.ready = true
         // An empty slice, in which operators see what was restored and set their alarms.
-        if (plan.alarms) task.alarms.set(RESTORED, clock.now())
+        if (plan.alarms) task.alarms.setIn(RESTORED, 0)
       }
       if (plan.stores.some(({ spec }) => spec.source !== undefined)) this.run.assignReader()
     } catch (error) {

@@ -43,7 +43,7 @@ export class Task {
   /** The batches that count in `bytes`: one that is read in parts counts once. */
   private readonly counted = new Set<BatchView>()
   private readonly inputs: TaskInputs
-  readonly alarms = new Alarms()
+  readonly alarms: Alarms
   /** False until the stores are restored. */
   ready = false
   /** Records and bytes given out since the last commit. */
@@ -61,6 +61,7 @@ export class Task {
     /** Called when `fetchPositions` changed by itself. */
     onPositions: () => void,
   ) {
+    this.alarms = new Alarms(clock)
     this.inputs = new TaskInputs(partition, topics, inlets, reader, clock, onPositions)
     for (const { topic, offset, stored } of start) {
       this.committed.set(topic, offset)
@@ -99,9 +100,9 @@ export class Task {
     return this.peek(live) !== undefined
   }
 
-  /** When the task has something to do though nothing is read: an alarm rings, or a waiting record is due. */
-  get nextDue(): number {
-    return Math.min(this.alarms.next, this.inputs.order.nextLook, this.inputs.held.nextDue)
+  /** How long until the task has something to do though nothing is read, in milliseconds: an alarm rings, or a waiting record is due. */
+  untilDue(): number {
+    return Math.min(this.alarms.untilNext(), this.inputs.held.untilDue(), this.inputs.order.untilLook())
   }
 
   /** True if records of its topics wait to be read, as far as is known; not those that are to wait. */

@@ -32,12 +32,12 @@ export class TopicWatch {
   private wrongSince: number | undefined
 
   constructor(private readonly options: TopicWatchOptions) {
-    this.dueAt = options.clock.now() + LOOK_MS
+    this.dueAt = options.clock.monotonic() + LOOK_MS
   }
 
   /** How long to wait at most before it is looked again. */
   get waitMs(): number {
-    return Math.max(0, Math.min(LOOK_MS, this.dueAt - this.options.clock.now()))
+    return Math.max(0, Math.min(LOOK_MS, this.dueAt - this.options.clock.monotonic()))
   }
 
   /**
@@ -57,14 +57,14 @@ export class TopicWatch {
     } catch (error) {
       throw this.judged(error)
     } finally {
-      this.dueAt = clock.now() + LOOK_MS
+      this.dueAt = clock.monotonic() + LOOK_MS
     }
   }
 
   /** Looks in the background, if it is time to; `news` tells what came of it. */
   lookIfDue(): void {
     const { clock, logger, onNews } = this.options
-    if (clock.now() < this.dueAt) return
+    if (clock.monotonic() < this.dueAt) return
     const before = this.tasks
     this.count().then(
       (tasks) => {
@@ -92,7 +92,7 @@ export class TopicWatch {
     const passes =
       error instanceof MillraceError && reactionTo(error) === 'retry' && ['MISSING_TOPIC', 'PARTITION_MISMATCH'].includes(error.code)
     if (!passes) return error
-    const now = this.options.clock.now()
+    const now = this.options.clock.monotonic()
     this.wrongSince ??= now
     return now - this.wrongSince < PATIENCE_MS ? error : logError(error.code, 'fatal', error.message)
   }

@@ -47,7 +47,7 @@ export class Transactions {
       if (end.kind === 'idle') {
         // What had to wait for that commit has its turn first.
         if (before === 'committed') continue
-        await wakeup.wait(this.nextLook())
+        await wakeup.wait(this.untilLook())
       } else if (end.kind === 'done') {
         this.limit.adapt(round)
         if (plan.overlaps && troubles.isEmpty) committer.start(round, healthy)
@@ -70,10 +70,9 @@ export class Transactions {
     return { everyMs: every, maxRecords: this.limit.records, maxBytes, live: true }
   }
 
-  private nextLook(): number {
-    const now = this.run.parts.clock.now()
-    let next = Math.min(now + this.run.parts.watch.waitMs, this.troubles.nextDue)
-    for (const task of this.run.tasks) if (task.ready && !this.troubles.has(task)) next = Math.min(next, task.nextDue)
-    return Math.max(0, next - now)
+  private untilLook(): number {
+    let wait = Math.min(this.run.parts.watch.waitMs, this.troubles.untilDue())
+    for (const task of this.run.tasks) if (task.ready && !this.troubles.has(task)) wait = Math.min(wait, task.untilDue())
+    return Math.max(0, wait)
   }
 }

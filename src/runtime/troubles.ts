@@ -35,7 +35,7 @@ export class Troubles {
   add(task: Task, cause: unknown, hint: number | undefined, records: number): Trouble {
     const { spec, clock, logger } = this.run.parts
     const { retries, retryDelay } = spec.transaction
-    const notBefore = retries > 0 ? clock.now() + retryDelay : 0
+    const notBefore = retries > 0 ? clock.monotonic() + retryDelay : 0
     logger.warn({ partition: task.partition, records, error: errorMessage(cause) }, 'a slice failed; it is run again by itself')
     const trouble = { suspicion: new Suspicion(records, retries, hint), cause, notBefore, delayMs: retryDelay }
     this.byTask.set(task, trouble)
@@ -49,7 +49,7 @@ export class Troubles {
   /** A slice that waits for others comes again until they are done: nothing in it is to blame. Not all members at the same moment: they may wait for each other. */
   postpone(trouble: Trouble): void {
     const { spec, clock } = this.run.parts
-    trouble.notBefore = clock.now() + Math.round(spec.transaction.retryDelay * (0.5 + Math.random()))
+    trouble.notBefore = clock.monotonic() + Math.round(spec.transaction.retryDelay * (0.5 + Math.random()))
   }
 
   end(task: Task): void {
@@ -62,15 +62,15 @@ export class Troubles {
 
   /** One that is to be run now. */
   due(): Task | undefined {
-    const now = this.run.parts.clock.now()
+    const now = this.run.parts.clock.monotonic()
     for (const [task, trouble] of this.byTask) if (trouble.notBefore <= now) return task
     return undefined
   }
 
-  /** When the next of them is due; infinity where there is none. */
-  get nextDue(): number {
+  /** How long until the next of them is due, in milliseconds; infinity where there is none. */
+  untilDue(): number {
     let next = Number.POSITIVE_INFINITY
     for (const { notBefore } of this.byTask.values()) next = Math.min(next, notBefore)
-    return next
+    return next - this.run.parts.clock.monotonic()
   }
 }

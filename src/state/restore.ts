@@ -77,7 +77,7 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
   })
   const open = new Set(partitions.filter(({ start, end }) => start < end))
   const total = partitions.reduce((sum, { start, end }) => sum + end - start, 0)
-  const began = clock.now()
+  const began = clock.monotonic()
   let records = 0
   const report = (): RestoreProgress => ({
     records,
@@ -103,7 +103,7 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
         records += loadFetched(at.target, fetched)
         if (fetched.nextOffset >= at.end) open.delete(at)
       }
-      const now = clock.now()
+      const now = clock.monotonic()
       if (now - reported >= REPORT_MS) {
         reported = now
         logger.info({ ...report(), stores: open.size }, 'restoring state')
@@ -133,7 +133,7 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
     reader.close()
   }
   for (const { store } of stores) store.loaded()
-  if (total > 0) logger.info({ ...report(), stores: stores.length, ms: clock.now() - began }, 'state restored')
+  if (total > 0) logger.info({ ...report(), stores: stores.length, ms: Math.round(clock.monotonic() - began) }, 'state restored')
   onProgress?.(report())
   return true
 

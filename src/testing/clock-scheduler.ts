@@ -58,6 +58,7 @@ export function clockScheduler(clock: Clock): SchedulerLike {
 /** The time RxJS's default scheduler has: the system's, or inside `run` of a TestScheduler its frames. */
 export const rxjsClock: Clock = {
   now: () => asyncScheduler.now(),
+  monotonic: () => asyncScheduler.now(),
   after(ms, fn) {
     const action = asyncScheduler.schedule(fn, ms)
     return () => action.unsubscribe()

@@ -133,7 +133,7 @@ class SliceUnderTest<T> {
           changelog: new TopicOutput(changelog, partition + 1, undefined, false),
         })),
       ),
-      alarms: new Alarms(),
+      alarms: new Alarms(rxjsClock),
       outputs: this.outputs,
       meters: this.meterCounts,
       shared: new Map(),

@@ -26,6 +26,8 @@ const MAX_TURNS = 100_000
  */
 export class VirtualClock implements Clock {
   private time: number
+  /** By how much the date was set forth or back. */
+  private shift = 0
   private timers: Timer[] = []
   private order = 0
   private advancing = false
@@ -36,10 +38,20 @@ export class VirtualClock implements Clock {
   }
 
   now(): number {
+    return this.time + this.shift
+  }
+
+  monotonic(): number {
     return this.time
   }
 
+  /** Sets the date forth or back, as somebody who sets the system's time: no time passes, and what waits waits as long as before. Milliseconds. */
+  shiftDate(byMs: number): void {
+    this.shift += byMs
+  }
+
   after(ms: number, fn: () => void): () => void {
+    if (ms === Number.POSITIVE_INFINITY) return () => {}
     const timer: Timer = { at: this.time + Math.max(0, ms), order: this.order++, fn }
     this.insert(timer)
     return () => {

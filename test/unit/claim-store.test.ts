@@ -10,7 +10,7 @@ describe('claims in memory', () => {
 
   it('forget what is over', async () => {
     let now = 0
-    const store = memoryClaims({ clock: { now: () => now, after: () => () => {} } })
+    const store = memoryClaims({ clock: { now: () => now, monotonic: () => now, after: () => () => {} } })
     for (; now < 100_000; now++) {
       await store.claim([{ id: String(now), origin: { topic: 't', partition: 0, offset: now } }], {
         group: 'g',

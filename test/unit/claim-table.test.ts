@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { ClaimTable, type Claimant } from '../../src/operators/dedupe/claims/claim-table.js'
 
 const WITHIN = 100
-const clock = { now: () => 1_000_000, after: () => () => {} }
+const clock = { now: () => 1_000_000, monotonic: () => 1_000_000, after: () => () => {} }
 
 interface Fed extends Claimant {
   readonly id: string
@@ -175,7 +175,7 @@ describe('the claims of a task', () => {
       const log = new Changelog()
       let now = 10_000_000
       const useClock = (to: ClaimTable): ClaimTable => {
-        to.useClock({ now: () => now, after: () => () => {} })
+        to.useClock({ now: () => now, monotonic: () => now, after: () => () => {} })
         return to
       }
       let table = useClock(newTable())
@@ -202,7 +202,7 @@ describe('the claims of a task', () => {
       const log = new Changelog()
       let now = 10_000_000
       const table = newTable()
-      table.useClock({ now: () => now, after: () => () => {} })
+      table.useClock({ now: () => now, monotonic: () => now, after: () => () => {} })
       const [a] = sources as [Claimant['source']]
       const seen: boolean[] = []
       for (let offset = 0; offset < 5; offset++) {

@@ -7,7 +7,7 @@ const nothing = (): void => {}
 
 function tableOf(maxIds = 1_000_000): { take: (id: string, offset: number, timestamp: number) => void; commit: () => void } {
   const table = new ClaimTable({ withinMs: 1_000, maxIds })
-  table.useClock({ now: () => 1e12, after: () => nothing })
+  table.useClock({ now: () => 1e12, monotonic: () => 1e12, after: () => nothing })
   return {
     take: (id, offset, timestamp) => void table.take(id, { source, offset, timestamp }),
     commit() {

@@ -116,7 +116,7 @@ export class Breaker implements CircuitBreaker {
     // cockatiel asks the wall clock whether the time is up, and the time to wait of this object: so the latter answers by the pipeline's clock.
     const byOurClock: IBackoffFactory<unknown> & { readonly duration: number } = {
       get duration() {
-        return breaker.clock.now() >= breaker.retryAt ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY
+        return breaker.clock.monotonic() >= breaker.retryAt ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY
       },
       next: () => byOurClock,
     }
@@ -148,12 +148,12 @@ export class Breaker implements CircuitBreaker {
   /** Whether a call may begin. */
   admits(): boolean {
     const { state } = this
-    return state === 'closed' || (state === 'open' && this.clock.now() >= this.retryAt)
+    return state === 'closed' || (state === 'open' && this.clock.monotonic() >= this.retryAt)
   }
 
   /** Milliseconds until a call may try; undefined where a new state will tell. */
   get retryInMs(): number | undefined {
-    return this.state === 'open' ? Math.max(0, this.retryAt - this.clock.now()) : undefined
+    return this.state === 'open' ? Math.max(0, this.retryAt - this.clock.monotonic()) : undefined
   }
 
   /** Runs `fn`, unless calls have to wait: then rejects with what `refused` knows. */
@@ -166,7 +166,7 @@ export class Breaker implements CircuitBreaker {
         }),
       )
     } catch (error) {
-      if (this.refused(error)) this.retryAt = Math.max(this.retryAt, this.clock.now() + ASK_AGAIN_MS)
+      if (this.refused(error)) this.retryAt = Math.max(this.retryAt, this.clock.monotonic() + ASK_AGAIN_MS)
       throw error
     }
   }
@@ -190,7 +190,7 @@ export class Breaker implements CircuitBreaker {
   private changed(state: BreakerState): void {
     if (state === 'open' || state === 'isolated') {
       this.openings++
-      this.retryAt = this.clock.now() + this.rules.reopenMs
+      this.retryAt = this.clock.monotonic() + this.rules.reopenMs
     }
     const { step } = this
     if (state === 'open')

@@ -116,7 +116,7 @@ export class ClaimSession implements Participant {
     const { withinMs, waitMs, store } = this.settings
     const firsts = new Array<First | undefined>(requests.length).fill(undefined)
     const terms = { group: slice.group, transaction: this.transaction, generation: slice.standing.generation, withinMs }
-    this.since ??= this.clock.now()
+    this.since ??= this.clock.monotonic()
     let open: { readonly index: number; readonly request: ClaimRequest }[] = requests.map((request, index) => ({ index, request }))
     let giveUpAt: number | undefined
     for (let pause = FIRST_LOOK_MS; ; pause = Math.min(MAX_LOOK_MS, pause * 2)) {
@@ -154,7 +154,7 @@ export class ClaimSession implements Participant {
       })
       if (open.length === 0) return firsts
       if (waiting === undefined) continue
-      const now = this.clock.now()
+      const now = this.clock.monotonic()
       giveUpAt ??= now + waitMs
       if (now >= giveUpAt) throw this.stillPending(waiting)
       await this.calls.wait(slice, () => sleep(this.clock, Math.min(pause, (giveUpAt as number) - now)))
@@ -163,7 +163,7 @@ export class ClaimSession implements Participant {
 
   prepare(): void {
     const { what, takeOverMs } = this.settings
-    const held = this.since === undefined ? 0 : this.clock.now() - this.since
+    const held = this.since === undefined ? 0 : this.clock.monotonic() - this.since
     if (held <= takeOverMs / 2) return
     throw logError(
       'TRANSACTION_ABORTED',

@@ -65,11 +65,11 @@ export class StoreCalls {
   /** On nobody's behalf, in the order of the calls; never rejects. For what others can do without. */
   tell(call: () => Promise<void>): Promise<void> {
     const told = this.telling.then(async () => {
-      const until = this.clock.now() + this.withinMs
+      const until = this.clock.monotonic() + this.withinMs
       try {
         await this.untilDone(
           call,
-          () => this.clock.now() >= until,
+          () => this.clock.monotonic() >= until,
           (error) => this.logger.debug({ store: this.store, error: errorMessage(error) }, `${this.what} tries again`),
         )
       } catch (error) {

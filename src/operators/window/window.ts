@@ -143,8 +143,7 @@ export function window<R extends AnyRecord, A, Out>(
           complete() {
             over.complete()
             // A slice without records is the first one after a restore, or rung for by somebody.
-            if (closeWhenIdle !== undefined && (!quiet || (!rang && idle?.at === undefined && !over.isEmpty)))
-              idle?.set(slice.clock.now() + closeWhenIdle)
+            if (closeWhenIdle !== undefined && (!quiet || (!rang && idle?.at === undefined && !over.isEmpty))) idle?.setIn(closeWhenIdle)
             target.complete()
           },
         }

@@ -60,7 +60,7 @@ export class Heartbeat {
   /** The session began anew not before the beat that was answered was sent. */
   private renew(sentAt: number): void {
     this.cancelExpiry()
-    this.cancelExpiry = this.clock.after(Math.max(0, sentAt + this.sessionTimeoutMs - this.clock.now()), () => {
+    this.cancelExpiry = this.clock.after(Math.max(0, sentAt + this.sessionTimeoutMs - this.clock.monotonic()), () => {
       const { sessionTimeoutMs } = this
       this.logger.warn(
         { group: this.member?.group, sessionTimeoutMs },
@@ -82,7 +82,7 @@ export class Heartbeat {
   }
 
   private async send(member: GroupMember): Promise<boolean> {
-    const sentAt = this.clock.now()
+    const sentAt = this.clock.monotonic()
     let answer: HeartbeatAnswer | undefined = 'known'
     let failure: unknown
     try {

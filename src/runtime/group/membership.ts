@@ -145,7 +145,7 @@ export class Membership {
     this.member = member
     const format = formats.find(({ name }) => name === protocol) as GroupFormat
     const divisions = members && divide(group, format, members, logger)
-    this.syncedAt = this.options.clock.now()
+    this.syncedAt = this.options.clock.monotonic()
     const division = decodeDivision(format, await this.group.sync(member, divisions)) ?? emptyDivision(topics)
     if (signal.aborted) return undefined
     if (division.refused !== undefined) return this.refuse(member, division.refused)

@@ -8,7 +8,10 @@ interface Held {
   readonly origin: Origin
   readonly transaction: string
   readonly generation: number
+  /** A date. */
   readonly at: number
+  /** By the monotonic clock: when it was claimed, and when that ends. */
+  readonly since: number
   readonly until: number
   duplicates: number
   result: string | undefined
@@ -34,7 +37,17 @@ class MemoryClaims implements ClaimStore {
       const { group, transaction, generation, withinMs } = terms
       // Set anew, so that the map stays in the order in which claims are over.
       this.held.delete(id)
-      this.held.set(id, { group, origin, transaction, generation, at: now, until: now + withinMs, duplicates: 0, result: undefined })
+      this.held.set(id, {
+        group,
+        origin,
+        transaction,
+        generation,
+        at: this.clock.now(),
+        since: now,
+        until: now + withinMs,
+        duplicates: 0,
+        result: undefined,
+      })
       return undefined
     })
   }
@@ -50,7 +63,7 @@ class MemoryClaims implements ClaimStore {
   }
 
   async note(notes: readonly ClaimNote[]): Promise<void> {
-    const now = this.clock.now()
+    const now = this.clock.monotonic()
     for (const { id, duplicates, result } of notes) {
       const held = this.live(id, now)
       if (held === undefined) continue
@@ -62,9 +75,11 @@ class MemoryClaims implements ClaimStore {
   async find(id: string): Promise<ProcessedId | undefined> {
     const held = this.live(id, this.sweep())
     if (held === undefined) return this.findOwned(id)
-    const { origin, at, until, duplicates, result, transaction } = held
+    const { origin, at, since, until, duplicates, result, transaction } = held
     const end = this.ended.get(transaction)?.how
-    return end === 'aborted' ? undefined : { id, state: end === 'committed' ? 'passed' : 'pending', origin, at, until, duplicates, result }
+    return end === 'aborted'
+      ? undefined
+      : { id, state: end === 'committed' ? 'passed' : 'pending', origin, at, until: at + until - since, duplicates, result }
   }
 
   readonly owned: OwnedIds = {
@@ -110,12 +125,12 @@ class MemoryClaims implements ClaimStore {
     return held !== undefined && held.until > now ? held : undefined
   }
 
-  private shown({ group, origin, transaction, generation, at }: Held, now: number): HeldClaim {
-    return { group, origin, transaction, generation, ageMs: now - at }
+  private shown({ group, origin, transaction, generation, since }: Held, now: number): HeldClaim {
+    return { group, origin, transaction, generation, ageMs: now - since }
   }
 
   private sweep(): number {
-    const now = this.clock.now()
+    const now = this.clock.monotonic()
     for (const kept of [this.held, this.ended]) {
       for (const [key, { until }] of kept) {
         if (until > now) break
