@@ -35,6 +35,7 @@ export type ErrorCode =
   | 'KEY_IN_RETRY'
   | 'CORRUPT_STATE'
   | 'STATE_MISMATCH'
+  | 'STATE_TOO_LARGE'
   | 'MISSING_KEY'
   | 'MISSING_ID'
   | 'CLAIM_PENDING'

@@ -1,6 +1,6 @@
 import { readInt64, writeInt64 } from '../log/batch/header.js'
 import { MillraceError } from '../record/error.js'
-import type { ChangeWriter, StoreSpec, TaskStore } from '../state/store.js'
+import type { ChangeWriter, StoreExtent, StoreSpec, TaskStore } from '../state/store.js'
 
 /** Offsets that one entry of the changelog tells of, a bit each. */
 const BLOCK = 8_192
@@ -38,6 +38,10 @@ export class RedrivenStore implements TaskStore {
     const last = Math.max(-1, ...[...this.blocks].filter(([, bits]) => bits.some((byte) => byte !== 0)).map(([block]) => block))
     for (let offset = (last + 1) * BLOCK - 1; offset >= 0; offset--) if (this.has(offset)) return offset
     return -1
+  }
+
+  get extent(): StoreExtent {
+    return { keys: this.blocks.size, bytes: this.blocks.size * (KEY_BYTES + BLOCK / 8) }
   }
 
   get dirty(): boolean {

@@ -1,4 +1,5 @@
 import type { PartitionOffset } from '../log/port.js'
+import type { StoreUsage } from '../state/store.js'
 import type { RecordCounts } from './accounting.js'
 
 /** What one committed transaction did to one task. */
@@ -21,6 +22,8 @@ export interface Commit extends RecordCounts {
   readonly tasks: readonly TaskCommit[]
   /** The offsets committed: the next ones to read. */
   readonly offsets: readonly PartitionOffset[]
+  /** What the stores of this member hold: keys, and the bytes that these and their values take as they are stored. In memory it is some 150 bytes a key more. */
+  readonly stores: readonly StoreUsage[]
   /** What the `meter` operators counted, by name. */
   readonly meters: Readonly<Record<string, number>>
   /** From the first record to the commit, in milliseconds. */

@@ -162,6 +162,7 @@ export class Committer {
       restoring: this.run.tasks.filter((task) => !task.ready).length,
       tasks: tallies.map(({ task, tally }): TaskCommit => ({ partition: task.partition, ...tally.result(), lag: task.lag() })),
       offsets,
+      stores: this.run.storeUsage(),
       meters: Object.fromEntries([...round.meters].map(([name, meter]) => [name, meter.count])),
       durationMs: Math.round(ended - (round.startedAt ?? began)),
       commitMs: Math.round(ended - began),

@@ -3,6 +3,8 @@ import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
 import type { CommitFate } from './commit-fate.js'
 import type { Membership } from './group/membership.js'
+import { MemoryGuard } from './memory-guard.js'
+import type { StoreUsage } from '../state/store.js'
 import type { PipelineSpec } from './host.js'
 import type { Outputs } from './outputs.js'
 import { persist } from './persist.js'
@@ -38,10 +40,33 @@ export class RunContext {
   /** Set where the state in memory may not be what is in the log: it is read again, in the same assignment. */
   stale = false
   private readonly shared = new Map<string, unknown>()
+  private readonly memory: MemoryGuard
   private assigning = false
 
   constructor(readonly parts: RunParts) {
     this.taskCount = parts.plan.tasks
+    this.memory = new MemoryGuard(parts.logger)
+  }
+
+  /** What the stores of the tasks hold, those that are being restored included: the tasks' together, by name. */
+  storeUsage(): StoreUsage[] {
+    const total = new Map<string, { name: string; keys: number; bytes: number }>()
+    for (const { state } of this.tasks) {
+      for (const { name, keys, bytes } of state.usage) {
+        const sum = total.get(name)
+        if (sum === undefined) total.set(name, { name, keys, bytes })
+        else {
+          sum.keys += keys
+          sum.bytes += bytes
+        }
+      }
+    }
+    return [...total.values()]
+  }
+
+  /** @throws MillraceError STATE_TOO_LARGE */
+  checkMemory(): void {
+    if (this.parts.plan.stores.length > 0) this.memory.check(() => this.storeUsage())
   }
 
   /** What the group, or a stop, asks of the open transaction. */

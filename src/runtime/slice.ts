@@ -283,6 +283,12 @@ export class Slice implements SliceContext {
     if (this.ending) return
     const error = this.endedEarly() ?? this.cutOff()
     if (error !== undefined) return this.fail(error)
+    try {
+      this.environment.state.flush(this.environment.clock.now())
+    } catch (error) {
+      this.fail(error)
+      return
+    }
     this.completed = true
     this.environment.onEnd()
   }

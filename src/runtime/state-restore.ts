@@ -26,7 +26,7 @@ export class StateRestore {
     const { log, clock, logger, plan, wakeup } = this.run.parts
     try {
       const all = parts.flatMap(([, part]) => part)
-      if (!(await restore(all, { log, clock, logger, cancelled }))) return
+      if (!(await restore(all, { log, clock, logger, cancelled, onTurn: () => this.run.checkMemory() }))) return
       for (const [task, part] of parts) {
         for (const { spec, store, topic, reached } of part) if (spec.source !== undefined) task.follow(topic, store, reached ?? 0)
         task.ready = true

@@ -1,7 +1,7 @@
 import { stateHeader } from '../state/state-header.js'
 import type { Restoring } from '../state/restore.js'
-import type { StoreSpec, TaskStore } from '../state/store.js'
-import { MillraceError } from '../record/error.js'
+import type { StoreSpec, StoreUsage, TaskStore } from '../state/store.js'
+import { MillraceError, errorMessage } from '../record/error.js'
 import type { TopicOutput } from './outputs.js'
 
 /** A store of the plan and where its changes go. */
@@ -19,6 +19,7 @@ interface Held extends PlannedStore {
 /** The stores of one task. */
 export class TaskState {
   private readonly held: ReadonlyMap<string, Held>
+  private flushed = false
   /** What is to be read before the first record, and how far it was. */
   readonly restoring: readonly Restoring[]
 
@@ -63,19 +64,38 @@ export class TaskState {
     return false
   }
 
-  /** Hands all changes to the changelogs' outputs, each key once. */
+  /**
+   * Hands all changes to the changelogs' outputs, each key once: at the end of the task's slice, so that a state that cannot be kept is a failure of the
+   * records that made it. Nothing changes from there to the end of the transaction.
+   *
+   * @throws MillraceError ENCODE_FAILED, RECORD_TOO_LARGE
+   */
   flush(now: number): void {
-    for (const { store, changelog, header } of this.held.values()) {
-      if (changelog !== undefined && store.dirty)
+    if (this.flushed) return
+    for (const { spec, store, changelog, header } of this.held.values()) {
+      if (changelog === undefined || !store.dirty) continue
+      try {
         store.changes((key, value) => changelog.appendChange(this.partition, key, value, header, now))
+      } catch (error) {
+        if (error instanceof MillraceError) throw error
+        throw new MillraceError('ENCODE_FAILED', `the state of '${spec.name}' cannot be kept: ${errorMessage(error)}`, { cause: error })
+      }
     }
+    this.flushed = true
+  }
+
+  /** What its stores hold. */
+  get usage(): StoreUsage[] {
+    return [...this.held.values()].map(({ spec, store }) => ({ name: spec.name, ...store.extent }))
   }
 
   commit(): void {
+    this.flushed = false
     for (const { store } of this.held.values()) store.commit()
   }
 
   rollback(): void {
+    this.flushed = false
     for (const { store } of this.held.values()) store.rollback()
   }
 }

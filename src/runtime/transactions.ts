@@ -52,6 +52,7 @@ export class Transactions {
         this.limit.adapt(round)
         if (plan.overlaps && troubles.isEmpty) committer.start(round, healthy)
         else await committer.commit(round, healthy)
+        run.checkMemory()
       } else if (end.kind === 'failed') {
         await committer.giveUp(round)
         await this.investigator.suspect(end)

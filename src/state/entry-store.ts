@@ -1,9 +1,9 @@
 import { readInt64, writeInt64 } from '../log/batch/header.js'
-import { MillraceError } from '../record/error.js'
+import { MillraceError, errorMessage } from '../record/error.js'
 import type { Serde } from '../record/serde.js'
 import { copyOf, decodedAnew } from './copy.js'
 import type { KeyText } from './key.js'
-import type { ChangeWriter, QueryableStore } from './store.js'
+import type { ChangeWriter, QueryableStore, StoreExtent } from './store.js'
 
 /** A value as it was, encoded: user code may since have changed the object itself. */
 class Snapshot {
@@ -24,6 +24,8 @@ export abstract class Entry<V> {
   /** What it was at the last commit; means something only while `tx` is the open transaction's. */
   old: V | Snapshot | undefined = undefined
   tx = 0
+  /** How many bytes key and value take on the changelog, as of the last commit. */
+  bytes = 0
   /** Highest event time put into it in the open transaction. */
   stamp = 0
 
@@ -56,6 +58,9 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
   protected changed: E[] = []
   protected tx = 1
   private live = 0
+  private bytes = 0
+  /** Of the changed entries, in their order, what they take from now on. */
+  private written: number[] = []
   private time = Number.NEGATIVE_INFINITY
   private committedTime = Number.NEGATIVE_INFINITY
   private scratch: Buffer = Buffer.allocUnsafe(256)
@@ -96,6 +101,10 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
   /** Number of keys as of the last commit. */
   get size(): number {
     return this.live
+  }
+
+  get extent(): StoreExtent {
+    return { keys: this.live, bytes: this.bytes }
   }
 
   /** Nothing is in it, and nothing was put in or taken out in the open transaction. */
@@ -147,16 +156,29 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
 
   changes(write: ChangeWriter): void {
     const { serde } = this.options
+    this.written = []
     for (const entry of this.changed) {
-      if (entry.value !== undefined) write(this.keyBytes(entry), encodeValue(serde, entry))
+      if (entry.value !== undefined) {
+        const key = this.keyBytes(entry)
+        const value = encodeValue(serde, entry)
+        write(key, value)
+        this.written.push(key.length + value.length)
+        continue
+      }
       // What came and went within one transaction was never written.
-      else if (entry.old !== undefined) write(this.keyBytes(entry), null)
+      if (entry.old !== undefined) write(this.keyBytes(entry), null)
+      this.written.push(0)
     }
     if (this.keepsTime && this.time !== this.committedTime) write(META_KEY, String(this.time))
   }
 
   commit(): void {
-    for (const entry of this.changed) {
+    const { changed, written } = this
+    for (let i = 0; i < changed.length; i++) {
+      const entry = changed[i] as E
+      const bytes = written[i] ?? 0
+      this.bytes += bytes - entry.bytes
+      entry.bytes = bytes
       const was = entry.old !== undefined
       entry.old = undefined
       if (entry.value === undefined) this.drop(entry)
@@ -191,6 +213,7 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
       const entry = this.find(text, time, seq)
       if (entry === undefined) return
       entry.value = undefined
+      this.bytes -= entry.bytes
       this.drop(entry)
       this.dropped()
       this.live--
@@ -201,6 +224,8 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
     const entry = this.open(text, time, seq)
     if (entry.value === undefined) this.live++
     entry.value = current
+    this.bytes += key.length + value.length - entry.bytes
+    entry.bytes = key.length + value.length
   }
 
   loaded(): void {}
@@ -228,6 +253,7 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
 
   private endTransaction(): void {
     this.changed = []
+    this.written = []
     this.tx++
     this.dropped()
   }
@@ -265,11 +291,21 @@ function migrated<V>(value: unknown, from: number, to: number, migrate: ((value:
 }
 
 function encodeValue<V>(serde: Serde<V>, { key, value }: Entry<V>): Uint8Array | string {
-  const encoded = serde.encode(value as V)
-  if (encoded === null)
+  let encoded: ReturnType<Serde<V>['encode']> | undefined
+  try {
+    encoded = serde.encode(value as V)
+  } catch (error) {
+    if (error instanceof MillraceError) throw error
+    throw new MillraceError('ENCODE_FAILED', `${stateOf(key)} cannot be kept as ${serde.name}: ${errorMessage(error)}`, { cause: error })
+  }
+  if (encoded === null || encoded === undefined)
     throw new MillraceError(
       'ENCODE_FAILED',
-      `the state of key '${key}' was encoded by ${serde.name} as null, which means deleted: delete it instead`,
+      `${stateOf(key)} was encoded by ${serde.name} as ${String(encoded)}, which means deleted: delete it instead`,
     )
   return encoded
+}
+
+function stateOf(key: KeyText): string {
+  return `the state of key '${Buffer.from(key, 'latin1').toString('utf8')}'`
 }

@@ -35,6 +35,8 @@ export interface RestoreOptions {
   readonly logger: Logger
   /** True once the state is no longer wanted. */
   readonly cancelled: () => boolean
+  /** Called now and then; what it throws ends the restore. */
+  readonly onTurn?: () => void
   readonly onProgress?: (progress: RestoreProgress) => void
 }
 
@@ -65,7 +67,7 @@ interface Partition extends TopicPartition {
  */
 export async function restore(stores: readonly Restoring[], options: RestoreOptions): Promise<boolean> {
   if (stores.length === 0) return true
-  const { log, clock, logger, cancelled, onProgress } = options
+  const { log, clock, logger, cancelled, onProgress, onTurn } = options
   const [starts, ends] = await Promise.all([log.offsets(stores, 'earliest'), log.offsets(stores, 'latest')])
   const partitions = stores.map((store, i): Partition => {
     // A warm copy goes on from where it stands.
@@ -94,6 +96,7 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
     let turnBegan = performance.now()
     while (open.size > 0) {
       if (cancelled()) return false
+      onTurn?.()
       const waiting = new Promise<void>((resolve) => (wake = resolve))
       let found = false
       for (const at of open) {

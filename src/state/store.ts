@@ -19,6 +19,18 @@ export interface TaskStore {
   load(key: Buffer, value: Buffer | null, version: number): void
   /** The changelog has been read to its end. */
   loaded(): void
+  /** How many keys it has, and how many bytes they and their values take as they are stored, as of the last commit. */
+  readonly extent: StoreExtent
+}
+
+export interface StoreExtent {
+  readonly keys: number
+  readonly bytes: number
+}
+
+/** What a store holds. */
+export interface StoreUsage extends StoreExtent {
+  readonly name: string
 }
 
 /** A store that others may look into, and see what is committed. */

@@ -93,7 +93,7 @@ export class TimeTree<N extends TreeNode<N>> {
 /** How items of a tree come to one. */
 export interface Folding<N, S> {
   of(node: N): S
-  /** One of two, the first of which may be changed in place. */
+  /** One of two, which are copies: the first may be changed in place, and parts of the other put into it. */
   merge(earlier: S, later: S): S
   copy(sum: S): S
 }
@@ -201,6 +201,6 @@ function sumOf<N extends TreeNode<N>, S>(node: N, folding: Folding<N, S>): S {
 function summed<N, S>(parts: readonly S[], { merge, copy }: Folding<N, S>): S | undefined {
   if (parts.length < 2) return parts[0]
   let sum = copy(parts[0] as S)
-  for (let i = 1; i < parts.length; i++) sum = merge(sum, parts[i] as S)
+  for (let i = 1; i < parts.length; i++) sum = merge(sum, copy(parts[i] as S))
   return sum
 }

@@ -94,13 +94,22 @@ export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
 
   /** The value itself is not to be changed afterwards, unless by `edit`. */
   put(key: KeyText, time: number, value: V): TimelineEntry<V> {
-    return this.give(this.open(key, time, 0), value)
+    return this.set(this.open(key, time, 0), value)
   }
 
   /** Puts a value beside those that the key has at this time, behind them. */
   append(key: KeyText, time: number, value: V): TimelineEntry<V> {
     const last = this.last(key, time)
-    return this.give(this.open(key, time, last?.time === time ? last.seq + 1 : 0), value)
+    return this.set(this.open(key, time, last?.time === time ? last.seq + 1 : 0), value)
+  }
+
+  /** Puts another value in place of an entry's. */
+  set(entry: TimelineEntry<V>, value: V): TimelineEntry<V> {
+    this.touch(entry, false)
+    entry.value = value
+    entry.line.changed(entry)
+    this.queue(entry)
+    return entry
   }
 
   /** Announces a change: the caller sets `value`, to something else or to the same object with other content. */
@@ -213,14 +222,6 @@ export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
       if (line.isEmpty && line.gone === undefined) this.lines.delete(line.key)
     }
     this.emptied.clear()
-  }
-
-  private give(entry: TimelineEntry<V>, value: V): TimelineEntry<V> {
-    this.touch(entry, false)
-    entry.value = value
-    entry.line.changed(entry)
-    this.queue(entry)
-    return entry
   }
 
   private queue(entry: TimelineEntry<V>): void {

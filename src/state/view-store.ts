@@ -1,6 +1,6 @@
 import type { DeepReadonly } from '../record/types.js'
 import { keyOfBytes, type KeyText } from './key.js'
-import type { QueryableStore } from './store.js'
+import type { QueryableStore, StoreExtent } from './store.js'
 
 /** What a topic says of one key: a character a byte, and the value once somebody looked. */
 class Row<V> {
@@ -15,6 +15,7 @@ class Row<V> {
 export class ViewStore<V> implements QueryableStore {
   readonly dirty = false
   readonly timed = false
+  private bytes = 0
   private readonly rows = new Map<KeyText, Row<V>>()
 
   constructor(private readonly decode: (bytes: Buffer) => V) {}
@@ -45,8 +46,15 @@ export class ViewStore<V> implements QueryableStore {
     for (const key of this.rows.keys()) yield [key, this.queried(key), 0]
   }
 
+  get extent(): StoreExtent {
+    return { keys: this.rows.size, bytes: this.bytes }
+  }
+
   load(key: Buffer, value: Buffer | null): void {
     const text = keyOfBytes(key)
+    const before = this.rows.get(text)
+    if (before !== undefined) this.bytes -= text.length + before.bytes.length
+    if (value !== null) this.bytes += key.length + value.length
     if (value === null) this.rows.delete(text)
     else this.rows.set(text, new Row<V>(value.toString('latin1')))
   }

@@ -1,5 +1,5 @@
 import { bytesOfKey, keyOfBytes, keyOfText, type KeyText } from '../../state/key.js'
-import { keptValues, type KeptValue } from './kept-values.js'
+import { keptValue, type KeptValue } from './kept-value.js'
 import type { StoreSpec } from '../../state/store.js'
 import { timelineStore, type TimelineStore } from '../../state/timeline-store.js'
 import type { Encoded } from '../../log/batch/write.js'
@@ -21,11 +21,19 @@ export interface SideOptions {
   readonly graceMs: number
 }
 
-export type SideStore = TimelineStore<KeptValue[]>
+export type SideStore = TimelineStore<KeptValue>
 
 export function sideStore({ name, kind, waitsMs, graceMs }: SideOptions): StoreSpec<SideStore> {
   return {
-    ...timelineStore<KeptValue[]>({ name, kind, version: 1, serde: keptValues, due: (time) => time + waitsMs + graceMs + 1 }),
+    // Each by itself: of a list, each record would have all of it written.
+    ...timelineStore<KeptValue>({
+      name,
+      kind: `${kind}/each`,
+      version: 1,
+      numbered: true,
+      serde: keptValue,
+      due: (time) => time + waitsMs + graceMs + 1,
+    }),
     inner: true,
   }
 }
@@ -76,13 +84,7 @@ class Side {
   }
 
   keep(key: KeyText, time: number, kept: KeptValue): void {
-    const entry = this.store.entry(key, time)
-    if (entry === undefined) {
-      this.store.put(key, time, [kept])
-      return
-    }
-    this.store.edit(entry)
-    entry.value?.push(kept)
+    this.store.append(key, time, kept)
   }
 
   read({ data, raw }: KeptValue): unknown {
@@ -127,23 +129,19 @@ export class StreamJoin {
     }
     if (own.isLate(time, this.streamTime)) return false
     const ours = own.encode(value)
+    let matched = false
     for (const entry of other.store.range(key, time - own.back, time + own.ahead)) {
       // Those whose window is closed are gone from the store.
-      const values = entry.value as KeptValue[]
-      if (other.emitsUnmatched && values.some(({ matched }) => !matched)) {
-        other.store.edit(entry)
-        for (const kept of entry.value as KeptValue[]) kept.matched = true
-      }
-      for (const kept of values) {
-        // The value itself is for one pair: what that does with it is not to be seen in others.
-        const mine = { value: ours.matched ? own.read(ours) : value, timestamp: time }
-        ours.matched = true
-        const theirs = { value: other.read(kept), timestamp: entry.time }
-        if (isLeft) this.emit(key, mine, theirs)
-        else this.emit(key, theirs, mine)
-      }
+      const kept = entry.value as KeptValue
+      if (other.emitsUnmatched && !kept.matched) other.store.set(entry, { ...kept, matched: true })
+      // The value itself is for one pair: what that does with it is not to be seen in others.
+      const mine = { value: matched ? own.read(ours) : value, timestamp: time }
+      matched = true
+      const theirs = { value: other.read(kept), timestamp: entry.time }
+      if (isLeft) this.emit(key, mine, theirs)
+      else this.emit(key, theirs, mine)
     }
-    own.keep(key, time, ours)
+    own.keep(key, time, { ...ours, matched })
     return true
   }
 
@@ -155,12 +153,10 @@ export class StreamJoin {
       const at = side.store.nextDue
       if (at > streamTime) return
       side.store.expire(at, (entry) => {
-        if (side.emitsUnmatched) {
-          for (const kept of entry.value as KeptValue[]) {
-            if (kept.matched) continue
-            const one = { value: side.read(kept), timestamp: entry.time }
-            this.emit(entry.key, side === left ? one : undefined, side === right ? one : undefined)
-          }
+        const kept = entry.value as KeptValue
+        if (side.emitsUnmatched && !kept.matched) {
+          const one = { value: side.read(kept), timestamp: entry.time }
+          this.emit(entry.key, side === left ? one : undefined, side === right ? one : undefined)
         }
         side.store.remove(entry)
       })

@@ -1,6 +1,7 @@
 import type { SlidingWindows, Window } from '../../record/windows.js'
 import { copyOf } from '../../state/copy.js'
 import type { KeyText } from '../../state/key.js'
+import { TimeTree, type Folding, type TreeNode } from '../../state/time-tree.js'
 import type { TimelineEntry, TimelineStore } from '../../state/timeline-store.js'
 import type { EmitWindow, MergingAggregator, Windowing } from './windowing.js'
 
@@ -23,6 +24,9 @@ export function slidingDue({ sizeMs }: SlidingWindows, graceMs: number): (time: 
  */
 export class SlidingWindowing<R, A> implements Windowing<R> {
   missedAll = false
+  /** Times of the records of this slice, where updates are asked for. */
+  private readonly added = new Map<KeyText, TimeTree<AddedTime>>()
+  private readonly folding: Folding<TimelineEntry<A>, A>
 
   constructor(
     private readonly windows: SlidingWindows,
@@ -31,7 +35,14 @@ export class SlidingWindowing<R, A> implements Windowing<R> {
     private readonly aggregator: MergingAggregator<R, A>,
     private readonly emit: EmitWindow<A>,
     private readonly updates: boolean,
-  ) {}
+  ) {
+    const { serde, merge } = aggregator
+    this.folding = {
+      of: ({ value }) => value as A,
+      merge: (earlier, later) => merge.call(aggregator, earlier, later),
+      copy: (state) => copyOf(serde, state),
+    }
+  }
 
   get streamTime(): number {
     return this.store.streamTime
@@ -57,22 +68,14 @@ export class SlidingWindowing<R, A> implements Windowing<R> {
         entry.value = aggregator.add(entry.value, record)
       }
       if (time > entry.stamp) entry.stamp = time
+      if (this.updates && time >= 0) this.note(key, time)
     }
     return time <= closedUpTo ? [{ start: time - sizeMs, end: time }] : undefined
   }
 
   complete(): void {
     if (!this.updates) return
-    const changed = new Map<KeyText, Set<number>>()
-    for (const entry of this.store.changedEntries) {
-      if (entry.value === undefined || entry.stamp < 0) continue
-      let ends = changed.get(entry.key)
-      if (ends === undefined) changed.set(entry.key, (ends = new Set()))
-      this.addOpenEnds(entry, ends)
-    }
-    for (const [key, ends] of changed) {
-      for (const end of [...ends].sort((a, b) => a - b)) this.give(key, end, this.contents(key, end))
-    }
+    for (const [key, times] of this.added) for (const end of this.openEnds(key, times)) this.give(key, end)
   }
 
   get isEmpty(): boolean {
@@ -101,42 +104,63 @@ export class SlidingWindowing<R, A> implements Windowing<R> {
     const { key, time } = entry
     // The window after it may be the one that ends at another record, which then is looked at for it.
     if (end === time || this.store.entry(key, end) === undefined) {
-      const entries = this.contents(key, end)
       // With updates the last one is out already, unless the window closes in the slice that changed it.
-      if (!this.updates || entries.some(this.isNew) || (end !== time && this.isNew(entry))) this.give(key, end, entries)
+      if (!this.updates || this.isAdded(key, end - this.windows.sizeMs, end) || (end !== time && this.isAdded(key, time, time)))
+        this.give(key, end)
     }
     if (end !== time) this.store.remove(entry)
   }
 
-  private readonly isNew = (entry: TimelineEntry<A>): boolean => this.store.isChanged(entry) && entry.stamp >= 0
+  private note(key: KeyText, time: number): void {
+    let times = this.added.get(key)
+    if (times === undefined) this.added.set(key, (times = new TimeTree()))
+    if (times.find(time) === undefined) times.add(new AddedTime(time))
+  }
 
-  /** Ends of the open windows that hold an entry, and of the one right after it. */
-  private addOpenEnds({ key, time }: TimelineEntry<A>, ends: Set<number>): void {
+  /** Whether this slice has put something between these times, both included. */
+  private isAdded(key: KeyText, from: number, to: number): boolean {
+    const first = this.added.get(key)?.first(from)
+    return first !== undefined && first.time <= to
+  }
+
+  /** Ends of the open windows that hold one of the times, in order: of those that end at a record, and those that begin right after one. */
+  private openEnds(key: KeyText, times: TimeTree<AddedTime>): number[] {
     const { store, closedUpTo } = this
     const { sizeMs } = this.windows
-    const around = store.range(key, time - 1 - sizeMs, time + sizeMs)
-    for (const other of around) {
-      if (other.time >= time && other.time > closedUpTo) ends.add(other.time)
-      const after = other.time + 1 + sizeMs
-      if (other.time < time && after > closedUpTo) ends.add(after)
+    const ends = new Set<number>()
+    const look = (from: number, to: number): void => {
+      for (const { time } of store.range(key, from, to)) {
+        if (time > closedUpTo && this.isAdded(key, time - sizeMs, time)) ends.add(time)
+        const after = time + 1 + sizeMs
+        const next = store.first(key, time + 1)
+        if (after > closedUpTo && next !== undefined && next.time <= after && this.isAdded(key, time, after)) ends.add(after)
+      }
     }
-    const own = time + 1 + sizeMs
-    if (store.range(key, time + 1, own).length > 0) ends.add(own)
+    // Each record is looked at once, however many of the times are near it.
+    let from = Number.NaN
+    let to = Number.NaN
+    times.each(Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, ({ time }) => {
+      if (!(time - 1 - sizeMs <= to)) {
+        if (!Number.isNaN(to)) look(from, to)
+        from = time - 1 - sizeMs
+      }
+      to = time + sizeMs
+    })
+    look(from, to)
+    return [...ends].sort((a, b) => a - b)
   }
 
-  private contents(key: KeyText, end: number): TimelineEntry<A>[] {
-    return this.store.range(key, end - this.windows.sizeMs, end)
+  private give(key: KeyText, end: number): void {
+    const start = end - this.windows.sizeMs
+    const state = this.store.fold(key, start, end, this.folding)
+    if (state !== undefined) this.emit(key, { start, end }, state)
   }
+}
 
-  private give(key: KeyText, end: number, entries: readonly TimelineEntry<A>[]): void {
-    const first = entries[0]
-    if (first === undefined) return
-    const { serde } = this.aggregator
-    let state = first.value as A
-    // Copies of both: merge may change the one in place, and put parts of the other into it.
-    if (entries.length > 1) state = copyOf(serde, state)
-    for (let i = 1; i < entries.length; i++)
-      state = this.aggregator.merge(state, copyOf(serde, (entries[i] as TimelineEntry<A>).value as A))
-    this.emit(key, { start: end - this.windows.sizeMs, end }, state)
-  }
+class AddedTime implements TreeNode<AddedTime> {
+  readonly seq = 0
+  left: AddedTime | undefined = undefined
+  right: AddedTime | undefined = undefined
+  sum: unknown = undefined
+  constructor(readonly time: number) {}
 }

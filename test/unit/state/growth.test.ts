@@ -4,7 +4,11 @@ import { DueStore, nextOrder } from '../../../src/state/due-store.js'
 import { Due, NEVER, type DueItem } from '../../../src/state/due.js'
 import { MemoryStore } from '../../../src/state/memory-store.js'
 import { TimelineStore } from '../../../src/state/timeline-store.js'
+import { count } from '../../../src/index.js'
+import { session, sliding, tumbling, type Windows } from '../../../src/record/windows.js'
+import { windowing } from '../../../src/operators/window/create.js'
 import { json } from '../../../src/record/serde.js'
+import type { StoreSpec, TaskStore } from '../../../src/state/store.js'
 
 const N = 500
 const times = (n: number, step: (i: number) => void): void => {
@@ -19,6 +23,26 @@ const timeline = (life = NEVER): TimelineStore<number> =>
   new TimelineStore<number>({ serde: number, version: 1, due: (time) => time + life })
 const waiting = (): DueStore<{ at: number; order: number }> =>
   new DueStore({ serde: json<{ at: number; order: number }>(), timed: false, version: 1 })
+
+/** Windows over a store, slice after slice. */
+function slices(windows: Windows, graceMs: number, updates: boolean): { slice: (times: readonly number[]) => void } {
+  const open = windowing<unknown, number>(windows, { name: 'w', kind: 'k', graceMs, updates, aggregator: count() })
+  let store: TaskStore | undefined
+  const storeOf = <S extends TaskStore>(spec: StoreSpec<S>): S => (store ??= spec.create()) as S
+  return {
+    slice(at) {
+      const over = open(storeOf, () => {})
+      for (const time of at) {
+        over.advance(time)
+        over.add(undefined, 'k', time)
+      }
+      over.complete()
+      store?.changes(() => {})
+      store?.commit()
+    },
+  }
+}
+const upTo = (n: number, step = 1): number[] => Array.from({ length: n }, (_, i) => i * step)
 
 const cases: Readonly<Record<string, (n: number) => void>> = {
   'due index: taken out of many'(n) {
@@ -81,6 +105,26 @@ const cases: Readonly<Record<string, (n: number) => void>> = {
       store.put('k', shuffled(n, i), i)
       store.commit()
     })
+  },
+  'tumbling windows: one closes at each record, in one slice'(n) {
+    slices(tumbling(1), 0, false).slice(upTo(n))
+  },
+  'tumbling windows: many stay open, a slice each'(n) {
+    const { slice } = slices(tumbling(1), 1e9, true)
+    for (const time of upTo(n)) slice([time])
+  },
+  'sessions: many of one key stay open, a slice each'(n) {
+    const { slice } = slices(session(1), 1e9, true)
+    for (const time of upTo(n, 10)) slice([time])
+  },
+  'sliding windows: many times in one window, which close'(n) {
+    slices(sliding(n), 0, false).slice([...upTo(n), 3 * n])
+  },
+  'sliding windows, updates: many times in one window'(n) {
+    slices(sliding(n), 0, true).slice(upTo(n))
+  },
+  'sliding windows: many times in one window, out of order, which close'(n) {
+    slices(sliding(n), n, false).slice([...upTo(n).map((i) => shuffled(n, i)), 4 * n])
   },
   'due store: one key put later and later, and now and then asked'(n) {
     const store = waiting()

@@ -72,6 +72,44 @@ describe('timeline store', () => {
     expect(contents(store)).toEqual(['a@1: x,y,z'])
   })
 
+  it('numbered, it keeps the values of one time apart: each is written once, and comes back as it was', () => {
+    const make = (): TimelineStore<string> =>
+      new TimelineStore<string>({ serde: json<string>(), version: 1, numbered: true, due: (time) => time + LIFE })
+    const store = make()
+    const log = new Map<string, Buffer>()
+    let written = 0
+    const commit = (): void => {
+      store.changes((key, value) => {
+        const at = Buffer.from(key).toString('hex')
+        if (value === null) log.delete(at)
+        else log.set(at, Buffer.from(value as string))
+        if (key.length > 0) written++
+      })
+      store.commit()
+    }
+    const held = (from = store): (string | undefined)[] => from.range('a').map(({ value }) => value)
+    for (const name of ['v', 'w', 'x']) {
+      store.append('a', 5, name)
+      commit()
+    }
+    expect(written).toBe(3)
+    store.append('a', 4, 'before')
+    store.remove(store.range('a', 5)[1] as never)
+    store.append('a', 5, 'undone')
+    store.rollback()
+    expect(held()).toEqual(['v', 'w', 'x'])
+    store.remove(store.last('a') as never)
+    store.append('a', 5, 'y')
+    expect(held()).toEqual(['v', 'w', 'y'])
+    commit()
+    const restored = make()
+    for (const [key, value] of log) restored.load(Buffer.from(key, 'hex'), value, 1)
+    restored.loaded()
+    expect(held(restored)).toEqual(['v', 'w', 'y'])
+    expect(restored.size).toBe(3)
+    expect(restored.extent).toEqual(store.extent)
+  })
+
   it('does not find what is deleted, before the commit either', () => {
     const store = makeStore()
     for (const time of [1, 2, 3]) store.put('a', time, ['x'])

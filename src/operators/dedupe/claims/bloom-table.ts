@@ -2,7 +2,7 @@ import { readInt64, writeInt64 } from '../../../log/batch/header.js'
 import { MillraceError } from '../../../record/error.js'
 import type { Origin } from '../../../record/origin.js'
 import { IdFilter, hashId, idHash } from './bloom-filter.js'
-import type { ChangeWriter, StoreSpec, TaskStore } from '../../../state/store.js'
+import type { ChangeWriter, StoreExtent, StoreSpec, TaskStore } from '../../../state/store.js'
 
 export interface BloomTableOptions {
   readonly withinMs: number
@@ -54,7 +54,7 @@ export class BloomTable implements TaskStore {
   private run: Section | undefined
   private nextChunk = 0
   private writing: { readonly section: number; readonly chunk: number }[] = []
-  private expired: number[] = []
+  private expired = new Set<number>()
   private readonly scratch = Buffer.allocUnsafe(CHUNK_BYTES + HASH_BYTES)
   private readonly key = Buffer.alloc(KEY_BYTES)
 
@@ -137,8 +137,13 @@ export class BloomTable implements TaskStore {
     return this.sections.some(({ filters }) => filters.length > 1)
   }
 
+  get extent(): StoreExtent {
+    const keys = this.filters.reduce((sum, { count }) => sum + count, 0)
+    return { keys, bytes: keys * HASH_BYTES }
+  }
+
   get dirty(): boolean {
-    if (this.freshEnd > 0 || this.expired.length > 0) return true
+    if (this.freshEnd > 0 || this.expired.size > 0) return true
     for (const [topic, offset] of this.heads) if (this.committedHeads.get(topic) !== offset) return true
     return false
   }
@@ -164,11 +169,11 @@ export class BloomTable implements TaskStore {
 
   commit(): void {
     // Deleted from the changelog with this transaction.
-    this.expired = []
+    this.expired = new Set()
     for (const { section, chunk } of this.writing) {
       const found = this.sections.find(({ number }) => number === section)
       // Of a section that was over before it was committed: deleted with the next one.
-      if (found === undefined) this.expired.push(chunk)
+      if (found === undefined) this.expired.add(chunk)
       else found.chunks.push(chunk)
     }
     this.committedHeads = new Map(this.heads)
@@ -195,13 +200,13 @@ export class BloomTable implements TaskStore {
     const chunk = readInt64(key, 0)
     if (chunk >= this.nextChunk) this.nextChunk = chunk + 1
     if (value === null) {
-      this.expired = this.expired.filter((one) => one !== chunk)
+      this.expired.delete(chunk)
       return
     }
     const number = readInt64(value, 0)
     // One that is over: to be deleted with the next transaction, unless that is what comes next.
     if (this.current !== undefined && number < this.current.number - 1) {
-      this.expired.push(chunk)
+      this.expired.add(chunk)
       return
     }
     const section = this.sections.find((one) => one.number === number) ?? this.addSection(number)
@@ -239,7 +244,7 @@ export class BloomTable implements TaskStore {
     const all = [...this.sections, section].sort((a, b) => a.number - b.number)
     const latest = (all.at(-1) as Section).number
     this.setSections(all.filter((one) => one.number >= latest - 1))
-    for (const { chunks } of all.filter((one) => one.number < latest - 1)) this.expired.push(...chunks)
+    for (const { number: old, chunks } of all) if (old < latest - 1) for (const chunk of chunks) this.expired.add(chunk)
     return section
   }
 

@@ -17,6 +17,8 @@ export const KEY_BYTES = 8
 export class ClaimChunks {
   /** Oldest first. */
   private held = new Map<number, Chunk>()
+  /** Of those held. */
+  bytes = 0
   private next = 0
   private fresh = 0
   private writing: Chunk[] = []
@@ -87,6 +89,7 @@ export class ClaimChunks {
     const before = held.get(number)
     if (before !== undefined) this.leave(before)
     held.set(number, chunk)
+    this.bytes += chunk.bytes
     from.chunks.due.push(chunk, chunk.newest)
     from.chunks.small[chunk.size]?.add(chunk)
   }
@@ -217,6 +220,7 @@ export class ClaimChunks {
   }
 
   private leave(chunk: Chunk): void {
+    if (chunk.isHeld) this.bytes -= chunk.bytes
     chunk.isHeld = false
     chunk.from.chunks.small[chunk.size]?.delete(chunk)
   }

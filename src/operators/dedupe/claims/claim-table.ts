@@ -3,7 +3,7 @@ import { MillraceError } from '../../../record/error.js'
 import type { Clock } from '../../../record/clock.js'
 import { placeInPartition, type Lineage } from '../../../record/lineage.js'
 import { sameOrigin, type Origin } from '../../../record/origin.js'
-import type { ChangeWriter, StoreSpec, TaskStore } from '../../../state/store.js'
+import type { ChangeWriter, StoreExtent, StoreSpec, TaskStore } from '../../../state/store.js'
 import { readChunk } from './chunk-codec.js'
 import { ClaimChunks, KEY_BYTES } from './claim-chunks.js'
 import { ClaimRows, FRESH, PAST } from './claim-rows.js'
@@ -150,6 +150,10 @@ export class ClaimTable implements TaskStore {
   /** Number of claims as of the last commit, those that are over but not yet swept included. */
   get size(): number {
     return this.live
+  }
+
+  get extent(): StoreExtent {
+    return { keys: this.live, bytes: this.chunks.bytes }
   }
 
   get dirty(): boolean {
