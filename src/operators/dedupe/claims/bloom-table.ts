@@ -231,7 +231,8 @@ export class BloomTable implements TaskStore {
   private put({ filters }: Section): void {
     let filter = filters[filters.length - 1] as IdFilter
     if (filter.count >= filter.expected) {
-      filters.push((filter = new IdFilter(filter.expected, this.options.errorRate)))
+      // Twice as large, so that their number does not go with that of the ids: each id is looked for in all of them.
+      filters.push((filter = new IdFilter(Math.min(2 * filter.expected, MAX_FILTER_IDS), this.options.errorRate)))
       this.setSections(this.sections)
     }
     filter.add()
