@@ -346,7 +346,7 @@ export class Connection {
     try {
       await this.orEnd(this.inner.authenticate())
       // kafkajs's fixed 10 s would log in at every request where sessions are short, which brokers refuse.
-      this.inner.reauthenticationThreshold = this.inner.sessionLifetime.toNumber() * LOG_IN_AGAIN_PART
+      this.inner.reauthenticationThreshold = Math.round(this.inner.sessionLifetime.toNumber() * LOG_IN_AGAIN_PART)
     } catch (error) {
       const failure = this.logInFailure(error)
       this.close(failure)

@@ -6,10 +6,11 @@ import { Kafka, logLevel, type Admin } from 'kafkajs'
 import { Hopeless, until } from '../until.js'
 import { resolveKafka } from './distribution.js'
 import { startJvm, type Jvm, type JvmOptions } from './jvm.js'
-import type { Credentials, KafkaConnection, KafkaOptions } from './options.js'
+import { copied, type Credentials, type KafkaConnection, type KafkaOptions } from './options.js'
 import { freePorts } from './ports.js'
 import { formatProperties, serverProperties, users, type NodePorts } from './properties.js'
 import { createCertificate, type Certificate } from './tls.js'
+import { unsignedToken } from './tokens.js'
 
 export type { Credentials, KafkaConnection, KafkaOptions, SaslOptions } from './options.js'
 
@@ -141,7 +142,7 @@ async function format(libs: string, home: string, node: Node, clusterId: string,
     args.push('--feature', `transaction.version=${options.transactionVersion}`)
   }
   const { sasl } = options
-  if (sasl !== undefined && sasl.mechanism !== 'PLAIN') {
+  if (sasl !== undefined && sasl.mechanism.startsWith('SCRAM')) {
     for (const { username, password } of users(options)) {
       args.push('--add-scram', `${sasl.mechanism}=[name=${username},password=${password}]`)
     }
@@ -210,7 +211,7 @@ function brokersInService(connection: KafkaConnection): Promise<Set<number>> {
 async function asking<T>(connection: KafkaConnection, ask: (admin: Admin) => Promise<T>): Promise<T> {
   const admin = new Kafka({
     // kafkajs writes into the sasl object that it is given.
-    ...structuredClone(connection),
+    ...copied(connection),
     clientId: 'readiness',
     logLevel: logLevel.NOTHING,
     connectionTimeout: 1_000,
@@ -252,11 +253,18 @@ function connectionAs(
     ...(sasl === undefined || user === undefined
       ? {}
       : {
-          sasl: {
-            mechanism: sasl.mechanism.toLowerCase() as 'plain' | 'scram-sha-256' | 'scram-sha-512',
-            username: user.username,
-            password: user.password,
-          } as NonNullable<KafkaConnection['sasl']>,
+          sasl:
+            sasl.mechanism === 'OAUTHBEARER'
+              ? {
+                  mechanism: 'oauthbearer',
+                  username: user.username,
+                  oauthBearerProvider: async () => ({ value: unsignedToken(user.username) }),
+                }
+              : ({
+                  mechanism: sasl.mechanism.toLowerCase() as 'plain' | 'scram-sha-256' | 'scram-sha-512',
+                  username: user.username,
+                  password: user.password,
+                } as NonNullable<KafkaConnection['sasl']>),
         }),
   }
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { Kafka, Partitioners, logLevel, type Admin, type Producer } from 'kafkajs'
-import type { KafkaConnection } from './options.js'
+import { copied, type KafkaConnection } from './options.js'
 import { readThroughJava } from './java-reader.js'
 import { offsetsOf, readThroughKafkaJs } from './kafkajs-reader.js'
 
@@ -88,7 +88,7 @@ export function uniqueName(prefix = 'test'): string {
 export function kafkaJs(connection: KafkaConnection | readonly string[]): Kafka {
   return new Kafka({
     // kafkajs writes into the sasl object that it is given.
-    ...structuredClone(asConnection(connection)),
+    ...copied(asConnection(connection)),
     clientId: 'observer',
     logLevel: logLevel.NOTHING,
     // A broker under SIGSTOP accepts and never answers: give up on it soon and ask another.

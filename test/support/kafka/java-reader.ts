@@ -137,10 +137,12 @@ function clientProperties({ ssl, sasl }: KafkaConnection): Record<string, string
     properties['ssl.truststore.certificates'] = ssl.ca.join('\n').replaceAll('\r', '')
   }
   if (sasl !== undefined) {
-    const module = sasl.mechanism === 'plain' ? 'plain.PlainLoginModule' : 'scram.ScramLoginModule'
+    const login =
+      sasl.mechanism === 'oauthbearer'
+        ? `oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="${sasl.username}"`
+        : `${sasl.mechanism === 'plain' ? 'plain.Plain' : 'scram.Scram'}LoginModule required username="${sasl.username}" password="${sasl.password}"`
     properties['sasl.mechanism'] = sasl.mechanism.toUpperCase()
-    properties['sasl.jaas.config'] =
-      `org.apache.kafka.common.security.${module} required username="${sasl.username}" password="${sasl.password}";`
+    properties['sasl.jaas.config'] = `org.apache.kafka.common.security.${login};`
   }
   return properties
 }

@@ -4,7 +4,8 @@ export interface Credentials {
 }
 
 export interface SaslOptions extends Credentials {
-  readonly mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'
+  /** With OAUTHBEARER the password is of no use: whoever says to be a user in an unsigned token is believed. */
+  readonly mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512' | 'OAUTHBEARER'
 }
 
 export interface KafkaOptions {
@@ -36,4 +37,14 @@ export interface KafkaConnection {
     | { readonly mechanism: 'plain'; readonly username: string; readonly password: string }
     | { readonly mechanism: 'scram-sha-256'; readonly username: string; readonly password: string }
     | { readonly mechanism: 'scram-sha-512'; readonly username: string; readonly password: string }
+    | {
+        readonly mechanism: 'oauthbearer'
+        readonly username: string
+        readonly oauthBearerProvider: () => Promise<{ readonly value: string }>
+      }
+}
+
+/** kafkajs writes into the sasl object that it is given. */
+export function copied(connection: KafkaConnection): KafkaConnection {
+  return { ...connection, ...(connection.sasl === undefined ? {} : { sasl: { ...connection.sasl } }) }
 }

@@ -112,7 +112,9 @@ function saslProperties(options: KafkaOptions): Record<string, string> {
       ? `org.apache.kafka.common.security.plain.PlainLoginModule required ${users(options)
           .map(({ username, password }) => `user_${username}="${password}"`)
           .join(' ')};`
-      : 'org.apache.kafka.common.security.scram.ScramLoginModule required;'
+      : sasl.mechanism === 'OAUTHBEARER'
+        ? 'org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";'
+        : 'org.apache.kafka.common.security.scram.ScramLoginModule required;'
   return {
     'sasl.enabled.mechanisms': sasl.mechanism,
     [`listener.name.client.${mechanism}.sasl.jaas.config`]: login,
