@@ -83,6 +83,7 @@ export type { PartitionStream } from './sources/partition-stream.js'
 export type { RecordStream } from './runtime/slice-stream.js'
 export type { ErrorPolicy, SourceOptions, StartFrom, TransactionOptions } from './runtime/settings.js'
 export type { Commit, TaskCommit } from './runtime/commit.js'
+export type { UnreadPartition } from './log/unread.js'
 export type { RecordCounts } from './runtime/accounting.js'
 
 export { deliveryAttempt, record, type NewRecord, type RawRecord, type RecordPatch, type StreamRecord } from './record/record.js'

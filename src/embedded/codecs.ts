@@ -1,10 +1,16 @@
 import { gunzipSync, gzipSync } from 'node:zlib'
-import type { Codec, CodecLookup } from '../log/batch/compression.js'
+import { asTooLarge, type Codec, type CodecLookup } from '../log/batch/compression.js'
 
 /** In the calling thread: a virtual clock waits until nothing is under way, and cannot see what other threads do. */
 const gzip: Codec = {
   compress: async (records) => gzipSync(records),
-  decompress: async (records) => gunzipSync(records),
+  decompress: async (records, maxOutputLength) => {
+    try {
+      return gunzipSync(records, { maxOutputLength })
+    } catch (error) {
+      return asTooLarge(maxOutputLength)(error)
+    }
+  },
 }
 
 /** The codecs of the broker in this process. */

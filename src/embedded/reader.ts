@@ -1,6 +1,8 @@
 import { logError } from '../log/error.js'
+import type { QueueSettings } from '../log/fetch-queue.js'
 import type { Fetched, LogError, LogReader, PartitionOffset, ReaderOptions } from '../log/port.js'
 import { sleep, type Clock } from '../record/clock.js'
+import { embeddedCodecs } from './codecs.js'
 import { faultError, type Faults } from './faults.js'
 import { FetchedPartition } from './fetched.js'
 import { missing, type Topics } from './topics.js'
@@ -9,6 +11,8 @@ import { missing, type Topics } from './topics.js'
 const PARTITION_BYTES = 1024 * 1024
 /** After an error, so that a reader that only tries again does not do so in a tight loop. */
 const RETRY_MS = 50
+/** Where the growing row of such pauses ends. */
+const LONGEST_PAUSE_MS = 10_000
 
 /** Fetches ahead up to its bound, in turns of its own. */
 export class EmbeddedReader implements LogReader {
@@ -16,6 +20,9 @@ export class EmbeddedReader implements LogReader {
   private all: FetchedPartition[] = []
   private unwatch: (() => void)[] = []
   private readonly forget: () => void
+  private readonly queueSettings: QueueSettings
+  /** Changes that are reported by whoever caused them. */
+  private quiet = false
   private rotation = 0
   private scheduled = false
   private closed = false
@@ -28,6 +35,13 @@ export class EmbeddedReader implements LogReader {
     private readonly onClose: () => void,
   ) {
     this.forget = topics.onChange(() => this.watch())
+    this.queueSettings = {
+      codecs: embeddedCodecs,
+      inflateBytes: () => this.options.prefetchBytes / Math.max(1, this.all.length),
+      changed: () => this.tell(),
+      maxBatchBytes: options.maxBatchBytes,
+      onSkipped: options.onSkipped,
+    }
   }
 
   assign(positions: readonly PartitionOffset[]): void {
@@ -35,7 +49,7 @@ export class EmbeddedReader implements LogReader {
     const next = new Map<string, Map<number, FetchedPartition>>()
     for (const { topic, partition, offset } of positions) {
       const current = this.partitions.get(topic)?.get(partition)
-      const fetched = current?.position === offset ? current : new FetchedPartition(topic, partition, offset, () => this.tell())
+      const fetched = current?.position === offset ? current : new FetchedPartition(topic, partition, offset, this.queueSettings)
       const of = next.get(topic)
       if (of === undefined) next.set(topic, new Map([[partition, fetched]]))
       else of.set(partition, fetched)
@@ -50,18 +64,24 @@ export class EmbeddedReader implements LogReader {
     const fetched = this.partitions.get(topic)?.get(partition)
     if (fetched === undefined || this.topics.isPaused(topic)) return undefined
     const had = fetched.bytes > 0 || fetched.failed
+    this.quiet = true
     try {
       return fetched.take()
     } catch (error) {
-      this.hold(fetched, RETRY_MS)
+      this.hold(fetched, Math.min(LONGEST_PAUSE_MS, RETRY_MS * 2 ** (fetched.setbacks - 1)))
       throw error
     } finally {
+      this.quiet = false
       if (had) this.schedule()
     }
   }
 
   end(topic: string, partition: number): number | undefined {
     return this.partitions.get(topic)?.get(partition)?.end
+  }
+
+  trouble(topic: string, partition: number): LogError | undefined {
+    return this.partitions.get(topic)?.get(partition)?.trouble
   }
 
   close(): void {
@@ -93,7 +113,7 @@ export class EmbeddedReader implements LogReader {
   }
 
   private tell(): void {
-    if (!this.closed) this.options.onData()
+    if (!this.closed && !this.quiet) this.options.onData()
   }
 
   /** Returns whether there may be more to take. */
@@ -132,7 +152,10 @@ export class EmbeddedReader implements LogReader {
       else if (error !== undefined) return fail(fetched, error)
       return known === undefined
     }
-    const arrived = fetched.accept(log.fetch(offset, limit, Math.min(room, PARTITION_BYTES)), readCommitted)
+    const { batches, aborted } = log.fetch(offset, limit, Math.min(room, PARTITION_BYTES))
+    this.quiet = true
+    const arrived = fetched.accept({ batches, aborted: readCommitted ? aborted : [], end: log.stable })
+    this.quiet = false
     // Aborted batches and markers take no room: there may be more to fetch at once.
     if (arrived) this.schedule()
     return arrived || known === undefined

@@ -3,6 +3,7 @@ import { CommittedFilter } from '../log/batch/committed.js'
 import { BatchReader, batchSource, viewBatch, withUncompressed, type BatchView } from '../log/batch/read.js'
 import type { Headers } from '../record/headers.js'
 import type { LogRecord } from '../record/record.js'
+import { MAX_BATCH_BYTES } from '../log/fetch-queue.js'
 import { embeddedCodecs } from './codecs.js'
 import type { PartitionLog } from './partition.js'
 
@@ -54,7 +55,11 @@ async function readBatch(
   const plain =
     batch.compression === 0
       ? batch
-      : withUncompressed(batch, await codecByNumber(batch.compression, embeddedCodecs).decompress(batch.bytes.subarray(batch.records)))
+      : withUncompressed(
+          batch,
+          await codecByNumber(batch.compression, embeddedCodecs).decompress(batch.bytes.subarray(batch.records), MAX_BATCH_BYTES),
+          `${topic}/${partition}`,
+        )
   const reader = new BatchReader(plain, batchSource(topic, partition, plain), fromOffset)
   const records: LogRecord<Buffer | null, Buffer | null>[] = []
   for (let record = reader.next(-1); record !== undefined; record = reader.next(-1)) records.push(record)

@@ -1,4 +1,5 @@
-import type { Fetched, LogReader, PartitionOffset, ReaderOptions } from '../log/port.js'
+import type { QueueSettings } from '../log/fetch-queue.js'
+import type { Fetched, LogError, LogReader, PartitionOffset, ReaderOptions } from '../log/port.js'
 import { systemClock } from '../record/clock.js'
 import { errorMessage } from '../record/error.js'
 import type { Cluster } from './cluster.js'
@@ -25,6 +26,10 @@ const KEPT_PART = 1 / 8
 /** For so long a topic that is not there may be one that was created just now. */
 const MISSING_MS = 5_000
 
+/** After an error that was handed out, the next try is put off the longer the more of them there were: how far into the row of pauses it begins, and where that ends. */
+const FIRST_PAUSE = 4
+const LONGEST_PAUSE_MS = 10_000
+
 /** A request under way. */
 interface Asked {
   readonly at: number
@@ -49,6 +54,7 @@ export class KafkaReader implements LogReader {
   private partitions = new Map<string, Map<number, PartitionFetch>>()
   private all: PartitionFetch[] = []
   private readonly slots: readonly [Slot, Slot]
+  private readonly queueSettings: QueueSettings
   private bytes = 0
   private reserved = 0
   private rotation = 0
@@ -57,6 +63,7 @@ export class KafkaReader implements LogReader {
   /** Changes that are reported by whoever caused them. */
   private quiet = false
   private refreshing = false
+  private scheduled = false
   private cancelTimer: () => void = () => {}
   private closed = false
 
@@ -66,6 +73,13 @@ export class KafkaReader implements LogReader {
     private readonly onClose: () => void,
   ) {
     this.slots = [newSlot(cluster), newSlot(cluster)]
+    this.queueSettings = {
+      codecs: kafkaCodecs,
+      inflateBytes: () => this.share(),
+      changed: (bytes) => this.changed(bytes),
+      maxBatchBytes: options.maxBatchBytes,
+      onSkipped: options.onSkipped,
+    }
   }
 
   assign(positions: readonly PartitionOffset[]): void {
@@ -73,7 +87,7 @@ export class KafkaReader implements LogReader {
     for (const { topic, partition, offset } of positions) {
       const current = this.partitions.get(topic)?.get(partition)
       const kept = current !== undefined && current.position === offset
-      const fetch = kept ? current : new PartitionFetch(topic, partition, offset, kafkaCodecs, this.shareOf, this.onChanged)
+      const fetch = kept ? current : new PartitionFetch(topic, partition, offset, this.queueSettings)
       const of = next.get(topic)
       if (of === undefined) next.set(topic, new Map([[partition, fetch]]))
       else of.set(partition, fetch)
@@ -100,12 +114,19 @@ export class KafkaReader implements LogReader {
       this.quiet = false
       const share = this.share()
       const wanted = (before >= share && fetch.bytes < share) || (before > 0 && fetch.bytes === 0)
-      if ((failed && !fetch.failed) || wanted || this.room() >= this.roomNeeded) this.pump()
+      const threw = failed && !fetch.failed
+      // What failed this time is likely to fail the next.
+      if (threw) fetch.retryAt = systemClock.monotonic() + retryDelay(FIRST_PAUSE + fetch.setbacks, LONGEST_PAUSE_MS)
+      if (threw || wanted || this.room() >= this.roomNeeded) this.schedule()
     }
   }
 
   end(topic: string, partition: number): number | undefined {
-    return this.partitions.get(topic)?.get(partition)?.lastStableOffset
+    return this.partitions.get(topic)?.get(partition)?.end
+  }
+
+  trouble(topic: string, partition: number): LogError | undefined {
+    return this.partitions.get(topic)?.get(partition)?.trouble
   }
 
   close(): void {
@@ -124,9 +145,7 @@ export class KafkaReader implements LogReader {
     return this.options.prefetchBytes / Math.max(1, this.all.length)
   }
 
-  private readonly shareOf = (): number => this.share()
-
-  private readonly onChanged = (bytes: number): void => {
+  private changed(bytes: number): void {
     this.bytes += bytes
     if (!this.quiet && !this.closed) this.options.onData()
   }
@@ -136,9 +155,14 @@ export class KafkaReader implements LogReader {
     return this.options.prefetchBytes * (1 - KEPT_PART) - this.bytes - this.reserved
   }
 
-  /** Not in the same turn: several calls into the reader often follow each other. */
+  /** Once, and not in the same turn: many calls into the reader follow each other, and each look goes over all partitions. */
   private schedule(): void {
-    setImmediate(() => this.pump())
+    if (this.scheduled) return
+    this.scheduled = true
+    setImmediate(() => {
+      this.scheduled = false
+      this.pump()
+    })
   }
 
   private wake(at: number): void {
@@ -214,7 +238,7 @@ export class KafkaReader implements LogReader {
     const readCommitted = this.options.isolation === 'read_committed'
     const offsets = new Map(inOrder.map((fetch) => [fetch, fetch.fetchOffset]))
     // Where a partition ends is told at once, and not when something is written to it.
-    const atOnce = slot !== this.slots[0] || fetches.some(({ lastStableOffset }) => lastStableOffset === undefined)
+    const atOnce = slot !== this.slots[0] || fetches.some(({ end }) => end === undefined)
     const maxWaitMs = atOnce ? 0 : LONG_POLL_MS
     slot.asked.set(node, { at: systemClock.monotonic(), polls: fetches.every(({ caughtUp }) => caughtUp) })
     this.reserved += maxBytes
@@ -259,8 +283,11 @@ export class KafkaReader implements LogReader {
       // The assignment may have changed meanwhile, or a batch before could not be uncompressed.
       if (fetch === undefined || asked.get(fetch) !== fetch.fetchOffset) continue
       if (answer.error === ERROR.none) {
-        const first = fetch.lastStableOffset === undefined
-        if (fetch.accept(answer, readCommitted) || first) arrived = true
+        const first = fetch.end === undefined
+        fetch.failures = 0
+        const { lastStableOffset, highWatermark, aborted, records } = answer
+        const end = lastStableOffset >= 0 ? lastStableOffset : highWatermark
+        if (fetch.accept({ batches: [records], aborted: readCommitted ? aborted : [], end }) || first) arrived = true
       } else if (
         this.setBack(
           [fetch],
@@ -329,6 +356,7 @@ function postpone(fetches: readonly PartitionFetch[], failure: unknown, patience
       fetch.retryAt = now + retryDelay(fetch.failures++)
     } else {
       fetch.fail(asReaction(failure, `fetching ${fetch.topic}/${fetch.partition}`))
+      fetch.failures = 0
       failed = true
     }
   }

@@ -111,6 +111,21 @@ export interface ReaderOptions {
   readonly prefetchBytes: number
   /** Called when data, a position or an error arrived. */
   readonly onData: () => void
+  /** Most that one batch may hold uncompressed, where its codec can be stopped. Default 64 MiB; what is larger cannot be read. */
+  readonly maxBatchBytes?: number | undefined
+  /**
+   * Where set, a batch that cannot be read (damaged, or of an unknown codec or format) is stepped over and told of here; where the offsets it holds cannot be told
+   * either, it is an error all the same. Default: an error of `take`, tried again for as long as it takes.
+   */
+  readonly onSkipped?: ((batch: SkippedBatch) => void) | undefined
+}
+
+/** A batch that was stepped over because it cannot be read. */
+export interface SkippedBatch extends TopicPartition {
+  /** Its offsets, as far as they were wanted. */
+  readonly firstOffset: number
+  readonly lastOffset: number
+  readonly error: LogError
 }
 
 /** Something `take` hands out, in offset order of the partition. */
@@ -138,6 +153,8 @@ export interface LogReader {
   take(topic: string, partition: number): Fetched | undefined
   /** The last stable offset as of the last fetch; undefined before it. */
   end(topic: string, partition: number): number | undefined
+  /** What `take` last threw of a partition, until it goes on: there is something to take, or all there is has been. */
+  trouble(topic: string, partition: number): LogError | undefined
   close(): void
 }
 

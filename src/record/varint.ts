@@ -1,3 +1,5 @@
+import { MillraceError } from './error.js'
+
 /**
  * Zigzag varints of the record format. Reading leaves the position after the number in `cursor.pos`: a returned
  * pair would be an allocation per field, and there are five fields a record.
@@ -10,12 +12,19 @@ export function readVarint(bytes: Uint8Array, start: number): number {
   let raw = byte & 0x7f
   let shift = 7
   while (byte >= 0x80) {
+    if (shift > 28) throw tooLong()
     byte = bytes[pos++] as number
     raw |= (byte & 0x7f) << shift
     shift += 7
   }
   cursor.pos = pos
   return (raw >>> 1) ^ -(raw & 1)
+}
+
+function tooLong(): MillraceError {
+  return new MillraceError('CORRUPT_BATCH', 'a number of a record has more bytes than any number of its kind: it was written wrong', {
+    retryable: true,
+  })
 }
 
 /** Behind the section that begins at `start`: a length, and so many bytes; a length of -1 stands for null. */
@@ -37,6 +46,7 @@ export function readVarlong(bytes: Uint8Array, start: number): number {
   let magnitude = (byte & 0x7f) >>> 1
   let scale = 64
   do {
+    if (pos - start > 9) throw tooLong()
     byte = bytes[pos++] as number
     magnitude += (byte & 0x7f) * scale
     scale *= 128
@@ -50,6 +60,7 @@ export function readExactVarlong(bytes: Uint8Array, start: number): bigint {
   let pos = start
   let raw = 0n
   for (let shift = 0n; ; shift += 7n) {
+    if (pos - start > 9) throw tooLong()
     const byte = bytes[pos++] as number
     raw |= BigInt(byte & 0x7f) << shift
     if (byte < 0x80) break

@@ -3,6 +3,7 @@ import type {
   GroupOptions,
   LogCapabilities,
   LogClient,
+  LogError,
   LogGroup,
   LogProducer,
   LogReader,
@@ -109,6 +110,10 @@ class BoundedReader implements LogReader {
     const known = this.reader.end(topic, partition)
     if (known !== undefined) return Math.min(known, end)
     return Number.isFinite(end) && !this.positions.some((at) => at.topic === topic && at.partition === partition) ? end : undefined
+  }
+
+  trouble(topic: string, partition: number): LogError | undefined {
+    return this.reader.trouble(topic, partition)
   }
 
   close(): void {

@@ -1,5 +1,6 @@
 import type { PartitionOffset } from '../log/port.js'
 import type { StoreUsage } from '../state/store.js'
+import type { UnreadPartition } from '../log/unread.js'
 import type { RecordCounts } from './accounting.js'
 
 /** What one committed transaction did to one task. */
@@ -19,6 +20,8 @@ export interface Commit extends RecordCounts {
   readonly lag: number
   /** Tasks of this member that wait for their state to be restored. */
   readonly restoring: number
+  /** Partitions of this member's tasks that cannot be read right now (damaged, unknown codec, no leader): they are tried again, the others go on. */
+  readonly unread: readonly UnreadPartition[]
   readonly tasks: readonly TaskCommit[]
   /** The offsets committed: the next ones to read. */
   readonly offsets: readonly PartitionOffset[]

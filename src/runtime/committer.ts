@@ -141,7 +141,7 @@ export class Committer {
 
   private committed(commit: CommitUnderWay): void {
     const { round, tasks, tallies, outputs, offsets, began } = commit
-    const { plan, wakeup, clock } = this.run.parts
+    const { plan, wakeup, clock, unread } = this.run.parts
     this.setbacks = 0
     this.fenced = 0
     this.troubles.failedAlarms = 0
@@ -159,6 +159,7 @@ export class Committer {
       ...total.result(),
       outputs,
       lag: this.run.tasks.reduce((sum, task) => sum + task.lag(), 0),
+      unread: unread.list(),
       restoring: this.run.tasks.filter((task) => !task.ready).length,
       tasks: tallies.map(({ task, tally }): TaskCommit => ({ partition: task.partition, ...tally.result(), lag: task.lag() })),
       offsets,

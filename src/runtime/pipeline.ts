@@ -1,5 +1,7 @@
 import { logError } from '../log/error.js'
+import { MAX_BATCH_BYTES } from '../log/fetch-queue.js'
 import type { LogClient } from '../log/port.js'
+import { UnreadPartitions } from '../log/unread.js'
 import type { Commit } from './commit.js'
 import { Committer } from './committer.js'
 import { Membership, type Assignment } from './group/membership.js'
@@ -114,7 +116,14 @@ export class Pipeline {
     const standbys = new Standbys(log, stores, clock, logger)
     this.stores = stores
     this.standbys = standbys
-    const reader = log.reader({ isolation: 'read_committed', prefetchBytes: source.prefetchBytes, onData: () => this.wakeup.wake() })
+    const unread = new UnreadPartitions(clock, logger)
+    const reader = log.reader({
+      isolation: 'read_committed',
+      prefetchBytes: source.prefetchBytes,
+      onData: () => this.wakeup.wake(),
+      maxBatchBytes: Math.max(MAX_BATCH_BYTES, transaction.maxBytes),
+      onSkipped: source.onUnreadable === 'skip' ? (batch) => unread.skipped(batch) : undefined,
+    })
     const producer = log.producer({
       transactionalId:
         transaction.guarantee === 'exactly-once' ? transactionalIdOf(source.group, source.instanceId ?? randomId()) : undefined,
@@ -157,6 +166,7 @@ export class Pipeline {
       plan,
       log,
       reader,
+      unread,
       producer,
       outputs,
       membership,
@@ -243,6 +253,7 @@ export class Pipeline {
       stores: this.stores,
       warmCopy: (task) => this.standbys?.take(task),
       inlets: plan.inlets,
+      unread: run.parts.unread,
       onPositions: () => run.assignReaderSoon(),
     }
   }

@@ -1,4 +1,5 @@
 import type { GroupMember, LogClient, LogProducer, LogReader } from '../log/port.js'
+import type { UnreadPartitions } from '../log/unread.js'
 import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
 import type { CommitFate } from './commit-fate.js'
@@ -19,6 +20,7 @@ export interface RunParts {
   readonly plan: CheckedPlan
   readonly log: LogClient
   readonly reader: LogReader
+  readonly unread: UnreadPartitions
   readonly producer: LogProducer
   readonly outputs: Outputs
   readonly membership: Membership

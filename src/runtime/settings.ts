@@ -28,6 +28,13 @@ export interface SourceOptions {
    */
   readonly onOutOfRange?: 'stop' | 'earliest' | 'latest'
   /**
+   * What to do with a batch that cannot be read: one that fails its CRC, is of an unknown codec or an old format, uncompresses to more than
+   * `maxBytes` (64 MiB where that is less), or holds records that were written wrong. 'stop' (default): its task stops before it and tries it again at growing intervals,
+   * the other tasks go on; an error in the log says which offsets it holds, and `Commit.unread` lists it. 'skip' goes on behind it and logs the offsets that were
+   * skipped; where they cannot be told it stops all the same. State is never restored over such a batch.
+   */
+  readonly onUnreadable?: 'stop' | 'skip'
+  /**
    * Name of this process within the group, unique among those alive. Default: none, a random member. Set it where restarts are
    * common: a restart within the session timeout takes its place again without a rebalance (KIP-345) and ends its own dangling transaction at once.
    * Its transactions go by the id `<group>/<instanceId>`, which the process needs the right to write.
@@ -70,6 +77,7 @@ export const sourceSchema = z.strictObject({
     ])
     .default('earliest'),
   onOutOfRange: z.enum(['stop', 'earliest', 'latest']).default('stop'),
+  onUnreadable: z.enum(['stop', 'skip']).default('stop'),
   instanceId: z.string().min(1).optional(),
   sessionTimeout: positiveDuration.default(45_000),
   rebalanceTimeout: positiveDuration.default(60_000),

@@ -1,6 +1,7 @@
 import type { LogClient, LogReader } from '../log/port.js'
 import { isOutOfRange, reactionTo } from '../log/error.js'
-import { errorMessage } from '../record/error.js'
+import { UnreadPartitions } from '../log/unread.js'
+import { MillraceError, errorMessage } from '../record/error.js'
 import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
 import { loadFetched, type Restoring } from '../state/restore.js'
@@ -15,6 +16,7 @@ export class Standbys {
   private readonly copies = new Map<number, { readonly state: TaskState; readonly parts: readonly Restoring[] }>()
   private reader: LogReader | undefined
   private readonly wakeup: Wakeup
+  private readonly unread: UnreadPartitions
   private closed = false
 
   constructor(
@@ -24,6 +26,7 @@ export class Standbys {
     private readonly logger: Logger,
   ) {
     this.wakeup = new Wakeup(clock)
+    this.unread = new UnreadPartitions(clock, logger)
   }
 
   /** The tasks there are copies of. */
@@ -97,11 +100,16 @@ export class Standbys {
               let fetched = reader.take(part.topic, part.partition);
               fetched !== undefined;
               fetched = reader.take(part.topic, part.partition)
-            )
+            ) {
+              this.unread.passed(part)
               loadFetched(part, fetched)
+            }
         } catch (error) {
           if (isOutOfRange(error) && (await this.beginAgain(task, error))) continue
-          if (reactionTo(error) !== 'fatal') continue
+          if (reactionTo(error) !== 'fatal') {
+            if (error instanceof MillraceError && error.origin !== undefined) this.unread.failed(error.origin, error)
+            continue
+          }
           // A copy is a convenience: whoever gets the task restores it whole, and then learns what is wrong.
           this.logger.warn({ task, error: errorMessage(error) }, 'a warm copy of state cannot be kept')
           this.copies.delete(task)

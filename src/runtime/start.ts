@@ -1,5 +1,6 @@
 import { logError } from '../log/error.js'
 import type { LogClient, LogReader, TopicPartition } from '../log/port.js'
+import type { UnreadPartitions } from '../log/unread.js'
 import type { Clock } from '../record/clock.js'
 import type { SourceSettings } from './settings.js'
 import type { InletSpec } from './context.js'
@@ -19,13 +20,14 @@ export interface StartEnvironment {
   /** The state of a task that was kept warm here, if it was. */
   readonly warmCopy: (task: number) => TaskState | undefined
   readonly inlets: readonly InletSpec[]
+  readonly unread: UnreadPartitions
   readonly onPositions: () => void
 }
 
 /** Finds where each task starts and sets the reader on it. */
 export async function openTasks(environment: StartEnvironment, partitions: readonly number[]): Promise<Task[]> {
-  const { log, reader, settings, clock, earlier, uninterrupted, stores, warmCopy, onPositions } = environment
-  const { group, startFrom } = settings
+  const { log, reader, settings, clock, earlier, uninterrupted, stores, warmCopy, unread, onPositions } = environment
+  const { group, startFrom, onUnreadable } = settings
   const inlets = new Map(environment.inlets.map((inlet) => [inlet.topic, inlet]))
   const topics = [...settings.topics, ...inlets.keys()]
   const wanted = partitions.flatMap((partition) => topics.map((topic) => ({ topic, partition })))
@@ -63,7 +65,7 @@ export async function openTasks(environment: StartEnvironment, partitions: reado
     )
     if (kept !== undefined && (stores.length === 0 || (uninterrupted && kept.ready))) return kept
     const state = warmCopy(partition) ?? new TaskState(partition, stores)
-    const task = new Task(partition, topics, own, reader, clock, state, inlets, onPositions)
+    const task = new Task(partition, topics, own, reader, clock, state, inlets, unread, onUnreadable, onPositions)
     task.ready = state.isEmpty
     return task
   })

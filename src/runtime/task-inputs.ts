@@ -1,4 +1,5 @@
-import type { LogReader, PartitionOffset } from '../log/port.js'
+import type { Fetched, LogReader, PartitionOffset } from '../log/port.js'
+import { canWait, type UnreadPartitions } from '../log/unread.js'
 import type { Clock } from '../record/clock.js'
 import { loadBatch } from '../state/restore.js'
 import type { TaskStore } from '../state/store.js'
@@ -6,6 +7,9 @@ import type { InletSpec } from './context.js'
 import { HeldTopics, type HeldFrom } from './held-topics.js'
 import { InputOrder } from './input-order.js'
 import type { Piece } from './piece.js'
+
+/** Records that cannot be read are looked at again after so long, though only another program could mend them. */
+const DAMAGED_MS = 10_000
 
 /** What is fetched of the topics of a task, and in which order it is read. */
 export class TaskInputs implements HeldFrom {
@@ -17,13 +21,17 @@ export class TaskInputs implements HeldFrom {
   /** Who takes turns in being read: the inputs as one, and each topic of the pipeline's own. */
   private readonly turns: readonly (string | undefined)[]
   private turn = 0
+  /** Topics whose reading failed. */
+  private readonly stuck = new Set<string>()
+  private damagedUntil = Number.NEGATIVE_INFINITY
 
   constructor(
     private readonly partition: number,
     private readonly topics: readonly string[],
     private readonly inlets: ReadonlyMap<string, InletSpec>,
     private readonly reader: LogReader,
-    clock: Clock,
+    private readonly clock: Clock,
+    readonly unread: UnreadPartitions,
     readonly onPositions: () => void,
   ) {
     this.held = new HeldTopics(this, clock)
@@ -55,6 +63,7 @@ export class TaskInputs implements HeldFrom {
   /** The next piece to read of what was fetched. Taken in turns, so that nobody starves the others. */
   next(): Piece | undefined {
     const { held } = this
+    if (!this.goesOn()) return undefined
     for (let i = 0; i < this.turns.length; i++) {
       const topic = this.turns[(this.turn + i) % this.turns.length]
       if (topic !== undefined && held.isPaused(topic)) {
@@ -70,8 +79,46 @@ export class TaskInputs implements HeldFrom {
     return undefined
   }
 
+  /** Whether a topic of the task could not be read when it was last tried. The others wait for it: what belongs together would be torn apart. */
+  get isStuck(): boolean {
+    return this.stuck.size > 0 || this.isDamaged
+  }
+
+  get isDamaged(): boolean {
+    return this.damagedUntil > this.clock.monotonic()
+  }
+
+  /** Tries again what could not be read; false while there still is such a topic. */
+  private goesOn(): boolean {
+    for (const topic of this.stuck) {
+      // An error that was not taken keeps the reader from trying again.
+      if (this.reader.trouble(topic, this.partition) !== undefined && this.fetched(topic) === undefined) continue
+      this.stuck.delete(topic)
+      this.unread.passed({ topic, partition: this.partition })
+    }
+    return !this.isStuck
+  }
+
+  /** Records that were fetched cannot be read: nothing of the task is, until it is tried again. */
+  damaged(topic: string, error: unknown): void {
+    this.unread.failed({ topic, partition: this.partition }, error)
+    this.damagedUntil = this.clock.monotonic() + DAMAGED_MS
+  }
+
+  /** What was fetched of a topic; undefined also where it cannot be read and may be later. @throws LogError for everything else */
+  private fetched(topic: string): Fetched | undefined {
+    try {
+      return this.reader.take(topic, this.partition)
+    } catch (error) {
+      if (!canWait(error)) throw error
+      this.stuck.add(topic)
+      this.unread.failed({ topic, partition: this.partition }, error)
+      return undefined
+    }
+  }
+
   take(topic: string): Piece | undefined {
-    const fetched = this.reader.take(topic, this.partition)
+    const fetched = this.fetched(topic)
     if (fetched === undefined) return undefined
     const { batch, fromOffset, nextOffset } = fetched
     this.fetchedTo.set(topic, nextOffset)
@@ -114,11 +161,7 @@ export class TaskInputs implements HeldFrom {
   /** Brings the views up to date. They hold what others committed, so no transaction of ours undoes it. */
   updateViews(): void {
     for (const [topic, store] of this.views) {
-      for (
-        let fetched = this.reader.take(topic, this.partition);
-        fetched !== undefined;
-        fetched = this.reader.take(topic, this.partition)
-      ) {
+      for (let fetched = this.fetched(topic); fetched !== undefined; fetched = this.fetched(topic)) {
         if (fetched.batch !== undefined) loadBatch(store, topic, this.partition, fetched.batch, fetched.fromOffset)
         this.fetchedTo.set(topic, fetched.nextOffset)
       }

@@ -1,6 +1,9 @@
 import { BatchReader, type BatchView } from '../log/batch/read.js'
 import type { LogReader, PartitionOffset } from '../log/port.js'
+import type { UnreadPartitions } from '../log/unread.js'
+import { logError } from '../log/error.js'
 import type { Clock } from '../record/clock.js'
+import { errorMessage } from '../record/error.js'
 import type { RawRecord } from '../record/record.js'
 import type { TaskStore } from '../state/store.js'
 import { Tally, markedSource } from './accounting.js'
@@ -58,11 +61,14 @@ export class Task {
     private readonly clock: Clock,
     readonly state: TaskState,
     inlets: ReadonlyMap<string, InletSpec>,
+    private readonly unread: UnreadPartitions,
+    /** What to do with records that cannot be read. */
+    private readonly onUnreadable: 'stop' | 'skip',
     /** Called when `fetchPositions` changed by itself. */
     onPositions: () => void,
   ) {
     this.alarms = new Alarms(clock)
-    this.inputs = new TaskInputs(partition, topics, inlets, reader, clock, onPositions)
+    this.inputs = new TaskInputs(partition, topics, inlets, reader, clock, unread, onPositions)
     for (const { topic, offset, stored } of start) {
       this.committed.set(topic, offset)
       this.positions.set(topic, offset)
@@ -102,12 +108,15 @@ export class Task {
 
   /** How long until the task has something to do though nothing is read, in milliseconds: an alarm rings, or a waiting record is due. */
   untilDue(): number {
+    // Of a task that is stuck nothing is read, whatever is due: something comes when it can be, and that is told.
+    if (this.inputs.isStuck) return this.alarms.untilNext()
     return Math.min(this.alarms.untilNext(), this.inputs.held.untilDue(), this.inputs.order.untilLook())
   }
 
   /** True if records of its topics wait to be read, as far as is known; not those that are to wait. */
   get behind(): boolean {
     const { held } = this.inputs
+    if (this.inputs.isStuck) return true
     return this.topics.some((topic) => {
       if (held.isPaused(topic) || held.isWaiting(topic)) return false
       const end = this.inputs.end(topic)
@@ -247,11 +256,18 @@ export class Task {
   /** The next record that may be taken, where it lies; what may not be taken yet is set aside. */
   private peek(live: boolean): Reading | undefined {
     for (;;) {
+      if (this.current === undefined && live && this.inputs.isDamaged) return undefined
       const current = this.current ?? this.open(live)
       if (current?.ahead !== undefined) return current
       if (current === undefined) return undefined
       const { piece } = current
-      const record = current.reader.next(current.count)
+      let record: ReturnType<BatchReader['next']>
+      try {
+        record = current.reader.next(current.count)
+      } catch (error) {
+        if (this.skips(current, error)) continue
+        return undefined
+      }
       if (record === undefined || record.offset >= piece.nextOffset) {
         this.finishCurrent()
         continue
@@ -268,6 +284,31 @@ export class Task {
       }
       return current
     }
+  }
+
+  /** The rest of a batch cannot be read, though it is as it was written: steps over it where told so, else it stays. */
+  private skips(current: Reading, error: unknown): boolean {
+    const { piece, lastOffset } = current
+    const [firstOffset, last] = [lastOffset + 1, piece.nextOffset - 1]
+    const origin = { topic: piece.topic, partition: this.partition, offset: firstOffset }
+    const failure = logError(
+      'CORRUPT_BATCH',
+      'retry',
+      `${errorMessage(error)}. What cannot be read are the offsets ${firstOffset} to ${last}`,
+      {
+        origin,
+        cause: error,
+      },
+    )
+    if (this.onUnreadable === 'skip') {
+      this.unread.skipped({ topic: piece.topic, partition: this.partition, firstOffset, lastOffset: last, error: failure })
+      this.finishCurrent()
+      return true
+    }
+    this.inputs.damaged(piece.topic, failure)
+    const { cursor: _, ...rest } = this.restOf(current)
+    this.replay.unshift(rest)
+    return false
   }
 
   private open(live: boolean): Reading | undefined {

@@ -2,6 +2,7 @@ import { Observable, Subject, type Subscriber } from 'rxjs'
 import { isOutOfRange, reactionTo } from '../log/error.js'
 import type { LogReader, PartitionOffset } from '../log/port.js'
 import { BatchReader, batchSource } from '../log/batch/read.js'
+import { canWait, UnreadPartitions } from '../log/unread.js'
 import { sleep } from '../record/clock.js'
 import { type MillraceError } from '../record/error.js'
 import type { RawRecord } from '../record/record.js'
@@ -74,8 +75,9 @@ async function run(
   signal: AbortSignal,
   wakeup: Wakeup,
 ): Promise<void> {
-  const { group, instanceId, topics, sessionTimeout, rebalanceTimeout, prefetchBytes, onOutOfRange, startWithin } = settings
+  const { group, instanceId, topics, sessionTimeout, rebalanceTimeout, prefetchBytes, onOutOfRange, onUnreadable, startWithin } = settings
   const { clock, logger } = host
+  const unread = new UnreadPartitions(clock, logger)
   const log = await host.openLog()
   try {
     const persistence = (what: string): Persistence => ({ what, fields: { group }, clock, logger, signal })
@@ -86,7 +88,12 @@ async function run(
     })
     if (signal.aborted) return
     const watch = new TopicWatch({ plan, log, clock, logger, onOutputs: () => {}, onNews: () => wakeup.wake() })
-    const reader = log.reader({ isolation: 'read_committed', prefetchBytes, onData: () => wakeup.wake() })
+    const reader = log.reader({
+      isolation: 'read_committed',
+      prefetchBytes,
+      onData: () => wakeup.wake(),
+      onSkipped: onUnreadable === 'skip' ? (batch) => unread.skipped(batch) : undefined,
+    })
     const membership = new Membership(
       log.group({ group, instanceId, sessionTimeoutMs: sessionTimeout, rebalanceTimeoutMs: rebalanceTimeout }),
       {
@@ -121,6 +128,7 @@ async function run(
               stores: [],
               warmCopy: () => undefined,
               inlets: [],
+              unread,
               onPositions: () => {},
             },
             assignment.tasks,
@@ -154,6 +162,7 @@ async function run(
     try {
       const fetched = reader.take(topic, partition)
       if (fetched === undefined) return 0
+      unread.passed({ topic, partition })
       stream.positions.set(topic, { topic, partition, offset: fetched.nextOffset })
       if (fetched.batch !== undefined) {
         const records = new BatchReader(fetched.batch, batchSource(topic, partition, fetched.batch), fetched.fromOffset)
@@ -164,6 +173,8 @@ async function run(
       const failure = isOutOfRange(error) && onOutOfRange !== 'stop' ? await relocated(error, onOutOfRange) : error
       if (failure === undefined) return 0
       if (reactionTo(failure) === 'fatal' || isOutOfRange(failure)) throw failure
+      unread.failed({ topic, partition }, failure)
+      if (canWait(failure)) return 0
       await sleep(clock, RETRY_MS, signal)
       return 0
     }

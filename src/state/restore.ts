@@ -1,7 +1,8 @@
 import { BatchReader, batchSource, type BatchView } from '../log/batch/read.js'
 import type { Fetched, LogClient, LogError, TopicPartition } from '../log/port.js'
 import { isOutOfRange, logError, reactionTo } from '../log/error.js'
-import { sleep, type Clock } from '../record/clock.js'
+import { UnreadPartitions } from '../log/unread.js'
+import type { Clock } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import type { Logger } from '../record/logger.js'
 import { WaitReport } from '../record/wait-report.js'
@@ -89,6 +90,7 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
 
   let wake: () => void = () => {}
   let waits: WaitReport | undefined
+  const unread = new UnreadPartitions(clock, logger)
   const reader = log.reader({ isolation: 'read_committed', prefetchBytes: PREFETCH_BYTES, onData: () => wake() })
   try {
     reader.assign([...open].map(({ topic, partition, start }) => ({ topic, partition, offset: start })))
@@ -100,7 +102,7 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
       const waiting = new Promise<void>((resolve) => (wake = resolve))
       let found = false
       for (const at of open) {
-        const fetched = await take(at)
+        const fetched = take(at)
         if (fetched === undefined) continue
         found = true
         records += loadFetched(at.target, fetched)
@@ -140,14 +142,16 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
   onProgress?.(report())
   return true
 
-  async function take({ topic, partition, target }: Partition): Promise<ReturnType<typeof reader.take>> {
+  function take({ topic, partition, target }: Partition): ReturnType<typeof reader.take> {
     try {
-      return reader.take(topic, partition)
+      const fetched = reader.take(topic, partition)
+      if (fetched !== undefined) unread.passed({ topic, partition })
+      return fetched
     } catch (error) {
       if (isOutOfRange(error)) throw startMoved({ topic, partition, offset: target.reached as number }, error)
       if (reactionTo(error) === 'fatal') throw error
+      unread.failed({ topic, partition }, error)
       waits?.because(error)
-      await sleep(clock, RETRY_MS)
       return undefined
     }
   }

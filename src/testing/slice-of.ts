@@ -1,5 +1,6 @@
 import { ReplaySubject, isObservable, lastValueFrom, tap, type Observable, type Subscription } from 'rxjs'
 import { z } from 'zod'
+import { AT, writeInt64 } from '../log/batch/header.js'
 import { BatchReader, batchSource, viewBatch, type BatchView } from '../log/batch/read.js'
 import { BatchWriter, stampBatch, type OutputBatch } from '../log/batch/write.js'
 import { MillraceError } from '../record/error.js'
@@ -272,7 +273,8 @@ class SliceUnderTest<T> {
 
 function viewed(batch: OutputBatch, baseOffset: number): BatchView {
   const bytes = stampBatch(batch, { producerId: -1n, producerEpoch: -1, baseSequence: -1, transactional: false, compression: 0 })
-  return { ...(viewBatch(bytes, 0, batch.topic) as BatchView), baseOffset }
+  writeInt64(bytes, AT.baseOffset, baseOffset)
+  return viewBatch(bytes, 0, batch.topic) as BatchView
 }
 
 function* readAll(batch: OutputBatch, baseOffset: number): Generator<LogRecord<Buffer | null, Buffer | null>> {

@@ -1,5 +1,5 @@
 import { promisify } from 'node:util'
-import { gunzip, gzip } from 'node:zlib'
+import { gunzip, gzip, type ZlibOptions } from 'node:zlib'
 import { MillraceError } from '../../record/error.js'
 
 export type CompressionName = 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
@@ -10,16 +10,32 @@ const NAMES = Object.keys(NUMBER) as CompressionName[]
 /** One compression format, over whole record sections. */
 export interface Codec {
   compress(records: Buffer): Promise<Uint8Array>
-  decompress(records: Buffer): Promise<Buffer>
+  /** `maxBytes`: what becomes larger than this is refused, where the codec can tell before it is done. */
+  decompress(records: Buffer, maxBytes: number): Promise<Buffer>
 }
 
 /** Finds a codec by name; undefined where none is installed. */
 export type CodecLookup = (name: CompressionName) => Codec | undefined
 
 const compressGzip = promisify<Buffer, Buffer>(gzip)
-const decompressGzip = promisify<Buffer, Buffer>(gunzip)
+const decompressGzip = promisify<Buffer, ZlibOptions, Buffer>(gunzip)
 
-export const gzipCodec: Codec = { compress: compressGzip, decompress: decompressGzip }
+export const gzipCodec: Codec = {
+  compress: compressGzip,
+  decompress: (records, maxOutputLength) => decompressGzip(records, { maxOutputLength }).catch(asTooLarge(maxOutputLength)),
+}
+
+/** For codecs that stop at a size: what they throw, as an error that says what to do. */
+export function asTooLarge(maxBytes: number): (error: unknown) => never {
+  return (error) => {
+    if ((error as { readonly code?: unknown }).code !== 'ERR_BUFFER_TOO_LARGE') throw error
+    throw new MillraceError(
+      'CORRUPT_BATCH',
+      `a batch holds more than ${maxBytes} bytes when uncompressed: written to harm, or legitimate with a larger maxBytes of withTransaction`,
+      { retryable: true, cause: error },
+    )
+  }
+}
 
 /** The codecs that need no package. */
 export const builtInCodecs: CodecLookup = (name) => (name === 'gzip' ? gzipCodec : undefined)

@@ -43,7 +43,8 @@ export interface BatchView {
  * @throws MillraceError CORRUPT_BATCH, UNSUPPORTED_FORMAT (magic 0 and 1), UNSAFE_INTEGER (an offset)
  */
 export function viewBatch(source: Buffer, at: number, where: string): BatchView | undefined {
-  if (source.length - at < AT.records) return undefined
+  // Messages of the formats before may be shorter than the header of a batch.
+  if (source.length - at <= AT.magic) return undefined
   const magic = source.readInt8(at + AT.magic)
   if (magic !== 2) {
     throw new MillraceError(
@@ -51,6 +52,7 @@ export function viewBatch(source: Buffer, at: number, where: string): BatchView 
       `${where}: record format ${magic} is older than Kafka 0.11; only format 2 is read. Rewrite the topic with a current message format`,
     )
   }
+  if (source.length - at < AT.records) return undefined
   const length = source.readInt32BE(at + AT.batchLength) + LENGTH_OVERHEAD
   if (length < AT.records) {
     throw new MillraceError(
@@ -70,18 +72,24 @@ export function viewBatch(source: Buffer, at: number, where: string): BatchView 
     )
   }
   const attributes = bytes.readInt16BE(AT.attributes)
+  const lastOffsetDelta = bytes.readInt32BE(AT.lastOffsetDelta)
+  const count = bytes.readInt32BE(AT.recordCount)
+  const compression = attributes & COMPRESSION_MASK
+  if (count < 0 || lastOffsetDelta < 0 || count > lastOffsetDelta + 1)
+    throw corrupt(where, baseOffset, `says that it holds ${count} records in ${lastOffsetDelta + 1} offsets`)
+  if (compression === 0) checkRoom(where, baseOffset, count, length - AT.records)
   const baseTimestamp = readInt64(bytes, AT.baseTimestamp)
   return {
     bytes,
     records: AT.records,
     baseOffset,
-    lastOffset: baseOffset + bytes.readInt32BE(AT.lastOffsetDelta),
-    count: bytes.readInt32BE(AT.recordCount),
+    lastOffset: baseOffset + lastOffsetDelta,
+    count,
     baseTimestamp,
     exactBaseTimestamp: Number.isSafeInteger(baseTimestamp) ? undefined : bytes.readBigInt64BE(AT.baseTimestamp),
     maxTimestamp: readInt64(bytes, AT.maxTimestamp),
     logAppendTime: (attributes & LOG_APPEND_TIME) !== 0,
-    compression: attributes & COMPRESSION_MASK,
+    compression,
     transactional: (attributes & TRANSACTIONAL) !== 0,
     control: (attributes & CONTROL) !== 0,
     producerId: bytes.readBigInt64BE(AT.producerId),
@@ -89,8 +97,45 @@ export function viewBatch(source: Buffer, at: number, where: string): BatchView 
   }
 }
 
-/** The batch over its uncompressed records, which stand alone in `records` without a header. */
-export function withUncompressed(view: BatchView, records: Buffer): BatchView {
+/** Length, attributes, both deltas, and three numbers for what is not there. */
+const SMALLEST_RECORD_BYTES = 7
+
+/** Room is made for as many records as the header says. */
+function checkRoom(where: string, baseOffset: number, count: number, bytes: number): void {
+  if (count * SMALLEST_RECORD_BYTES > bytes) throw corrupt(where, baseOffset, `says that it holds ${count} records in ${bytes} bytes`)
+}
+
+function corrupt(where: string, baseOffset: number, what: string): MillraceError {
+  return new MillraceError('CORRUPT_BATCH', `${where}: the batch at offset ${baseOffset} ${what}: whoever wrote it wrote it wrong`, {
+    retryable: true,
+  })
+}
+
+/** Which offsets a batch holds. */
+export interface Extent {
+  readonly firstOffset: number
+  readonly lastOffset: number
+}
+
+/**
+ * The offsets from `fromOffset` on of a batch that cannot be read, as far as its header is to be believed: within the log, which ends before `end`, and
+ * not over what comes behind it. Undefined where that cannot be told.
+ */
+export function extentOf(source: Buffer, at: number, fromOffset: number, end: number): Extent | undefined {
+  if (source.length - at <= AT.magic) return undefined
+  const base = readInt64(source, at + AT.baseOffset)
+  const next = at + LENGTH_OVERHEAD + source.readInt32BE(at + AT.batchLength)
+  const current = source.readInt8(at + AT.magic) === 2
+  if (next > source.length || next <= at + AT.magic || (current && source.length - at < AT.records)) return undefined
+  const lastOffset = current ? base + source.readInt32BE(at + AT.lastOffsetDelta) : base
+  const behind = source.length - next >= AT.batchLength ? readInt64(source, next) : end
+  if (base < 0 || lastOffset < Math.max(base, fromOffset) || lastOffset >= Math.min(behind, end)) return undefined
+  return { firstOffset: Math.max(base, fromOffset), lastOffset }
+}
+
+/** The batch over its uncompressed records, which stand alone in `records` without a header. @throws MillraceError CORRUPT_BATCH */
+export function withUncompressed(view: BatchView, records: Buffer, where: string): BatchView {
+  checkRoom(where, view.baseOffset, view.count, records.length)
   return { ...view, bytes: records, records: 0, compression: 0 }
 }
 
@@ -137,23 +182,19 @@ export class BatchReader {
 
   /** The next record at or after the wanted offset, or undefined at the end. `seq` is the number it gets. */
   next(seq: number): LogRecord<Buffer | null, Buffer | null> | undefined {
-    const { bytes, baseOffset, baseTimestamp, exactBaseTimestamp, logAppendTime } = this.view
+    const { bytes, baseOffset, lastOffset, baseTimestamp, exactBaseTimestamp, logAppendTime } = this.view
     while (this.left > 0) {
       this.left--
       const length = readVarint(bytes, this.pos)
       const body = cursor.pos
       const end = body + length
-      if (length < 0 || end > bytes.length) {
-        throw new MillraceError(
-          'CORRUPT_BATCH',
-          `${this.source.topic}/${this.source.partition}: a record of the batch at offset ${baseOffset} runs past its end`,
-        )
-      }
+      if (length < 0 || end > bytes.length) throw this.corrupt('runs past the end of the batch')
       this.pos = end
       const timestampDelta = readVarlong(bytes, body + 1)
       const offset = baseOffset + readVarint(bytes, cursor.pos)
       if (offset < this.fromOffset) continue
       const headAt = cursor.pos
+      if (headAt > end || offset < baseOffset || offset > lastOffset) throw this.corrupt('is at an offset outside of it')
       const timestamp = logAppendTime
         ? this.view.maxTimestamp
         : exactBaseTimestamp === undefined
@@ -173,5 +214,13 @@ export class BatchReader {
       )
     }
     return undefined
+  }
+
+  private corrupt(what: string): MillraceError {
+    const { topic, partition } = this.source
+    const { baseOffset } = this.view
+    return new MillraceError('CORRUPT_BATCH', `${topic}/${partition}: a record of the batch at offset ${baseOffset} ${what}`, {
+      retryable: true,
+    })
   }
 }

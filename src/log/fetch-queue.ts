@@ -1,0 +1,276 @@
+import { MillraceError, errorMessage } from '../record/error.js'
+import { codecByNumber, type CodecLookup } from './batch/compression.js'
+import { CommittedFilter, type AbortedTransaction } from './batch/committed.js'
+import { extentOf, viewBatch, withUncompressed, type BatchView, type Extent } from './batch/read.js'
+import { logError, withOrigin } from './error.js'
+import type { Fetched, LogError, ReaderOptions } from './port.js'
+
+/** Most that one batch may hold uncompressed, unless the reader's options say otherwise. */
+export const MAX_BATCH_BYTES = 64 * 1024 * 1024
+
+interface Entry {
+  batch: BatchView | undefined
+  readonly fromOffset: number
+  nextOffset: number
+  bytes: number
+  /** Whether it can be handed out: its records are uncompressed, or there are none. */
+  ready: boolean
+}
+
+/** What a broker answered to a fetch of one partition. */
+export interface FetchedBatches {
+  /** Whole batches, one behind the other; the last of each buffer may be cut. The first may begin before the offset asked for. */
+  readonly batches: readonly Buffer[]
+  readonly aborted: readonly AbortedTransaction[]
+  /** The last stable offset. */
+  readonly end: number
+}
+
+export interface QueueSettings extends Pick<ReaderOptions, 'maxBatchBytes' | 'onSkipped'> {
+  readonly codecs: CodecLookup
+  /** How far to uncompress ahead. */
+  readonly inflateBytes: () => number
+  /** The bytes held changed by this much, or there may be more to take. */
+  readonly changed: (bytes: number) => void
+}
+
+/**
+ * What is fetched of one partition and not taken yet, in offset order.
+ *
+ * Compressed batches wait as they came and are uncompressed a few ahead of the reader, since they can be a thousand times larger afterwards.
+ */
+export class FetchQueue {
+  private readonly entries: Entry[] = []
+  private head = 0
+  /** The first entry that may not be ready. */
+  private firstCompressed = 0
+  private inflating = false
+  /** Where the reader stands: what it was given ends before this. */
+  private takenOffset: number
+  /** The next offset to fetch. */
+  fetchOffset: number
+  /** Bytes held here. */
+  bytes = 0
+  /** Bytes of them that can be handed out. */
+  private readyBytes = 0
+  private error: LogError | undefined
+  private lastError: LogError | undefined
+  /** How often it failed since anything was handed out, or all there was had been read. */
+  setbacks = 0
+  /** Taken out of the assignment: answers that are still on their way are not for it. */
+  dropped = false
+  /** The last stable offset as of the last answer. */
+  end: number | undefined
+
+  constructor(
+    readonly topic: string,
+    readonly partition: number,
+    offset: number,
+    private readonly settings: QueueSettings,
+  ) {
+    this.takenOffset = offset
+    this.fetchOffset = offset
+  }
+
+  get position(): number {
+    return this.takenOffset
+  }
+
+  /** Whether the last answer gave all there was to read. */
+  get caughtUp(): boolean {
+    return this.end !== undefined && this.fetchOffset >= this.end
+  }
+
+  /** What `take` threw last, until it goes on. */
+  get trouble(): LogError | undefined {
+    return this.lastError !== undefined && this.entries[this.head]?.ready !== true ? this.lastError : undefined
+  }
+
+  get failed(): boolean {
+    return this.error !== undefined
+  }
+
+  take(): Fetched | undefined {
+    const entry = this.entries[this.head]
+    if (entry === undefined) {
+      const { error } = this
+      if (error === undefined) return undefined
+      this.error = undefined
+      this.lastError = error
+      this.setbacks++
+      throw error
+    }
+    if (!entry.ready) return undefined
+    this.head++
+    this.forgetTaken()
+    this.takenOffset = entry.nextOffset
+    this.passed()
+    this.bytes -= entry.bytes
+    this.readyBytes -= entry.bytes
+    this.settings.changed(-entry.bytes)
+    void this.inflate()
+    return entry
+  }
+
+  /** Queues the error behind what was fetched before it. Nothing more is fetched until it was taken. */
+  fail(error: LogError): void {
+    this.error = withOrigin(error, { topic: this.topic, partition: this.partition, offset: this.fetchOffset })
+  }
+
+  private passed(): void {
+    this.setbacks = 0
+    this.lastError = undefined
+  }
+
+  /** Takes over what a broker answered. Returns whether `take` may have more. */
+  accept({ batches, aborted, end }: FetchedBatches): boolean {
+    this.end = end
+    const before = this.fetchOffset
+    const filter = new CommittedFilter(aborted)
+    for (const source of batches) if (!this.acceptAll(source, filter)) break
+    if (this.fetchOffset === before && !this.failed && this.caughtUp && this.entries.length === this.head) this.passed()
+    void this.inflate()
+    return this.fetchOffset !== before || this.failed
+  }
+
+  drop(): void {
+    this.dropped = true
+    this.bytes = 0
+    this.entries.length = 0
+    this.head = 0
+  }
+
+  /** False if what comes behind is to be fetched again. */
+  private acceptAll(source: Buffer, filter: CommittedFilter): boolean {
+    let at = 0
+    try {
+      for (;;) {
+        const batch = viewBatch(source, at, this.where)
+        if (batch === undefined) break
+        at += batch.bytes.length
+        const visible = filter.isVisible(batch)
+        if (batch.lastOffset < this.fetchOffset) continue
+        this.push(visible && batch.count > 0 ? batch : undefined, batch.lastOffset + 1)
+      }
+      // A broker that has something gives at least one batch whole. Asked again, it would answer the same.
+      if (at === 0 && source.length > 0) throw cut(this.where, source)
+      return true
+    } catch (error) {
+      this.unreadable(error, extentOf(source, at, this.fetchOffset, this.end as number))
+      // It may have been the marker that ends a transaction: from here on, another answer tells what was aborted.
+      return false
+    }
+  }
+
+  private unreadable(error: unknown, extent: Extent | undefined): void {
+    const failure = batchError(error, this.where, extent)
+    const { onSkipped } = this.settings
+    if (onSkipped === undefined || extent === undefined) return this.fail(failure)
+    onSkipped(this.skipped(extent, failure))
+    this.push(undefined, extent.lastOffset + 1)
+  }
+
+  private skipped({ firstOffset, lastOffset }: Extent, error: LogError): Parameters<NonNullable<ReaderOptions['onSkipped']>>[0] {
+    return { topic: this.topic, partition: this.partition, firstOffset, lastOffset, error }
+  }
+
+  private get where(): string {
+    return `${this.topic}/${this.partition}`
+  }
+
+  /** What was taken must not be held here: under load the queue is never empty. */
+  private forgetTaken(): void {
+    if (this.head * 2 < this.entries.length) return
+    this.entries.splice(0, this.head)
+    this.firstCompressed = Math.max(0, this.firstCompressed - this.head)
+    this.head = 0
+  }
+
+  private push(batch: BatchView | undefined, nextOffset: number): void {
+    const fromOffset = this.fetchOffset
+    this.fetchOffset = nextOffset
+    const last = this.entries.length > this.head ? this.entries[this.entries.length - 1] : undefined
+    if (batch === undefined && last !== undefined) {
+      last.nextOffset = nextOffset
+      return
+    }
+    const ready = batch === undefined || batch.compression === 0
+    const bytes = batch === undefined ? 0 : batch.bytes.length
+    this.entries.push({ batch, fromOffset, nextOffset, bytes, ready })
+    this.bytes += bytes
+    if (ready) this.readyBytes += bytes
+    this.settings.changed(bytes)
+  }
+
+  private async inflate(): Promise<void> {
+    if (this.inflating) return
+    this.inflating = true
+    while (!this.dropped && this.readyBytes <= this.settings.inflateBytes()) {
+      this.firstCompressed = Math.max(this.firstCompressed, this.head)
+      while (this.entries[this.firstCompressed]?.ready === true) this.firstCompressed++
+      const entry = this.entries[this.firstCompressed]
+      if (entry === undefined) break
+      await this.inflateOne(entry, entry.batch as BatchView)
+    }
+    this.inflating = false
+  }
+
+  private async inflateOne(entry: Entry, batch: BatchView): Promise<void> {
+    // Not in the turn of whoever takes: a codec that is missing fails at once.
+    await Promise.resolve()
+    if (this.dropped) return
+    const { codecs, maxBatchBytes = MAX_BATCH_BYTES, changed, onSkipped } = this.settings
+    try {
+      const codec = codecByNumber(batch.compression, codecs)
+      const records = await codec.decompress(batch.bytes.subarray(batch.records), maxBatchBytes)
+      if (this.dropped) return
+      this.uncompressed(entry, withUncompressed(batch, records, this.where))
+    } catch (error) {
+      if (this.dropped) return
+      const extent = { firstOffset: Math.max(batch.baseOffset, entry.fromOffset), lastOffset: batch.lastOffset }
+      const failure = batchError(error, this.where, extent)
+      if (onSkipped !== undefined) {
+        onSkipped(this.skipped(extent, failure))
+        return this.uncompressed(entry, undefined)
+      }
+      // It and what is behind it is fetched again once the error was taken.
+      let freed = 0
+      for (const { bytes, ready } of this.entries.splice(this.entries.indexOf(entry))) {
+        freed += bytes
+        if (ready) this.readyBytes -= bytes
+      }
+      this.bytes -= freed
+      this.forgetTaken()
+      this.fetchOffset = entry.fromOffset
+      this.fail(failure)
+      changed(-freed)
+    }
+  }
+
+  private uncompressed(entry: Entry, batch: BatchView | undefined): void {
+    const bytes = batch?.bytes.length ?? 0
+    const grown = bytes - entry.bytes
+    entry.batch = batch
+    entry.bytes = bytes
+    entry.ready = true
+    this.bytes += grown
+    this.readyBytes += bytes
+    this.settings.changed(grown)
+  }
+}
+
+function cut(where: string, source: Buffer): MillraceError {
+  return new MillraceError(
+    'CORRUPT_BATCH',
+    `${where}: an answer of ${source.length} bytes ends within its first batch: the length in the header was damaged on disk or on the way`,
+    { retryable: true },
+  )
+}
+
+/** All may be well when it is fetched again, or when a codec was installed. */
+function batchError(error: unknown, where: string, extent: Extent | undefined): LogError {
+  const offsets = extent === undefined ? '' : ` It holds the offsets ${extent.firstOffset} to ${extent.lastOffset}.`
+  const known = error instanceof MillraceError
+  const message = `${known ? error.message : `${where}: a batch cannot be read: ${errorMessage(error)}`}.${offsets}`
+  return logError(known ? error.code : 'CORRUPT_BATCH', 'retry', message, { cause: error })
+}
