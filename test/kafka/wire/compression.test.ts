@@ -117,7 +117,7 @@ describe('compression', () => {
       try {
         reader.assign([{ topic, partition: 0, offset: 0 }])
         await until(() => errors.length > 0)
-        expect(errors[0]).toMatchObject({ ...missing, reaction: 'fatal' })
+        expect(errors[0]).toMatchObject({ ...missing, reaction: 'retry' })
         await expect(sender.send([batchOf(topic, 0, ['a'])])).rejects.toMatchObject({ ...missing, reaction: 'abort' })
       } finally {
         CompressionCodecs[TYPES[compression]] = codec
