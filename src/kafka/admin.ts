@@ -82,6 +82,8 @@ export class KafkaAdmin implements LogAdmin {
 
   async offsets(partitions: readonly TopicPartition[], at: OffsetAt): Promise<readonly number[]> {
     const timestamp = at === 'earliest' ? EARLIEST : typeof at === 'string' ? LATEST : at.timestamp
+    // A leader that was deposed knows nothing of what was written since: state restored up to its end would be that of then.
+    if (timestamp === LATEST) await this.lookUpLeaders(partitions)
     const found = await this.listOffsets(partitions, timestamp, at === 'stable')
     const none = partitions.filter(({ topic, partition }) => (found.get(keyOf(topic, partition)) ?? -1) < 0)
     const ends = none.length === 0 ? found : await this.listOffsets(none, LATEST, false)
@@ -112,6 +114,11 @@ export class KafkaAdmin implements LogAdmin {
     })
   }
 
+  private async lookUpLeaders(partitions: readonly TopicPartition[]): Promise<void> {
+    const topics = [...new Set(partitions.map(({ topic }) => topic))]
+    if (topics.length > 0) await this.cluster.retry({ what: 'looking up leaders' }, () => this.cluster.refresh(topics))
+  }
+
   private async listOffsets(
     partitions: readonly TopicPartition[],
     timestamp: number,
@@ -125,7 +132,13 @@ export class KafkaAdmin implements LogAdmin {
       const groups = await this.cluster.byLeader(missing, what)
       await Promise.all(
         [...groups].map(async ([node, items]) => {
-          const request = { readCommitted, partitions: items.map(({ topic, partition }) => ({ topic, partition, timestamp })) }
+          const asked = items.map(({ topic, partition }) => ({
+            topic,
+            partition,
+            leaderEpoch: this.cluster.leaderEpoch(topic, partition),
+            timestamp,
+          }))
+          const request = { readCommitted, partitions: asked }
           const { results } = await this.cluster.request(this.cluster.addressOf(node), ListOffsets, request)
           for (const { topic, partition, offset, error } of results) if (error === ERROR.none) found.set(keyOf(topic, partition), offset)
           for (const { topic, partition, error } of results) check(ListOffsets, error, `${what} of ${topic}/${partition}`)

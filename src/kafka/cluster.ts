@@ -4,6 +4,7 @@ import type { Logger } from '../record/logger.js'
 import { Connection, addressName, type Address, type ConnectionSettings } from './connections.js'
 import { ERROR, Unanswered, asLogError, check, closedError, refreshAfter, type Refresh } from './errors.js'
 import { Lane, within } from './lane.js'
+import { Leaders } from './leaders.js'
 import type { Api, Throttled } from './protocol/api.js'
 import { ApiVersions } from './protocol/api-versions.js'
 import { FindCoordinator, type CoordinatorKind } from './protocol/find-coordinator.js'
@@ -51,7 +52,7 @@ export class Cluster {
   private brokers = new Map<number, Address>()
   private controller: number | undefined
   private readonly topics = new Map<string, TopicMetadata>()
-  private readonly leaders = new Map<string, number[]>()
+  private readonly leaders = new Leaders()
   private readonly coordinators = new Map<string, Address>()
   /** What all brokers that were reached know. */
   private versions: Versions = new Map()
@@ -141,23 +142,25 @@ export class Cluster {
     this.controller = response.controller < 0 ? undefined : response.controller
     for (const topic of response.topics) {
       this.topics.set(topic.topic, topic)
-      const leaders: number[] = []
-      for (const { partition, leader } of topic.partitions) leaders[partition] = leader
-      this.leaders.set(topic.topic, leaders)
+      this.leaders.accept(topic)
     }
     return response.topics
   }
 
   /** As last heard; undefined where it was not asked for yet, there is none, or it is no longer among the brokers. */
   leader(topic: string, partition: number): number | undefined {
-    const leader = this.leaders.get(topic)?.[partition]
-    return leader === undefined || !this.brokers.has(leader) ? undefined : leader
+    const node = this.leaders.of(topic, partition)?.node
+    return node === undefined || !this.brokers.has(node) ? undefined : node
+  }
+
+  /** Which election made that leader one: a broker that was deposed since, or is yet to hear of it, refuses the request. -1 where that is not known. (KIP-320) */
+  leaderEpoch(topic: string, partition: number): number {
+    return this.leaders.of(topic, partition)?.epoch ?? -1
   }
 
   /** Its leader is to be looked up before it is asked again. */
-  forgetLeader({ topic, partition }: TopicPartition): void {
-    const leaders = this.leaders.get(topic)
-    if (leaders !== undefined) leaders[partition] = NO_NODE
+  forgetLeader(at: TopicPartition): void {
+    this.leaders.forget(at)
   }
 
   addressOf(node: number): Address {

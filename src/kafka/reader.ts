@@ -250,6 +250,7 @@ export class KafkaReader implements LogReader {
         topic,
         partition,
         offset: fetchOffset,
+        leaderEpoch: this.cluster.leaderEpoch(topic, partition),
         maxBytes: partitionBytes,
       }))
       response = await this.request(slot.lane, node, { maxWaitMs, maxBytes, readCommitted, partitions })

@@ -12,7 +12,8 @@ export type HeadersInput = Readonly<Record<string, string | Uint8Array | null | 
 
 export const NO_HEADERS: Headers = Object.freeze(Object.create(null) as Record<string, HeaderValue>)
 
-export function readHeaders(bytes: Buffer, start: number): Headers {
+/** The headers of the section that begins at `start` and ends by `end`. @throws MillraceError DECODE_FAILED where they do not fit in there */
+export function readHeaders(bytes: Buffer, start: number, end = bytes.length): Headers {
   const count = readVarint(bytes, start)
   if (count === 0) return NO_HEADERS
   const headers = Object.create(null) as Record<string, HeaderValue>
@@ -20,20 +21,22 @@ export function readHeaders(bytes: Buffer, start: number): Headers {
   for (let i = 0; i < count; i++) {
     const nameLength = readVarint(bytes, pos)
     const nameStart = cursor.pos
+    if (nameLength < 0 || nameStart + nameLength > end) throw beyondEnd()
     const name = bytes.toString('utf8', nameStart, nameStart + nameLength)
     const valueLength = readVarint(bytes, nameStart + nameLength)
-    pos = cursor.pos
-    const value = valueLength < 0 ? null : bytes.subarray(pos, pos + valueLength)
-    if (valueLength > 0) pos += valueLength
+    pos = cursor.pos + Math.max(0, valueLength)
+    if (pos > end) throw beyondEnd()
+    const value = valueLength < 0 ? null : bytes.subarray(cursor.pos, pos)
     const earlier = headers[name]
-    headers[name] =
-      earlier === undefined
-        ? value
-        : Array.isArray(earlier)
-          ? [...(earlier as readonly (Buffer | null)[]), value]
-          : [earlier as Buffer | null, value]
+    if (earlier === undefined) headers[name] = value
+    else if (Array.isArray(earlier)) (earlier as (Buffer | null)[]).push(value)
+    else headers[name] = [earlier as Buffer | null, value]
   }
   return headers
+}
+
+function beyondEnd(): MillraceError {
+  return new MillraceError('DECODE_FAILED', 'the headers of a record go beyond its end: whoever wrote it wrote it wrong')
 }
 
 type Entry = readonly [name: Buffer, value: Uint8Array | null]
@@ -91,6 +94,7 @@ export function replaceHeaders(bytes: Buffer, start: number, names: ReadonlySet<
     const name = bytes.subarray(cursor.pos, cursor.pos + nameLength)
     const valueLength = readVarint(bytes, cursor.pos + nameLength)
     pos = cursor.pos + Math.max(0, valueLength)
+    if (nameLength < 0 || pos > bytes.length) throw beyondEnd()
     if (!names.has(name.toString('utf8'))) entries.push([name, valueLength < 0 ? null : bytes.subarray(cursor.pos, pos)])
   }
   return encodeEntries([...entries, ...toEntries(added)])
@@ -118,6 +122,7 @@ export function findHeader(bytes: Buffer, start: number, name: Buffer): HeaderPl
     const length = readVarint(bytes, nameAt + nameLength)
     const valueAt = cursor.pos
     pos = valueAt + Math.max(0, length)
+    if (nameLength < 0 || pos > bytes.length) throw beyondEnd()
     if (nameLength !== name.length || bytes.compare(name, 0, nameLength, nameAt, nameAt + nameLength) !== 0) continue
     ;[before, at, value, end] = [i, began, valueAt, length < 0 ? -1 : pos]
   }

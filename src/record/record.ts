@@ -100,7 +100,7 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
     // A raw part is a Buffer or null, never undefined, so undefined means "not looked at yet".
     if (this.k === undefined && this.raw & RAW_KEY) {
       const length = readVarint(this.source.bytes, this.start)
-      this.k = (length < 0 ? null : this.source.bytes.subarray(cursor.pos, cursor.pos + length)) as K
+      this.k = this.section(length) as K
     }
     return this.k as K
   }
@@ -108,13 +108,13 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
   get value(): V {
     if (this.v === undefined && this.raw & RAW_VALUE) {
       const length = readVarint(this.source.bytes, this.valueStart())
-      this.v = (length < 0 ? null : this.source.bytes.subarray(cursor.pos, cursor.pos + length)) as V
+      this.v = this.section(length) as V
     }
     return this.v as V
   }
 
   get headers(): Headers {
-    if (this.h === undefined) this.h = readHeaders(this.source.bytes, this.headersStart())
+    if (this.h === undefined) this.h = readHeaders(this.source.bytes, this.headersStart(), this.end)
     return this.h
   }
 
@@ -134,7 +134,13 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
   /** Where it came from, if it was sent back from a dead-letter topic. */
   get lineage(): Lineage | undefined {
     const { lineage, producerId, bytes } = this.source
-    return producerId === undefined || this.start < 0 ? lineage : readLineage(bytes, this.headersStart(), producerId)
+    if (producerId === undefined || this.start < 0) return lineage
+    try {
+      return readLineage(bytes, this.headersStart(), producerId)
+    } catch {
+      // Headers that were written wrong say nothing of it. Whoever reads them, or the record's parts, is told.
+      return undefined
+    }
   }
 
   with<K2 = K, V2 = V>(patch: RecordPatch<K2, V2>): LogRecord<K2, V2> {
@@ -175,14 +181,34 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
     )
   }
 
-  /** Where the value's length stands. */
+  /** Where the value's length stands. @throws MillraceError DECODE_FAILED */
   valueStart(): number {
-    return skipSection(this.source.bytes, this.start)
+    return this.within(skipSection(this.source.bytes, this.start))
   }
 
-  /** Where the header count stands. */
+  /** Where the header count stands. @throws MillraceError DECODE_FAILED */
   headersStart(): number {
-    return skipSection(this.source.bytes, this.valueStart())
+    return this.within(skipSection(this.source.bytes, this.valueStart()))
+  }
+
+  /** The part whose length was just read. */
+  private section(length: number): Buffer | null {
+    if (length < 0) return null
+    const { pos } = cursor
+    return this.source.bytes.subarray(pos, this.within(pos + length))
+  }
+
+  /** The parts of a record that was written wrong may go beyond it, and what is there belongs to others. */
+  private within(pos: number): number {
+    if (pos > this.end)
+      throw new MillraceError(
+        'DECODE_FAILED',
+        `${originText(this.origin)} has parts that go beyond its end: whoever wrote it wrote it wrong`,
+        {
+          origin: this.origin,
+        },
+      )
+    return pos
   }
 
   toJSON(): unknown {

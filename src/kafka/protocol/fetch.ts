@@ -6,6 +6,8 @@ export interface FetchPartition {
   readonly topic: string
   readonly partition: number
   readonly offset: number
+  /** Of the leader that is asked, as far as is known: another refuses. -1: any. (KIP-320) */
+  readonly leaderEpoch: number
   readonly maxBytes: number
 }
 
@@ -52,7 +54,7 @@ export const Fetch: Api<FetchRequest, FetchResponse> = {
       writer.string(topic)
       writer.array(items, (item) => {
         writer.int32(item.partition)
-        writer.int32(-1)
+        writer.int32(item.leaderEpoch)
         writer.int64(item.offset)
         writer.int64(-1)
         writer.int32(item.maxBytes)

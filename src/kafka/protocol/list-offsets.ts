@@ -8,7 +8,13 @@ export const EARLIEST = -2
 export interface ListOffsetsRequest {
   /** Makes LATEST the last stable offset instead of the high watermark. */
   readonly readCommitted: boolean
-  readonly partitions: readonly { readonly topic: string; readonly partition: number; readonly timestamp: number }[]
+  /** `leaderEpoch` is that of the leader that is asked, as far as is known: another refuses. -1: any. (KIP-320) */
+  readonly partitions: readonly {
+    readonly topic: string
+    readonly partition: number
+    readonly leaderEpoch: number
+    readonly timestamp: number
+  }[]
 }
 
 export interface ListedOffset extends PartitionResult {
@@ -26,9 +32,9 @@ export const ListOffsets: Api<ListOffsetsRequest, Throttled & { readonly results
     writer.int8(readCommitted ? 1 : 0)
     writer.array(byTopic(partitions), ({ topic, items }) => {
       writer.string(topic)
-      writer.array(items, ({ partition, timestamp }) => {
+      writer.array(items, ({ partition, leaderEpoch, timestamp }) => {
         writer.int32(partition)
-        writer.int32(-1)
+        writer.int32(leaderEpoch)
         writer.int64(timestamp)
       })
     })

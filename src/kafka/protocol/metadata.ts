@@ -11,6 +11,8 @@ export interface PartitionMetadata {
   readonly partition: number
   /** -1 while there is none. */
   readonly leader: number
+  /** How many elections there were before: which leader is meant. -1 where the broker does not say. */
+  readonly leaderEpoch: number
 }
 
 export interface TopicMetadata {
@@ -49,8 +51,7 @@ export const Metadata: Api<{ readonly topics: readonly string[] }, MetadataRespo
       const topic = reader.string()
       reader.bool()
       const partitions = reader.array(() => {
-        const partition = { error: reader.int16(), partition: reader.int32(), leader: reader.int32() }
-        reader.int32()
+        const partition = { error: reader.int16(), partition: reader.int32(), leader: reader.int32(), leaderEpoch: reader.int32() }
         reader.array(() => reader.int32())
         reader.array(() => reader.int32())
         reader.array(() => reader.int32())

@@ -38,6 +38,7 @@ export class Reader {
     let value = 0
     let shift = 0
     for (;;) {
+      if (shift > 28) throw new RangeError(`the response has a number of more than five bytes at ${this.pos}`)
       const byte = this.buffer.readUInt8(this.advance(1))
       value |= (byte & 0x7f) << shift
       if ((byte & 0x80) === 0) return value >>> 0
@@ -86,8 +87,11 @@ export class Reader {
     for (let i = 0; i < count; i++) {
       const tag = this.uvarint()
       const size = this.uvarint()
-      const end = this.pos + size
+      const start = this.advance(size)
+      const end = this.pos
+      this.pos = start
       each(tag)
+      if (this.pos > end) throw new RangeError(`the response has a tagged field at ${start} that is longer than it says`)
       this.pos = end
     }
   }

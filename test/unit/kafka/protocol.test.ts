@@ -93,10 +93,10 @@ describe('requests', () => {
       maxWaitMs: 250,
       maxBytes: 1_000,
       readCommitted: true,
-      partitions: [{ topic: 't', partition: 1, offset: 2 ** 32 + 4, maxBytes: 500 }],
+      partitions: [{ topic: 't', partition: 1, offset: 2 ** 32 + 4, leaderEpoch: 7, maxBytes: 500 }],
     }
     expect(written(Fetch, body)).toBe(
-      'ffffffff000000fa00000001000003e80100000000ffffffff000000010001740000000100000001ffffffff0000000100000004ffffffffffffffff000001f4000000000000',
+      'ffffffff000000fa00000001000003e80100000000ffffffff000000010001740000000100000001000000070000000100000004ffffffffffffffff000001f4000000000000',
     )
   })
 
@@ -105,8 +105,8 @@ describe('requests', () => {
   })
 
   it('ListOffsets', () => {
-    expect(written(ListOffsets, { readCommitted: true, partitions: [{ topic: 't', partition: 1, timestamp: -2 }] })).toBe(
-      'ffffffff01000000010001740000000100000001fffffffffffffffffffffffe',
+    expect(written(ListOffsets, { readCommitted: true, partitions: [{ topic: 't', partition: 1, leaderEpoch: 7, timestamp: -2 }] })).toBe(
+      'ffffffff0100000001000174000000010000000100000007fffffffffffffffe',
     )
   })
 })

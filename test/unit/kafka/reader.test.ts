@@ -20,6 +20,9 @@ function batchAt(offset: number): Buffer {
 class OneBroker {
   fetches = 0
   leaderLooks = 0
+  /** What the client knows, and which election made the broker leader. */
+  knownEpoch = 0
+  epoch = 0
 
   constructor(private readonly records: (partition: number, offset: number) => { readonly bytes: Buffer; readonly end: number }) {}
 
@@ -27,9 +30,10 @@ class OneBroker {
     const send = async (_address: unknown, _api: unknown, { partitions }: FetchRequest): Promise<FetchResponse> => {
       this.fetches++
       await new Promise((resolve) => setTimeout(resolve, 1))
-      const answers = partitions.map(({ topic, partition, offset }) => {
-        const { bytes, end } = this.records(partition, offset)
-        return { topic, partition, error: 0, highWatermark: end, lastStableOffset: end, aborted: [], records: bytes }
+      const answers = partitions.map(({ topic, partition, offset, leaderEpoch }) => {
+        const error = leaderEpoch < this.epoch ? 74 : leaderEpoch > this.epoch ? 75 : 0
+        const { bytes, end } = error === 0 ? this.records(partition, offset) : { bytes: Buffer.alloc(0), end: -1 }
+        return { topic, partition, error, highWatermark: end, lastStableOffset: end, aborted: [], records: bytes }
       })
       return { throttleMs: 0, error: 0, partitions: answers }
     }
@@ -39,6 +43,10 @@ class OneBroker {
       leader: () => {
         this.leaderLooks++
         return 1
+      },
+      leaderEpoch: () => this.knownEpoch,
+      refresh: async () => {
+        this.knownEpoch = 5
       },
       addressOf: () => ({ host: 'localhost', port: 1 }),
       forgetLeader: () => {},
@@ -98,5 +106,33 @@ describe('the reader', () => {
       return looked
     }
     expect(await looks(400)).toBeLessThan(400 * 4)
+  })
+
+  it('names the election that made its leader one: after another it looks the leader up, and waits for one that is yet to hear of it', async () => {
+    const broker = new OneBroker((_partition, offset) => ({ bytes: offset === 0 ? batchAt(0) : Buffer.alloc(0), end: 1 }))
+    const errors: unknown[] = []
+    let taken = 0
+    const reader = broker.reader((it) => {
+      try {
+        while (it.take('t', 0) !== undefined) taken++
+      } catch (error) {
+        errors.push(error)
+      }
+    })
+    // FENCED_LEADER_EPOCH: there was an election that the client has not heard of.
+    broker.knownEpoch = 4
+    broker.epoch = 5
+    reader.assign([{ topic: 't', partition: 0, offset: 0 }])
+    await vi.advanceTimersByTimeAsync(5_000)
+    expect([taken, errors, broker.knownEpoch]).toEqual([1, [], 5])
+    // UNKNOWN_LEADER_EPOCH: the broker was deposed, or has not heard yet that it was not.
+    broker.epoch = 4
+    reader.assign([{ topic: 't', partition: 0, offset: 0 }])
+    await vi.advanceTimersByTimeAsync(5_000)
+    expect([taken, errors]).toEqual([1, []])
+    broker.epoch = 5
+    await vi.advanceTimersByTimeAsync(5_000)
+    expect([taken, errors]).toEqual([2, []])
+    reader.close()
   })
 })
