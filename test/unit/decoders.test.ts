@@ -136,14 +136,14 @@ describe('whatever bytes come as records', () => {
 
 describe('many headers of one name', () => {
   const iterate = Array.prototype[Symbol.iterator]
-  // eslint-disable-next-line no-extend-native -- put back below: what counts is how often elements are copied.
+
   afterEach(() => void (Array.prototype[Symbol.iterator] = iterate))
 
   it('are each taken up once', () => {
     const count = 2_000
     const bytes = encodeHeaders({ same: Array.from({ length: count }, (_, i) => `${i}`) })
     let copied = 0
-    // eslint-disable-next-line no-extend-native
+
     Array.prototype[Symbol.iterator] = function (this: unknown[]) {
       copied += this.length
       return iterate.call(this)
