@@ -8,7 +8,7 @@ import type {
   LogGroup,
   LogProducer,
   LogReader,
-  NewTopic,
+  OwnTopic,
   OffsetAt,
   ProducerOptions,
   ReaderOptions,
@@ -18,6 +18,7 @@ import type {
 import type { Clock } from '../record/clock.js'
 import type { Faults } from './faults.js'
 import type { Groups } from './groups.js'
+import { TOPIC_CONFIGS } from './topic-configs.js'
 import { Lifetime } from './lifetime.js'
 import { EmbeddedProducer } from './producer.js'
 import { EmbeddedReader } from './reader.js'
@@ -55,13 +56,14 @@ export class EmbeddedClient implements LogClient {
     return found
   }
 
-  async createTopics(topics: readonly NewTopic[]): Promise<void> {
+  async createTopics(topics: readonly OwnTopic[]): Promise<void> {
     this.lifetime.check()
     // Those that can be created are, whatever becomes of the others.
     const errors: unknown[] = []
     for (const topic of topics) {
       try {
-        this.broker.topics.create(topic)
+        const wished = Object.entries(topic.ifKnown ?? {}).filter(([name]) => TOPIC_CONFIGS.has(name))
+        this.broker.topics.create({ ...topic, config: { ...topic.config, ...Object.fromEntries(wished) } })
       } catch (error) {
         errors.push(error)
       }

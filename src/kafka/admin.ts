@@ -1,4 +1,4 @@
-import type { LogAdmin, NewTopic, OffsetAt, TopicInfo, TopicPartition } from '../log/port.js'
+import type { LogAdmin, OwnTopic, OffsetAt, TopicInfo, TopicPartition } from '../log/port.js'
 import { systemClock } from '../record/clock.js'
 import type { Cluster } from './cluster.js'
 import { ERROR, Refused, check, kafkaErrorInfo, mayBeDone } from './errors.js'
@@ -46,14 +46,15 @@ export class KafkaAdmin implements LogAdmin {
     return found
   }
 
-  async createTopics(topics: readonly NewTopic[]): Promise<void> {
+  async createTopics(topics: readonly OwnTopic[]): Promise<void> {
     if (topics.length === 0) return
     const names = topics.map(({ topic }) => topic)
     const what = `creating ${names.map((name) => `'${name}'`).join(', ')}`
-    const left = new Map(topics.map((topic) => [topic.topic, topic]))
+    const left = new Map(topics.map((topic) => [topic.topic, { ...topic, config: { ...topic.config, ...topic.ifKnown } }]))
+    const wished = new Set(topics.filter(({ ifKnown }) => ifKnown !== undefined).map(({ topic }) => topic))
     // Where an answer was lost, a topic that exists is most likely the one asked for.
     let unanswered = false
-    await this.cluster.retry({ what }, async () => {
+    const create = async (): Promise<void> => {
       const { results } = await this.onController(
         CreateTopics,
         { topics: [...left.values()], timeoutMs: this.brokerMs },
@@ -62,8 +63,15 @@ export class KafkaAdmin implements LogAdmin {
       for (const { topic, error } of results)
         if (error === ERROR.none || (unanswered && error === ERROR.topicAlreadyExists)) left.delete(topic)
       unanswered ||= results.some(({ error }) => error !== ERROR.none && kafkaErrorInfo(CreateTopics.name, error).done === 'maybe')
-      for (const { topic, error, message } of results) if (left.has(topic)) check(CreateTopics, error, `creating topic '${topic}'`, message)
-    })
+      const unknown = new Set(
+        results.filter(({ topic, error }) => error === ERROR.invalidConfig && wished.delete(topic)).map(({ topic }) => topic),
+      )
+      for (const { topic, error, message } of results)
+        if (left.has(topic) && !unknown.has(topic)) check(CreateTopics, error, `creating topic '${topic}'`, message)
+      for (const topic of topics) if (unknown.has(topic.topic)) left.set(topic.topic, { ...topic, config: { ...topic.config } })
+      if (unknown.size > 0) await create()
+    }
+    await this.cluster.retry({ what }, create)
     await this.cluster.retry({ what, topics: names }, () => this.writable(names))
   }
 

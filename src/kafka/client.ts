@@ -7,7 +7,7 @@ import type {
   LogGroup,
   LogProducer,
   LogReader,
-  NewTopic,
+  OwnTopic,
   OffsetAt,
   ProducerOptions,
   ReaderOptions,
@@ -88,7 +88,7 @@ class KafkaLog implements LogClient {
     return this.admin.topics(names)
   }
 
-  createTopics(topics: readonly NewTopic[]): Promise<void> {
+  createTopics(topics: readonly OwnTopic[]): Promise<void> {
     return this.admin.createTopics(topics)
   }
 

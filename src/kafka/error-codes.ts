@@ -210,6 +210,7 @@ export const ERROR = {
   clusterUnauthorized: 31,
   unsupportedVersion: 35,
   topicAlreadyExists: 36,
+  invalidConfig: 40,
   notController: 41,
   duplicateSequenceNumber: 46,
   operationNotAttempted: 55,

@@ -59,6 +59,12 @@ export interface NewTopic {
   readonly config?: Readonly<Record<string, string>>
 }
 
+/** A topic that the library makes for itself. */
+export interface OwnTopic extends NewTopic {
+  /** Further configuration, which brokers that do not know it go without: they have no such limit. */
+  readonly ifKnown?: Readonly<Record<string, string>>
+}
+
 /** Where to look an offset up: 'earliest' kept, 'latest' (the high watermark), 'stable' (the last stable offset), or the first record at or after a time. */
 export type OffsetAt = 'earliest' | 'latest' | 'stable' | { readonly timestamp: number }
 
@@ -97,7 +103,7 @@ export interface LogAdmin {
   /** Topics that do not exist are left out. @throws LogError UNAUTHORIZED */
   topics(names: readonly string[]): Promise<ReadonlyMap<string, TopicInfo>>
   /** Resolves when the topics can be written to. @throws LogError TOPIC_EXISTS, UNAUTHORIZED, BROKER_REFUSED */
-  createTopics(topics: readonly NewTopic[]): Promise<void>
+  createTopics(topics: readonly OwnTopic[]): Promise<void>
   deleteTopics(names: readonly string[]): Promise<void>
   /** In the order asked; a time after the last record gives the high watermark. */
   offsets(partitions: readonly TopicPartition[], at: OffsetAt): Promise<readonly number[]>

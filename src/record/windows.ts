@@ -122,7 +122,7 @@ function milliseconds(what: string, given: Duration): number {
   if (ms === undefined)
     throw new MillraceError(
       'INVALID_OPTIONS',
-      `${what}: expected milliseconds or a text like '100ms', '10s', '5m', got ${JSON.stringify(given)}`,
+      `${what}: expected whole milliseconds or a text like '100ms', '10s', '5m', got ${JSON.stringify(given)}`,
     )
   return ms
 }

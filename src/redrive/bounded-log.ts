@@ -7,7 +7,7 @@ import type {
   LogGroup,
   LogProducer,
   LogReader,
-  NewTopic,
+  OwnTopic,
   OffsetAt,
   PartitionOffset,
   ProducerOptions,
@@ -53,7 +53,7 @@ export class BoundedLog implements LogClient {
   topics(names: readonly string[]): Promise<ReadonlyMap<string, TopicInfo>> {
     return this.log.topics(names)
   }
-  createTopics(topics: readonly NewTopic[]): Promise<void> {
+  createTopics(topics: readonly OwnTopic[]): Promise<void> {
     return this.log.createTopics(topics)
   }
   deleteTopics(names: readonly string[]): Promise<void> {

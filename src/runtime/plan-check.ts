@@ -1,5 +1,5 @@
 import { logError } from '../log/error.js'
-import type { LogAdmin, NewTopic, TopicInfo } from '../log/port.js'
+import type { LogAdmin, OwnTopic, TopicInfo } from '../log/port.js'
 import { MillraceError } from '../record/error.js'
 import type { Plan } from './plan.js'
 
@@ -26,6 +26,11 @@ export type CheckedPlan = Plan & CheckedTopics
 
 /** Changelogs live as long as their last value of each key. */
 const CHANGELOG_CONFIG = { 'cleanup.policy': 'compact' } as const
+
+/** Records carry times of their own, and of any age: what an input takes its outputs, repartitions and dead letters take too, whatever the broker's own limits are. */
+const OWN_TIMES = { 'message.timestamp.type': 'CreateTime' } as const
+const NO_LIMIT = '9223372036854775807'
+const ANY_TIME = { 'message.timestamp.before.max.ms': NO_LIMIT, 'message.timestamp.after.max.ms': NO_LIMIT } as const
 
 /**
  * Checks a plan against the log, and creates missing topics of its own if asked to.
@@ -68,12 +73,19 @@ export async function checkPlan<P extends PlanTopics>(
   checkOwn(plan, infos, tasks)
   return { ...plan, tasks, ...found(outputs, changelogs, infos) }
 
-  function newTopic(topic: string, { partitions = tasks, replicationFactor, config }: Provision): NewTopic {
+  function newTopic(topic: string, { partitions = tasks, replicationFactor, config = {} }: Provision): OwnTopic {
     const inlet = plan.inlets.find((one) => one.topic === topic)
     const replicas = replicationFactor === undefined ? {} : { replicationFactor }
-    if (changelogs.includes(topic)) return { topic, partitions: tasks, ...replicas, config: CHANGELOG_CONFIG }
-    if (inlet !== undefined) return { topic, partitions: tasks, ...replicas, config: { ...inlet.config, ...roomConfig(inlet.roomBytes) } }
-    return { topic, partitions, ...replicas, ...(config === undefined ? {} : { config }) }
+    const make = (count: number, own: Readonly<Record<string, string>>): OwnTopic => ({
+      topic,
+      partitions: count,
+      ...replicas,
+      config: { ...OWN_TIMES, ...own },
+      // What was asked for is not overruled.
+      ifKnown: Object.fromEntries(Object.entries(ANY_TIME).filter(([name]) => !(name in own))),
+    })
+    if (changelogs.includes(topic)) return make(tasks, CHANGELOG_CONFIG)
+    return inlet === undefined ? make(partitions, config) : make(tasks, { ...inlet.config, ...roomConfig(inlet.roomBytes) })
   }
 
   /** What fits into an input fits with so much more. */
@@ -116,7 +128,7 @@ function namesOf(plan: PlanTopics): Record<'inputs' | 'outputs' | 'inlets' | 'ch
 }
 
 /** Members that start together all find the same topics missing: what another one has just made is as good as ours. */
-async function createMissing(log: LogAdmin, topics: readonly NewTopic[]): Promise<void> {
+async function createMissing(log: LogAdmin, topics: readonly OwnTopic[]): Promise<void> {
   try {
     await log.createTopics(topics)
   } catch (error) {

@@ -73,7 +73,7 @@ export const sourceSchema = z.strictObject({
   startFrom: z
     .union([
       z.enum(['earliest', 'latest', 'committed']),
-      z.strictObject({ timestamp: z.union([z.number(), z.date().transform((date) => date.getTime())]) }),
+      z.strictObject({ timestamp: z.union([z.number().int(), z.date().transform((date) => date.getTime())]) }),
     ])
     .default('earliest'),
   onOutOfRange: z.enum(['stop', 'earliest', 'latest']).default('stop'),

@@ -85,6 +85,22 @@ export const administration: readonly ContractCase[] = [
       expect(await client.topics([topic, missing])).toEqual(new Map())
     },
   },
+  {
+    name: 'configuration that is only wished for is left out where it is not known; what is asked for is refused all the same',
+    async run({ client }) {
+      const [plain, wishful, wrong] = [uniqueName('plain'), uniqueName('wishful'), uniqueName('wrong')]
+      const limits = { 'max.message.bytes': '5000' }
+      await client.createTopics([
+        { topic: plain, config: limits, ifKnown: { 'message.timestamp.after.max.ms': '9223372036854775807' } },
+        { topic: wishful, config: limits, ifKnown: { nonsense: '1' } },
+      ])
+      const found = await client.topics([plain, wishful])
+      expect([plain, wishful].map((topic) => found.get(topic)?.maxMessageBytes)).toEqual([5_000, 5_000])
+      const refused = client.createTopics([{ topic: wrong, config: { nonsense: '1' }, ifKnown: { nonsense: '1' } }])
+      await expect(refused).rejects.toMatchObject({ code: 'BROKER_REFUSED' })
+      await client.deleteTopics([plain, wishful])
+    },
+  },
 ]
 
 function timed(topic: string, times: readonly number[]): OutputBatch {

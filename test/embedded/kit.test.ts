@@ -415,7 +415,7 @@ describe('wrong use is refused by name', () => {
 
   it('calls', async () => {
     const kit = await kitOf({ topics })
-    await expect(kit.advance('1 minute' as never)).rejects.toThrow(/advance: .*\n.*expected milliseconds or a text like/)
+    await expect(kit.advance('1 minute' as never)).rejects.toThrow(/advance: .*\n.*expected whole milliseconds or a text like/)
     await expect(kit.feed('out', [{ val: 'x' }] as never)).rejects.toThrow(/feed 'out': wrong options\n.*value.*\n.*unknown option 'val'/)
     await expect(kit.feed('nowhere', { value: 'x' })).rejects.toMatchObject({ code: 'MISSING_TOPIC' })
     await expect(kit.read('nowhere')).rejects.toMatchObject({ code: 'MISSING_TOPIC' })

@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { TraceStep } from '../../src/index.js'
+import { attempt, deadLetter, repartition, toTopic, type TraceStep } from '../../src/index.js'
 import { type Child } from '../support/child.js'
 import { uniqueName } from '../support/kafka/client.js'
 import { kafkaSuite } from '../support/kafka/suite.js'
-import { contents } from '../support/pipelines.js'
+import { contents, runUntil } from '../support/pipelines.js'
 import { until } from '../support/until.js'
 
 const PROGRAM = new URL('./programs/repartition.ts', import.meta.url)
@@ -63,5 +63,37 @@ describe('repartition on Kafka', () => {
     last.kill('SIGTERM')
     expect(await last.ended, last.errors).toEqual({ code: 0, signal: null })
     expect((await contents(cluster, env['OUTPUT'] as string)).map(({ key, value }) => `${key} ${value}`).sort()).toEqual(expected.sort())
+  })
+
+  it('a record of any age that its input takes goes through every topic that the pipeline makes', async () => {
+    const [IN, OUT, DEAD] = [uniqueName('in'), uniqueName('out'), uniqueName('dead')]
+    const config = { 'retention.ms': '-1', 'message.timestamp.after.max.ms': '9223372036854775807' }
+    await cluster.createTopics([{ topic: IN, partitions: 1, config }])
+    const times = [-1, 0, Date.UTC(2100, 0), Date.now()]
+    const records = times.flatMap((timestamp, i) => ['good', 'bad'].map((value) => ({ key: String(i), value, timestamp })))
+    await cluster.produce({ topic: IN, records })
+    await runUntil(
+      cluster,
+      {
+        group: uniqueName('group'),
+        topics: [IN],
+        records: 2 * records.length,
+        options: { provision: { config: { 'retention.ms': '-1' } } },
+      },
+      (all) =>
+        all.pipe(
+          repartition({ key: (record) => `new ${String(record.key)}` }),
+          attempt((record) => {
+            if (String(record.value) === 'bad') throw new Error('no')
+          }),
+          deadLetter({ topic: DEAD }),
+          toTopic({ topic: OUT }),
+        ),
+    )
+    for (const topic of [OUT, DEAD]) {
+      const found: number[] = []
+      for await (const { timestamp } of cluster.read({ topic })) found.push(timestamp)
+      expect(found.sort((a, b) => a - b)).toEqual([...times].sort((a, b) => a - b))
+    }
   })
 })

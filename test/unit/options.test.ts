@@ -1,5 +1,17 @@
 import { describe, expect, it } from 'vitest'
-import { decode, embedded, kafka, toTopic, withTransaction } from '../../src/index.js'
+import {
+  count,
+  decode,
+  embedded,
+  hopping,
+  kafka,
+  retryTopic,
+  session,
+  toTopic,
+  tumbling,
+  window,
+  withTransaction,
+} from '../../src/index.js'
 import { parseDuration } from '../../src/record/duration.js'
 
 const refusal = (fn: () => unknown): string => {
@@ -26,7 +38,7 @@ describe('options at the door', () => {
   it('refuses wrong and contradictory values, saying which', () => {
     expect(refusal(() => kafka({ brokers: ['localhost'] }))).toMatch(/brokers\.0: expected host:port/)
     expect(refusal(() => kafka({ brokers: [] }))).toMatch(/at least one broker/)
-    expect(refusal(() => withTransaction((r) => r, { every: '5 minutes' as never }))).toMatch(/every: expected milliseconds/)
+    expect(refusal(() => withTransaction((r) => r, { every: '5 minutes' as never }))).toMatch(/every: expected whole milliseconds/)
     expect(refusal(() => toTopic({ topic: () => 'a' } as never))).toMatch(/topics: list the topics/)
     expect(refusal(() => toTopic({ topic: 'a', topics: ['a'] } as never))).toMatch(/topics: goes with a function/)
     expect(refusal(() => toTopic({ topic: 'no spaces' } as never))).toMatch(/topic names are made of/)
@@ -49,5 +61,17 @@ describe('options at the door', () => {
       undefined,
       undefined,
     ])
+  })
+
+  it('a duration is whole milliseconds, exactly where the text says so, and refused where it is none', () => {
+    expect(['4.1m', '0.1s', '1.005s', 4.1 * 60_000, '0.0001d'].map(parseDuration)).toEqual([246_000, 100, 1_005, 246_000, 8_640])
+    for (const given of [1_000 / 3, 0.5, '0.5ms', '1.0001s', Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, `${'9'.repeat(20)}d`])
+      expect(parseDuration(given)).toBeUndefined()
+    expect(refusal(() => tumbling(1_000 / 3))).toMatch(/INVALID_OPTIONS tumbling: size: expected whole milliseconds/)
+    expect(refusal(() => hopping({ size: '1s', advance: 333.3 }))).toMatch(/INVALID_OPTIONS hopping: advance: expected whole milliseconds/)
+    expect(refusal(() => session('0.3ms'))).toMatch(/INVALID_OPTIONS session: gap: expected whole milliseconds/)
+    expect(refusal(() => window(tumbling('4.1m'), { aggregate: count(), grace: 0.1 }))).toMatch(/grace: expected whole milliseconds/)
+    expect(refusal(() => retryTopic({ delays: [0.5] }))).toMatch(/delays\.0: expected whole milliseconds/)
+    expect(refusal(() => withTransaction((r) => r, { every: 0.1 }))).toMatch(/every: expected whole milliseconds/)
   })
 })

@@ -91,8 +91,7 @@ const schema = z
     by: z.custom<AnyBy>((given) => typeof given === 'function' || isIdRule(given), {
       message: "expected a function from the record to its id, recordKey(), header('name') or contentHash()",
     }),
-    // Whole milliseconds, as stores count them.
-    within: positiveDuration.transform(Math.ceil),
+    within: positiveDuration,
     store: z
       .union([z.literal('task'), z.instanceof(TaskClaims), objectWith<ClaimStore>(CLAIM_STORE_METHODS, 'a claim store')], {
         message: "expected 'task', taskClaims(), redisClaims({ ... }), memoryClaims() or another claim store",

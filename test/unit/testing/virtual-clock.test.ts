@@ -87,7 +87,7 @@ describe('the virtual clock', () => {
     const first = clock.advance(10)
     await expect(clock.advance(10)).rejects.toThrow(/await each call/)
     await first
-    await expect(clock.advance('soon' as never)).rejects.toThrow(/advance: expected milliseconds/)
+    await expect(clock.advance('soon' as never)).rejects.toThrow(/advance: expected whole milliseconds/)
     let going = true
     const spin = (): void => void (going && setImmediate(spin))
     spin()
