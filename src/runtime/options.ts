@@ -4,7 +4,9 @@ import { MillraceError } from '../record/error.js'
 
 /** A duration option; comes out as milliseconds. */
 export const duration = z
-  .custom<Duration>((given) => parseDuration(given) !== undefined, { message: "expected whole milliseconds or a text like '100ms', '10s', '5m'" })
+  .custom<Duration>((given) => parseDuration(given) !== undefined, {
+    message: "expected whole milliseconds or a text like '100ms', '10s', '5m'",
+  })
   .transform((given) => parseDuration(given) as number)
 
 /** A duration that may not be zero. */

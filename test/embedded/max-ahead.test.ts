@@ -89,7 +89,9 @@ describe('a record far ahead of the clock', () => {
   })
 
   it('maxAhead is checked at the door', () => {
-    expect(() => window(tumbling('1m'), { aggregate: count(), maxAhead: 'soon' as Duration })).toThrow(/maxAhead: expected whole milliseconds/)
+    expect(() => window(tumbling('1m'), { aggregate: count(), maxAhead: 'soon' as Duration })).toThrow(
+      /maxAhead: expected whole milliseconds/,
+    )
     expect(() => joinStream(undefined as never, { within: '1s', join: () => 1 })).toThrow(/joinStream/)
   })
 })
