@@ -38,8 +38,21 @@ export function writeDeadLetter(
           (failure) => withHeaders(raw, failureHeaderNames(headers), failureHeaders(failure, headers)),
           (tried) => output.excessBytes(key, value, tried),
         )
-  output.appendWhole(raw, partition < 0 ? output.partitionOf(raw, key) : partition % output.partitions, key, value, section)
+  const to = partition < 0 ? output.partitionOf(raw, key) : partition % output.partitions
+  try {
+    output.appendWhole(raw, to, key, value, section)
+  } catch (error) {
+    if (error instanceof MillraceError && error.code === 'RECORD_TOO_LARGE') lettersRefused.add(error)
+    throw error
+  }
   mark(failed.record, Mark.failed)
+}
+
+const lettersRefused = new WeakSet<MillraceError>()
+
+/** Whether an error is that of a dead letter which does not fit its topic. To go on without that record would be to lose it without a trace. */
+export function isLetterTooLarge(error: unknown): boolean {
+  return error instanceof MillraceError && lettersRefused.has(error)
 }
 
 function ownHeaders(raw: LogRecord<unknown, unknown>, headers: HeadersInput): Buffer {

@@ -5,7 +5,7 @@ import { LogRecord } from '../record/record.js'
 import { Mark, mark } from './accounting.js'
 import { isNobodys } from './blame.js'
 import { recordsOf, type Committer } from './committer.js'
-import { writeDeadLetter } from './dead-letter.js'
+import { isLetterTooLarge, writeDeadLetter } from './dead-letter.js'
 import { Round, type RoundEnd } from './round.js'
 import type { RunContext } from './run-context.js'
 import type { Task } from './task.js'
@@ -78,6 +78,14 @@ export class Investigator {
     const record = task.takeOne()
     if (!(record instanceof LogRecord)) return
     const described = `record ${record.id} fails: ${errorMessage(cause)}`
+    if (onError === 'skip' && isLetterTooLarge(cause)) {
+      task.rollback()
+      throw new MillraceError(
+        'RECORD_FAILED',
+        `${described}. It is a dead letter, so it is not skipped: it would be nowhere. Raise max.message.bytes of the dead-letter topic, or set onError to { deadLetter: topic } with one that takes it`,
+        { origin: record.origin, cause },
+      )
+    }
     if (onError === 'stop') {
       task.rollback()
       throw new MillraceError(

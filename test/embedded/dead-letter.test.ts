@@ -21,6 +21,7 @@ import {
   type HeaderValue,
   type RawRecord,
   type RecordStream,
+  type TransactionOptions,
 } from '../../src/index.js'
 import type { LogRecord } from '../../src/record/record.js'
 import { createEmbeddedBroker, type EmbeddedBroker } from '../../src/testing/index.js'
@@ -62,8 +63,8 @@ describe('deadLetter', () => {
         deadLetter({ topic: 'dead', ...options }),
         toTopic({ topic: 'out' }),
       )
-  const run = (project: (records: RecordStream) => Observable<unknown>, records = 1, topic = 'in') =>
-    runUntil(cluster, { group: `g-${topic}`, topics: [topic], records, options: { retryDelay: 1 } }, project)
+  const run = (project: (records: RecordStream) => Observable<unknown>, records = 1, topic = 'in', options: TransactionOptions = {}) =>
+    runUntil(cluster, { group: `g-${topic}`, topics: [topic], records, options: { retryDelay: 1, ...options } }, project)
   const text = (value: HeaderValue | undefined): string | undefined => (value instanceof Buffer ? String(value) : undefined)
   const dead = (): Promise<RawRecord[]> => readAll(cluster, 'dead')
   const committed = async (): Promise<(number | undefined)[]> => {
@@ -319,6 +320,22 @@ describe('deadLetter', () => {
       })
       expect((await dead()).map(({ value }) => String(value))).toEqual(['fits'])
       expect((await committed())[0]).toBe(1)
+    })
+
+    it("what does not fit is not skipped either: with onError 'skip' it would be nowhere; with a dead-letter topic of the policy it goes there", async () => {
+      const records = ['fits', Buffer.alloc(LIMIT - 100), 'behind'].map((value) => ({ value, partition: 0 }))
+      await cluster.produce({ topic: 'in', records })
+      await expect(run(failing(long), 3, 'in', { onError: 'skip' })).rejects.toMatchObject({
+        code: 'RECORD_FAILED',
+        origin: { topic: 'in', partition: 0, offset: 1 },
+        message: expect.stringContaining('not skipped') as string,
+        cause: { code: 'RECORD_TOO_LARGE' },
+      })
+      expect((await committed())[0]).toBe(1)
+      await cluster.createTopics([{ topic: 'large', config: { 'max.message.bytes': String(10 * LIMIT) } }])
+      await run(failing(long), 2, 'in', { onError: { deadLetter: 'large' } })
+      expect((await dead()).map(({ value }) => String(value))).toEqual(['fits', 'behind'])
+      expect((await values(cluster, 'large')).map((value) => value?.length)).toEqual([LIMIT - 100])
     })
 
     it('every size up to the one that fits is stored, not a byte is given away', async () => {
