@@ -1,0 +1,121 @@
+import fc from 'fast-check'
+import type { Fault } from '../../src/testing/index.js'
+
+/** What becomes of a record in the pipeline under test. */
+export type Kind =
+  | 'plain'
+  /** Takes a while. */
+  | 'slow'
+  /** Filtered out. */
+  | 'dropped'
+  /** Its slice throws, each time. */
+  | 'poison'
+  /** Its step fails so often, then succeeds. */
+  | 'fails1'
+  | 'fails2'
+  | 'fails9'
+
+export interface FedRecord {
+  readonly key: number
+  readonly kind: Kind
+  /** Event time goes on by so much, or back. */
+  readonly step: number
+  /** Has the id of the record so many before it, in its partition. 0: one of its own. */
+  readonly again: number
+  /** Of a join: which input. */
+  readonly right: boolean
+}
+
+export type Step =
+  | { readonly do: 'feed'; readonly records: readonly FedRecord[] }
+  | { readonly do: 'advance'; readonly ms: number }
+  | { readonly do: 'start' | 'crash' | 'stop'; readonly slot: number }
+  | { readonly do: 'rebalance' | 'expire' }
+  | { readonly do: 'fault'; readonly fault: Fault }
+
+export const CORES = ['copy', 'count', 'store', 'delay', 'repartition', 'window', 'session', 'idle', 'joinStream', 'joinTable'] as const
+export type Core = (typeof CORES)[number]
+
+/** A pipeline, what is fed to it, and what goes wrong meanwhile. */
+export interface Scenario {
+  readonly core: Core
+  readonly dedupe: 'none' | 'task' | 'shared'
+  readonly failures: 'none' | 'retry' | 'ordered' | 'dead'
+  readonly partitions: number
+  readonly keys: number
+  readonly maxRecords: number
+  readonly every: number
+  readonly streamBytes: number
+  readonly standbys: number
+  readonly named: boolean
+  readonly steps: readonly Step[]
+}
+
+/** Members at most. */
+export const SLOTS = 3
+
+const delayMs = fc.constantFrom(10, 400, 3_000, 15_000, 30_000)
+const after = fc.nat(6)
+const times = fc.integer({ min: 1, max: 3 })
+
+/** At each call of the port, what a broker or the way to it may do. */
+const fault = fc.oneof(
+  fc.record({ at: fc.constantFrom('produce', 'offsets'), reaction: fc.constantFrom('abort', 'reinit'), after, times }),
+  fc.record({ at: fc.constant('offsets'), reaction: fc.constantFrom('lost', 'rejoin'), after }),
+  fc.record({ at: fc.constant('end'), reaction: fc.constant('indeterminate'), tookEffect: fc.boolean(), after }),
+  fc.record({ at: fc.constant('end'), reaction: fc.constantFrom('abort', 'reinit'), after }),
+  fc.record({ at: fc.constant('init'), reaction: fc.constant('retry'), tookEffect: fc.boolean(), after, times }),
+  fc.record({ at: fc.constant('abort'), reaction: fc.constant('reinit'), after }),
+  fc.record({ at: fc.constant('join'), reaction: fc.constant('retry'), after, times }),
+  fc.record({ at: fc.constant('sync'), reaction: fc.constantFrom('rejoin', 'lost', 'retry'), after }),
+  fc.record({ at: fc.constant('heartbeat'), reaction: fc.constantFrom('rejoin', 'lost', 'retry'), after, times }),
+  fc.record({ at: fc.constantFrom('fetch', 'committedOffsets'), reaction: fc.constant('retry'), after, times }),
+  fc.record({
+    at: fc.constantFrom('init', 'produce', 'offsets', 'end', 'abort', 'join', 'sync', 'heartbeat', 'fetch', 'committedOffsets'),
+    delayMs,
+    after,
+  }),
+) as fc.Arbitrary<Fault>
+
+const record: fc.Arbitrary<FedRecord> = fc.record({
+  key: fc.nat(4),
+  kind: fc.oneof(
+    { weight: 8, arbitrary: fc.constant<Kind>('plain') },
+    { weight: 4, arbitrary: fc.constantFrom<Kind>('slow', 'dropped', 'poison', 'fails1', 'fails2', 'fails9') },
+  ),
+  step: fc.integer({ min: -6, max: 9 }),
+  again: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.integer({ min: 1, max: 6 }) }),
+  right: fc.boolean(),
+})
+
+const step = fc.oneof(
+  {
+    weight: 8,
+    arbitrary: fc.record({ do: fc.constant('feed'), records: fc.array(record, { minLength: 1, maxLength: 14, size: 'max' }) }),
+  },
+  { weight: 6, arbitrary: fc.record({ do: fc.constant('advance'), ms: fc.constantFrom(1, 10, 60, 400, 3_000, 12_000) }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('start', 'crash', 'stop'), slot: fc.nat(SLOTS - 1) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('rebalance', 'expire') }) },
+  { weight: 5, arbitrary: fc.record({ do: fc.constant('fault'), fault }) },
+) as fc.Arbitrary<Step>
+
+export function scenarios(cores: readonly Core[] = CORES): fc.Arbitrary<Scenario> {
+  const drawn: fc.Arbitrary<Scenario> = fc.record({
+    core: fc.constantFrom(...cores),
+    dedupe: fc.constantFrom('none', 'none', 'task', 'shared'),
+    failures: fc.constantFrom('none', 'retry', 'ordered', 'dead'),
+    partitions: fc.integer({ min: 1, max: 3 }),
+    keys: fc.integer({ min: 1, max: 5 }),
+    maxRecords: fc.constantFrom(1, 3, 8, 1_000),
+    every: fc.constantFrom(5, 30, 100),
+    streamBytes: fc.constantFrom(1, 1_000_000),
+    standbys: fc.constantFrom(0, 0, 1),
+    named: fc.boolean(),
+    steps: fc.array(step, { minLength: 3, maxLength: 35, size: 'max' }),
+  })
+  // A record that was retried keeps its time and comes late: what windows then hold depends on when it came.
+  return drawn.map((one) => (timed.includes(one.core) && again.includes(one.failures) ? { ...one, failures: 'dead' } : one))
+}
+
+const timed: readonly Core[] = ['window', 'session']
+const again: readonly Scenario['failures'][] = ['retry', 'ordered']
