@@ -87,6 +87,8 @@ export class Connection {
   private logInError: unknown
   private readonly credentials: Credentials | undefined
   private pause: Pause = { until: 0 }
+  /** Requests of ours that are to be answered. */
+  private awaited = 0
 
   private constructor(
     private readonly settings: ConnectionSettings,
@@ -202,10 +204,12 @@ export class Connection {
       let cancelTimer = (): void => {}
       const failed = (error: Error): void => {
         cancelTimer()
+        this.expect(-1)
         // What ended the connection is no answer to what was sent over it, unless that is what this process wants.
         const asItIs = error instanceof MillraceError && (!sent || error.code === 'CLOSED')
         reject(asItIs ? error : new Unanswered(`${api.name} to ${this.name}: ${errorMessage(error)}`, sent, error))
       }
+      this.expect(1)
       if (!this.usable) return failed(this.ended ?? new Error('the connection was closed'))
       const { key: apiKey, name: apiName, version: apiVersion } = api
       const correlationId = this.inner.nextCorrelationId()
@@ -218,6 +222,7 @@ export class Connection {
       }
       const answered = ({ payload }: { payload: Buffer }): void => {
         cancelTimer()
+        this.expect(-1)
         resolve(payload)
       }
       const { requestQueue } = this.inner
@@ -307,6 +312,14 @@ export class Connection {
     } catch (error) {
       this.close(new Unanswered(`${this.name} sent what is no answer of a Kafka broker: ${errorMessage(error)}`, false, error))
     }
+  }
+
+  /** A socket on which nothing is to come keeps no process alive. */
+  private expect(more: number): void {
+    this.awaited += more
+    const { socket } = this.inner
+    if (this.awaited > 0) socket?.ref()
+    else socket?.unref()
   }
 
   private hold(throttleMs: number): void {

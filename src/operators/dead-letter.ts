@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { FailedRecord } from '../record/failed-record.js'
 import { activeSlice } from '../runtime/context.js'
 import { DEFAULT_STACK_BYTES, writeDeadLetter, type DeadLetterHeaders } from '../runtime/dead-letter.js'
+import { FailureNotice } from '../runtime/notice.js'
 import { operate } from '../runtime/operate.js'
 import { functionOption, parseOptions, topicName } from '../runtime/options.js'
 import type { TopicOutput } from '../runtime/outputs.js'
@@ -54,11 +55,18 @@ export function deadLetter<R>(options: DeadLetterOptions): OperatorFunction<R | 
   return operate(`deadLetter ${topic}`, (target) => {
     const slice = activeSlice(`deadLetter '${topic}'`)
     const output = slice.outputs('deadLetter', [topic]).get(topic) as TopicOutput
+    const notice = new FailureNotice(slice, `deadLetter '${topic}'`, `records were dead-lettered to '${topic}'`)
     return {
       next(item) {
-        if (!(item instanceof FailedRecord)) target.next(item)
+        if (!(item instanceof FailedRecord)) return target.next(item)
         // Planning and what comes after the slice was given up write nothing.
-        else if (slice.mode === 'run' && !slice.closed) writeDeadLetter(output, item, headers, maxStackBytes)
+        if (slice.mode !== 'run' || slice.closed) return
+        writeDeadLetter(output, item, headers, maxStackBytes)
+        notice.add(item)
+      },
+      complete() {
+        notice.end()
+        target.complete()
       },
     }
   })

@@ -1,6 +1,8 @@
 import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
 import { FailedRecord } from '../record/failed-record.js'
+import { optionalSlice } from '../runtime/context.js'
+import { FailureNotice } from '../runtime/notice.js'
 import { operate } from '../runtime/operate.js'
 import { functionOption, parseOptions } from '../runtime/options.js'
 
@@ -12,7 +14,7 @@ export interface DropFailedOptions {
 const schema = z.strictObject({ tap: functionOption<(failed: FailedRecord) => void>('a function of the failed record').optional() })
 
 /**
- * Takes FailedRecords out of the stream. They are counted as `failed` in the Commit, and their offsets commit with the rest.
+ * Takes FailedRecords out of the stream. They are counted as `failed` in the Commit, their offsets commit with the rest, and the log tells of them, twice a minute at most.
  *
  * Order: kept. State, memory: none. What `tap` throws fails the slice.
  *
@@ -22,10 +24,19 @@ const schema = z.strictObject({ tap: functionOption<(failed: FailedRecord) => vo
  */
 export function dropFailed<R>(options: DropFailedOptions = {}): OperatorFunction<R, Exclude<R, FailedRecord>> {
   const { tap } = parseOptions(schema, options, 'dropFailed')
-  return operate('dropFailed', (target) => ({
-    next(item) {
-      if (item instanceof FailedRecord) tap?.(item)
-      else target.next(item as Exclude<R, FailedRecord>)
-    },
-  }))
+  return operate('dropFailed', (target) => {
+    const slice = optionalSlice()
+    const notice = slice === undefined ? undefined : new FailureNotice(slice, 'dropFailed', 'failed records were dropped')
+    return {
+      next(item) {
+        if (!(item instanceof FailedRecord)) return target.next(item as Exclude<R, FailedRecord>)
+        notice?.add(item)
+        tap?.(item)
+      },
+      complete() {
+        notice?.end()
+        target.complete()
+      },
+    }
+  })
 }

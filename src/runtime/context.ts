@@ -159,6 +159,11 @@ export function activeSlice(operator: string): SliceContext {
   return active
 }
 
+/** The same where an operator works outside of slices as well. */
+export function optionalSlice(): SliceContext | undefined {
+  return active
+}
+
 export function runInSlice<T>(context: SliceContext, fn: () => T): T {
   const before = active
   active = context

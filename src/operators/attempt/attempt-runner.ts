@@ -7,6 +7,7 @@ import { backoffMs, type Backoff } from './backoff.js'
 import type { Breaker } from './circuit-breaker.js'
 import type { Gate, SliceContext } from '../../runtime/context.js'
 import { worthRetrying } from '../../runtime/error-match.js'
+import { FailureNotice } from '../../runtime/notice.js'
 import { Fifo } from '../../runtime/fifo.js'
 import { AnyOrder, InputOrder, KeyOrder, keyText, type Job, type JobOrder } from './job-order.js'
 
@@ -81,6 +82,7 @@ export class AttemptRunner {
   private readonly leaveBreaker: () => void
   private readonly gate: Gate | undefined
   private readonly worth: FailedTest
+  private readonly notice: FailureNotice
 
   constructor(
     private readonly fn: AttemptFunction,
@@ -90,6 +92,7 @@ export class AttemptRunner {
     private readonly breaker: Breaker | undefined,
   ) {
     this.gate = slice.gate
+    this.notice = new FailureNotice(slice, `attempt '${settings.step}'`, 'calls failed and are made again, in place')
     this.worth = worthRetrying(settings.retry.only, settings.retry.except)
     const emit = (output: unknown): void => target.next(output)
     const { order, concurrency } = settings
@@ -190,7 +193,10 @@ export class AttemptRunner {
     }
     if (this.closed) return
     this.hold(this.waiting > 0 && this.breaker?.admits() === false)
-    if (this.ended && this.running === 0 && this.waiting === 0) this.target.complete()
+    if (this.ended && this.running === 0 && this.waiting === 0) {
+      this.notice.end()
+      this.target.complete()
+    }
   }
 
   private get waiting(): number {
@@ -335,6 +341,7 @@ export class AttemptRunner {
       this.finish(work, this.handOver(failure))
       return
     }
+    this.notice.add(failure)
     this.slice.waits.bounded++
     this.after(backoffMs(retry, work.tries), () => {
       this.slice.waits.bounded--

@@ -12,6 +12,7 @@ import { systemClock, type Clock } from '../../record/clock.js'
 import type { Duration } from '../../record/duration.js'
 import { errorMessage } from '../../record/error.js'
 import { quietLogger, type Logger } from '../../record/logger.js'
+import { Notice } from '../../runtime/notice.js'
 import { functionOption, parseOptions, positiveDuration, positiveInteger } from '../../runtime/options.js'
 
 /** 'open': calls wait. 'half-open': one call tries whether it works again. 'isolated': held open by hand (cockatiel's `isolate`). */
@@ -101,6 +102,7 @@ export class Breaker implements CircuitBreaker {
   private retryAt = 0
   private lastError: unknown
   private openings = 0
+  private notice = new Notice(systemClock)
 
   private constructor(
     private readonly policy: CockatielBreaker,
@@ -141,6 +143,7 @@ export class Breaker implements CircuitBreaker {
   /** Whose clock and log it goes by. */
   join(step: string, clock: Clock, logger: Logger): void {
     this.step = step
+    if (clock !== this.clock) this.notice = new Notice(clock)
     this.clock = clock
     this.logger = logger
   }
@@ -194,9 +197,11 @@ export class Breaker implements CircuitBreaker {
     }
     const { step } = this
     if (state === 'open')
-      this.logger.warn(
-        { step, error: errorMessage(this.lastError), retryInMs: this.rules.reopenMs },
-        'a circuit breaker opened: its step waits, and nothing more is read',
+      this.notice.add(1, (times) =>
+        this.logger.warn(
+          { step, times, error: errorMessage(this.lastError), retryInMs: this.rules.reopenMs },
+          'a circuit breaker opened: its step waits, and nothing more is read',
+        ),
       )
     else this.logger.info({ step }, `a circuit breaker is ${state}`)
     this.subject.next(state)

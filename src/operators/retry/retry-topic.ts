@@ -11,6 +11,7 @@ import { hopHeaders, type HopRecord } from '../../record/retry-headers.js'
 import { Mark, mark } from '../../runtime/accounting.js'
 import { activeSlice, type Meter, type SliceContext } from '../../runtime/context.js'
 import { errorMatch, worthRetrying, type ErrorMatch } from '../../runtime/error-match.js'
+import { FailureNotice } from '../../runtime/notice.js'
 import { subscribeStep, type Step } from '../../runtime/operate.js'
 import { duration, parseOptions, storeName } from '../../runtime/options.js'
 import type { TopicOutput } from '../../runtime/outputs.js'
@@ -121,6 +122,8 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
         mark(record, Mark.failed)
       }
 
+      const notice = new FailureNotice(slice, what, `records failed and come again (${what})`)
+
       const order =
         store === undefined
           ? undefined
@@ -167,6 +170,7 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
           throw error
         }
         ;(meters.get(tier.delay) as TierMeters).sent()
+        if (!untried) notice.add(failed)
         order?.leaves(raw, index, due)
         return true
       }
@@ -179,6 +183,7 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
         },
         complete() {
           order?.complete()
+          notice.end()
           target.complete()
         },
       }
