@@ -4,6 +4,7 @@ import type { LogClient } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
 import { MillraceError } from '../record/error.js'
 import type { HeadersInput } from '../record/headers.js'
+import { kindOf } from '../record/kind-of.js'
 import { type LogRecord, record as newRecord, unspread } from '../record/record.js'
 import { Outputs } from '../runtime/outputs.js'
 import { parseOptions, topicName } from '../runtime/options.js'
@@ -39,7 +40,7 @@ function checkRecord(given: unknown, number: number): void {
   const what = `produce: record ${number}`
   unspread(given, what)
   if (typeof given !== 'object' || given === null)
-    throw new MillraceError('ENCODE_FAILED', `${what} is ${nameOf(given)}: expected { key, value, headers, timestamp, partition }`)
+    throw new MillraceError('ENCODE_FAILED', `${what} is ${kindOf(given)}: expected { key, value, headers, timestamp, partition }`)
   const { key = null, value } = given as { readonly key?: unknown; readonly value?: unknown }
   for (const [part, it] of [
     ['key', key],
@@ -48,18 +49,8 @@ function checkRecord(given: unknown, number: number): void {
     if (it !== null && typeof it !== 'string' && !(it instanceof Uint8Array))
       throw new MillraceError(
         'ENCODE_FAILED',
-        `${what}: its ${part} is ${nameOf(it)}, not text, bytes or null: write objects as text, ${part}: JSON.stringify(...)`,
+        `${what}: its ${part} is ${kindOf(it)}, not text, bytes or null: write objects as text, ${part}: JSON.stringify(...)`,
       )
-}
-
-function nameOf(value: unknown): string {
-  return value === undefined || value === null
-    ? String(value)
-    : Array.isArray(value)
-      ? 'an array'
-      : typeof value === 'object'
-        ? 'an object'
-        : `a ${typeof value}`
 }
 
 /** Encoded and not yet acknowledged beyond this, the iterable waits. */

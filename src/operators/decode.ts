@@ -78,13 +78,21 @@ export function decode<S extends StandardSchemaV1, K = Buffer | null>(
         { origin: record.origin, cause: error },
       )
     }
+    const checked = (given: StandardSchemaV1.Result<unknown>): Out<K, S> => {
+      if (typeof given === 'object' && given !== null && ('value' in given || given.issues !== undefined)) return settle(given)
+      throw new MillraceError(
+        'SCHEMA_FAILED',
+        `${step}: the schema made of ${record.id} what is no result of a Standard Schema, { value } or { issues }: is a return missing in its validate?`,
+        { origin: record.origin },
+      )
+    }
     let result: ReturnType<typeof standard.validate>
     try {
       result = standard.validate(value)
     } catch (error) {
       return threw(error)
     }
-    return result instanceof Promise ? result.then(settle, threw) : settle(result)
+    return result instanceof Promise ? result.then(checked, threw) : checked(result)
   }
 
   return operate(step, (target) => {

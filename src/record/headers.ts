@@ -1,4 +1,5 @@
 import { MillraceError } from './error.js'
+import { kindOf } from './kind-of.js'
 import { cursor, readVarint, varintSize, writeVarint } from './varint.js'
 
 /** One header's value; a list where the record carries the name more than once, in the record's order. */
@@ -43,8 +44,8 @@ type Entry = readonly [name: Buffer, value: Uint8Array | null]
 
 /** @throws MillraceError ENCODE_FAILED for what would be stored as something else than was meant */
 function toEntries(headers: HeadersInput): Entry[] {
-  // A Map and the Headers of fetch have no properties: they would be stored as no headers at all.
-  if (typeof headers !== 'object' || headers === null || Symbol.iterator in headers) {
+  // A Map, the Headers of fetch and a promise have no properties: they would be stored as no headers at all.
+  if (typeof headers !== 'object' || headers === null || Symbol.iterator in headers || 'then' in headers) {
     throw new MillraceError(
       'ENCODE_FAILED',
       `headers are an object of names and values, got ${kindOf(headers)}: Object.fromEntries makes one of entries`,
@@ -68,13 +69,6 @@ function headerBytes(name: string, value: unknown): Uint8Array | null {
     'ENCODE_FAILED',
     `header '${name}': a value is text, bytes, null, or a list of these, got ${kindOf(value)}. Make text of it, e.g. String(value) or JSON.stringify(value)`,
   )
-}
-
-function kindOf(value: unknown): string {
-  if (value === null || value === undefined) return String(value)
-  if (typeof value !== 'object') return `a ${typeof value}`
-  const { constructor } = value
-  return typeof constructor === 'function' && constructor.name !== '' ? `a value of class ${constructor.name}` : 'an object'
 }
 
 /** The header section of a record, its count first, ready to be copied into a batch. */

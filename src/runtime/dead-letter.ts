@@ -56,7 +56,8 @@ export function isLetterTooLarge(error: unknown): boolean {
 }
 
 function ownHeaders(raw: LogRecord<unknown, unknown>, headers: HeadersInput): Buffer {
-  return withHeaders(raw, new Set(Object.keys(headers)), headers)
+  // What is none is refused as it is encoded.
+  return withHeaders(raw, new Set(Object.keys((headers as HeadersInput | null | undefined) ?? {})), headers)
 }
 
 function withHeaders(raw: LogRecord<unknown, unknown>, names: ReadonlySet<string>, added: HeadersInput): Buffer {

@@ -19,7 +19,7 @@ export function eventTime<R extends AnyRecord>(
   return (record, clock) => {
     const ms = time === undefined ? record.timestamp : time(record)
     // Number.isSafeInteger without the call, as it is asked for every record.
-    if (!(ms >= 0 && ms <= Number.MAX_SAFE_INTEGER && Math.floor(ms) === ms)) {
+    if (!(typeof ms === 'number' && ms >= 0 && ms <= Number.MAX_SAFE_INTEGER && Math.floor(ms) === ms)) {
       throw new MillraceError(
         'INVALID_TIMESTAMP',
         `${operator}: the event time of ${record.id} is ${String(ms)}, not a whole number of milliseconds since the epoch. Give the operator a time function, or drop such records before it`,

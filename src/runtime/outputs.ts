@@ -137,7 +137,7 @@ export class TopicOutput {
     if (!Number.isInteger(partition) || partition < 0 || partition >= this.partitions) {
       throw new MillraceError(
         'ENCODE_FAILED',
-        `toTopic '${this.topic}': partition ${partition} does not exist, the topic has ${this.partitions}`,
+        `toTopic '${this.topic}': partition ${String(partition)} does not exist, the topic has ${this.partitions}`,
       )
     }
     return (this.writers[partition] = new BatchWriter(this.topic, partition, this.batchBytes))

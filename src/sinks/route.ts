@@ -1,5 +1,6 @@
 import type { MonoTypeOperatorFunction } from 'rxjs'
 import { z } from 'zod'
+import { MillraceError } from '../record/error.js'
 import type { KeyOf, ValueOf } from '../record/types.js'
 import { functionOption, parseOptions, topicName } from '../runtime/options.js'
 import { writeSchema, writeTo, type AnyRecord, type SerdeOption, type ToTopicBase } from './to-topic.js'
@@ -48,7 +49,15 @@ export function route<R extends AnyRecord>(options: RouteOptions<R>): MonoTypeOp
   ])
   return writeTo('route', {
     ...writing,
-    topic: (record) => routes.get(to(record) ?? '') ?? fallback,
+    topic(record) {
+      const name: unknown = to(record)
+      if (typeof name === 'object' && name !== null && 'then' in name)
+        throw new MillraceError(
+          'INVALID_OPTIONS',
+          'route: `to` returned a promise: it names the route of a record at once. Look it up before, with attempt',
+        )
+      return routes.get(name as string) ?? fallback
+    },
     topics: [...new Set([...named, fallback])],
   })
 }

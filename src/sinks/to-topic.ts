@@ -132,7 +132,7 @@ export function writeTo<R extends AnyRecord>(
       if (output === undefined) {
         throw new MillraceError(
           'NOT_PLANNED',
-          `${sink}: the function named topic '${name}' for ${item.id}, which is not in its list: add it to topics: [${names.map((known) => `'${known}'`).join(', ')}]`,
+          `${sink}: the function named topic '${String(name)}' for ${item.id}, which is not in its list: add it to topics: [${names.map((known) => `'${known}'`).join(', ')}]`,
           { origin: item.origin },
         )
       }

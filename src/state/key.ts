@@ -1,3 +1,5 @@
+import { MillraceError } from '../record/error.js'
+import { kindOf } from '../record/kind-of.js'
 import { RAW_KEY, type LogRecord } from '../record/record.js'
 import { cursor, readVarint } from '../record/varint.js'
 
@@ -19,8 +21,11 @@ export function keyOfText(text: string): KeyText {
 /** A key of a store: text is its UTF-8 bytes. */
 export type StoreKey = string | Uint8Array
 
+/** @throws MillraceError MISSING_KEY for what is none */
 export function keyTextOf(key: StoreKey): KeyText {
-  return typeof key === 'string' ? keyOfText(key) : keyOfBytes(key)
+  if (typeof key === 'string') return keyOfText(key)
+  if (key instanceof Uint8Array) return keyOfBytes(key)
+  throw new MillraceError('MISSING_KEY', `a key of a store is text or bytes, got ${kindOf(key)}: make text of it, e.g. String(key)`)
 }
 
 export function bytesOfKey(key: KeyText): Buffer {

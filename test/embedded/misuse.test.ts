@@ -1,16 +1,39 @@
-import { EMPTY, NEVER, catchError, first, lastValueFrom, map, mergeMap, of, race, retry, take, throwError, timer } from 'rxjs'
+import { inspect } from 'node:util'
+import {
+  EMPTY,
+  NEVER,
+  catchError,
+  first,
+  ignoreElements,
+  last,
+  lastValueFrom,
+  map,
+  mergeMap,
+  of,
+  race,
+  retry,
+  take,
+  throwError,
+  timer,
+} from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
+  attempt,
   count,
   deadLetter,
   decode,
+  dropFailed,
   embedded,
+  json,
   meter,
+  route,
   silentLogger,
+  store,
   string,
   toTopic,
   tumbling,
   window,
+  withStore,
   withTransaction,
   type Cluster,
   type RawRecord,
@@ -86,14 +109,15 @@ describe('misuse is caught', () => {
           catchError(() => EMPTY),
           out,
         ),
-      'race with a timer': (records) => race(records.pipe(slow, out), timer(40)),
+      'race with what ends sooner': (records) => race(records.pipe(slow, out), records.pipe(last(undefined, null))),
       'an observable that does not contain what was subscribed': (records) => {
         records.pipe(slow, out).subscribe({ error: () => {} })
-        return timer(40)
+        return records.pipe(ignoreElements())
       },
     }
     it.each(Object.entries(cases))('%s', async (_, project) => {
-      expect(await failure(project)).toMatch(/SLICE_COMPLETED_EARLY.*before all of it had/)
+      // With so many the input ends in the turn in which it is fed.
+      expect(await failure(project, { maxRecords: 20 })).toMatch(/SLICE_COMPLETED_EARLY.*before all of it had/)
       expect(await values(cluster, 'out')).toEqual([])
       await runUntil(cluster, { group: 'g', topics: ['in'], records: 20 }, (records) => records.pipe(out))
       expect(await values(cluster, 'out')).toHaveLength(20)
@@ -181,11 +205,69 @@ describe('misuse is caught', () => {
     expect(await values(cluster, 'other')).toEqual([])
   })
 
+  describe('a function that returns nonsense is told so, and by what', () => {
+    const fails = attempt((): never => {
+      throw new Error('x')
+    })
+    const cases: Record<
+      string,
+      readonly [(records: RecordStream, nonsense: never) => Observable<unknown>, nonsense: readonly unknown[], RegExp]
+    > = {
+      'headers of toTopic': [
+        (r, it) => r.pipe(toTopic({ topic: 'out', headers: () => it })),
+        [5, [], new Map(), Promise.resolve({})],
+        /ENCODE_FAILED|headers are an object/,
+      ],
+      'headers of deadLetter': [
+        (r, it) => r.pipe(fails, deadLetter({ topic: 'out', headers: () => it })),
+        [undefined, null, Promise.resolve({})],
+        /headers are an object/,
+      ],
+      'partition of toTopic': [
+        (r, it) => r.pipe(toTopic({ topic: 'out', partition: () => it })),
+        [undefined, Number.NaN, -1, 1.5, 'x', Symbol('s'), 9],
+        /partition .* does not exist/,
+      ],
+      'topic of toTopic': [
+        (r, it) => r.pipe(toTopic({ topic: () => it, topics: ['out'] })),
+        [undefined, null, 5, {}, Symbol('s')],
+        /is not in its list/,
+      ],
+      'to of route': [
+        (r, it) => r.pipe(route({ to: () => it, topics: ['out'], fallback: 'out' })),
+        [Promise.resolve('out')],
+        /`to` returned a promise/,
+      ],
+      'time of window': [
+        (r, it) => r.pipe(window(tumbling('1m'), { aggregate: count(), time: () => it })),
+        [undefined, Number.NaN, -1, 0.5, 'x', 5n, Symbol('s')],
+        /the event time of .* is /,
+      ],
+      'key of a store': [
+        (r, it) => r.pipe(withStore(store({ name: 's', ttl: '1h', value: json() }), (mine) => mine.put(it, 1))),
+        [undefined, null, 5, {}, [], Symbol('s'), 5n],
+        /a key of a store is text or bytes/,
+      ],
+      'validate of a schema': [
+        (r, it) => r.pipe(decode({ '~standard': { version: 1, vendor: 'test', validate: () => it } }, { from: string() }), dropFailed()),
+        [undefined, null, 5, {}, [], Promise.resolve()],
+        /no result of a Standard Schema/,
+      ],
+    }
+    for (const [name, [project, all, message]] of Object.entries(cases)) {
+      it.each(all.map((one) => [inspect(one), one]))(`${name}: %s`, async (_, one) => {
+        expect(await failure((records) => project(records, one as never), { provision: true, retries: 0 })).toMatch(message)
+      })
+    }
+  })
+
   it('produce says which of its records is none', async () => {
     const produce = (...records: unknown[]): Promise<number> => cluster.produce({ topic: 'in', records: records as never })
-    await expect(produce({ value: 'a' }, { value: { n: 1 } })).rejects.toThrow(/produce: record 1: its value is an object.*JSON\.stringify/)
+    await expect(produce({ value: 'a' }, { value: { n: 1 } })).rejects.toThrow(
+      /produce: record 1: its value is a value of class Object.*JSON\.stringify/,
+    )
     await expect(produce({ value: 5 })).rejects.toThrow(/record 0: its value is a number/)
-    await expect(produce({ key: ['a'], value: 'a' })).rejects.toThrow(/record 0: its key is an array/)
+    await expect(produce({ key: ['a'], value: 'a' })).rejects.toThrow(/record 0: its key is a value of class Array/)
     await expect(produce({ key: 'a' })).rejects.toThrow(/its value is undefined/)
     await expect(produce('text')).rejects.toThrow(/record 0 is a string: expected \{ key/)
     await expect(produce({ value: 'x'.repeat(2_000_000) })).rejects.toThrow(
