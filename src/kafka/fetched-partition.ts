@@ -1,4 +1,5 @@
 import { FetchQueue } from '../log/fetch-queue.js'
+import { Absence } from './absence.js'
 
 /** What is fetched of one partition and not taken yet, and how its fetches go. */
 export class PartitionFetch extends FetchQueue {
@@ -8,4 +9,5 @@ export class PartitionFetch extends FetchQueue {
   retryAt = Number.NEGATIVE_INFINITY
   failures = 0
   failingSince = 0
+  absence = new Absence()
 }

@@ -1,4 +1,5 @@
 import type { OutputBatch } from '../log/batch/write.js'
+import type { Absence } from './absence.js'
 
 /** Of one partition: a broker reads the next while it writes the first. It remembers five, of which each is taken once. */
 const BATCHES_AWAY = 2
@@ -34,6 +35,8 @@ export interface QueuedBatch {
   stamped: Buffer | undefined
   firstSentAt: number
   tries: number
+  /** Of the tries that failed. */
+  absence: Absence | undefined
   /** On its way to the broker. */
   away: boolean
   /** A try ended without an answer, so the batch may be in the log. */

@@ -4,9 +4,10 @@ import { systemClock } from '../record/clock.js'
 import { errorMessage } from '../record/error.js'
 import type { Cluster } from './cluster.js'
 import { kafkaCodecs } from './codecs.js'
-import { ERROR, Refused, asReaction, check, refreshAfter } from './errors.js'
+import { ERROR, Refused, check, refreshAfter } from './errors.js'
 import { PartitionFetch } from './fetched-partition.js'
 import type { Lane } from './lane.js'
+import { postpone } from './postpone.js'
 import { Fetch, type FetchRequest, type FetchResponse } from './protocol/fetch.js'
 import { Metadata } from './protocol/metadata.js'
 import { retryDelay } from './retry.js'
@@ -23,8 +24,6 @@ const PARTITION_BYTES = 1024 * 1024
 const CAUGHT_UP_BYTES = 256 * 1024
 /** Of the prefetch: kept for partitions of which nothing is there, so that others whose records nobody takes cannot keep them from being read. */
 const KEPT_PART = 1 / 8
-/** For so long a topic that is not there may be one that was created just now. */
-const MISSING_MS = 5_000
 
 /** After an error that was handed out, the next try is put off the longer the more of them there were: how far into the row of pauses it begins, and where that ends. */
 const FIRST_PAUSE = 4
@@ -304,7 +303,7 @@ export class KafkaReader implements LogReader {
 
   /** Plans another try, or gives the error to whoever takes next. Returns whether it did the latter. */
   private setBack(fetches: readonly PartitionFetch[], failure: unknown): boolean {
-    const failed = postpone(fetches, failure, this.cluster.requestTimeoutMs)
+    const failed = postpone(fetches, failure, this.cluster.requestTimeoutMs, systemClock.monotonic())
     this.cluster.logger.debug({ reason: errorMessage(failure), givenUp: failed }, 'fetch failed')
     const refresh = refreshAfter(failure)
     if (refresh === 'metadata' || refresh === 'coordinator') {
@@ -329,7 +328,7 @@ export class KafkaReader implements LogReader {
     let failed = false
     for (const fetch of fetches) {
       if (fetch.retryAt > now || this.cluster.leader(fetch.topic, fetch.partition) !== undefined) continue
-      if (postpone([fetch], failure ?? this.leaderless(fetch), this.cluster.requestTimeoutMs)) failed = true
+      if (postpone([fetch], failure ?? this.leaderless(fetch), this.cluster.requestTimeoutMs, now)) failed = true
     }
     this.pump()
     if (failed) this.options.onData()
@@ -343,23 +342,4 @@ export class KafkaReader implements LogReader {
 
 function newSlot(cluster: Cluster): Slot {
   return { lane: cluster.lane(), asked: new Map() }
-}
-
-function postpone(fetches: readonly PartitionFetch[], failure: unknown, patienceMs: number): boolean {
-  const now = systemClock.monotonic()
-  const again = refreshAfter(failure) !== undefined
-  const missing = failure instanceof Refused && failure.info.as === 'MISSING_TOPIC'
-  let failed = false
-  for (const fetch of fetches) {
-    if (fetch.dropped || fetch.failed) continue
-    if (fetch.failures === 0) fetch.failingSince = now
-    if (again && now - fetch.failingSince < (missing ? MISSING_MS : patienceMs)) {
-      fetch.retryAt = now + retryDelay(fetch.failures++)
-    } else {
-      fetch.fail(asReaction(failure, `fetching ${fetch.topic}/${fetch.partition}`))
-      fetch.failures = 0
-      failed = true
-    }
-  }
-  return failed
 }

@@ -1,5 +1,6 @@
 import type { Logger } from '../record/logger.js'
 import { sleep, systemClock } from '../record/clock.js'
+import { Absence } from './absence.js'
 import { asLogError, closedError, refreshAfter, type Refresh } from './errors.js'
 
 const FIRST_DELAY_MS = 5
@@ -28,6 +29,7 @@ export interface RetryOptions {
  */
 export async function retrying<T>(options: RetryOptions, attempt: () => Promise<T>): Promise<T> {
   const { what, until, signal, logger, refresh } = options
+  let absence: Absence | undefined
   for (let tries = 0; ; tries++) {
     if (signal.aborted) throw closedError()
     try {
@@ -36,7 +38,11 @@ export async function retrying<T>(options: RetryOptions, attempt: () => Promise<
       if (signal.aborted) throw closedError()
       const outdated = refreshAfter(error)
       const delay = retryDelay(tries)
-      if (outdated === undefined || systemClock.monotonic() + delay >= until) throw asLogError(error, what)
+      const now = systemClock.monotonic()
+      absence ??= new Absence()
+      absence.note(error, now)
+      if (outdated === undefined) throw asLogError(error, what)
+      if (now + delay >= until) throw asLogError(absence.verdict(error, now), what)
       logger.debug({ what, tries: tries + 1, reason: (error as Error).message }, 'trying again')
       await sleep(systemClock, delay, signal)
       try {

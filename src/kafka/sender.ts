@@ -5,6 +5,7 @@ import { stampBatch, type OutputBatch } from '../log/batch/write.js'
 import type { LogError, TopicPartition } from '../log/port.js'
 import { systemClock } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
+import { Absence } from './absence.js'
 import type { Cluster } from './cluster.js'
 import { kafkaCodecs } from './codecs.js'
 import { ERROR, Refused, Unanswered, asReaction, closedError, givesTransactionUp, mayBeDone, refreshAfter, withReaction } from './errors.js'
@@ -135,6 +136,7 @@ export class Sender {
       stamped: undefined,
       firstSentAt: 0,
       tries: 0,
+      absence: undefined,
       away: false,
       uncertain: false,
     }
@@ -327,20 +329,24 @@ export class Sender {
     const first = queue.first as QueuedBatch
     const refresh = refreshAfter(failure)
     const delay = retryDelay(first.tries - 1)
-    const inTime = systemClock.monotonic() + delay - first.firstSentAt < this.options.deliveryMs
+    const now = systemClock.monotonic()
+    first.absence ??= new Absence()
+    first.absence.note(failure, now)
+    const inTime = now + delay - first.firstSentAt < this.options.deliveryMs
     if (refresh !== undefined && inTime && this.failure === undefined) {
       this.cluster.logger.debug(
         { topic: queue.topic, partition: queue.partition, tries: first.tries, reason: (failure as Error).message },
         'sending a batch again',
       )
       queue.setBack(first)
-      queue.retryAt = systemClock.monotonic() + delay
+      queue.retryAt = now + delay
       return refresh !== 'nothing'
     }
     if (first.uncertain) this.uncertain = true
     queue.discardFirst()
     this.pendingBytes -= first.batch.bytes.length
-    const error = poison(failure, `sending to ${queue.topic}/${queue.partition}`)
+    const verdict = refresh === undefined ? failure : first.absence.verdict(failure, now)
+    const error = poison(verdict, `sending to ${queue.topic}/${queue.partition}`)
     first.call.failed(this.failure ?? error)
     this.fail(error)
     return false
