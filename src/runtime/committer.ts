@@ -10,6 +10,7 @@ import type { Round, RoundEnd } from './round.js'
 import { MAX_RETRY_MS, RETRY_MS } from './persist.js'
 import type { RunContext } from './run-context.js'
 import type { Task } from './task.js'
+import { TotalLag } from './total-lag.js'
 import type { Troubles } from './troubles.js'
 
 /** A producer fenced this often in a row, with a live membership, has a rival. */
@@ -25,6 +26,8 @@ export class Committer {
   /** Failures in a row of the log, not of user code. */
   private setbacks = 0
   private fenced = 0
+
+  private readonly lag = new TotalLag()
 
   constructor(
     private readonly run: RunContext,
@@ -53,8 +56,8 @@ export class Committer {
   }
 
   /** Commits what a round did, and goes on at once: whether that succeeded is asked by `settle`. */
-  start(round: Round, tasks: readonly Task[]): void {
-    this.underWay = this.begin(round, tasks)
+  start(round: Round): void {
+    this.underWay = this.begin(round)
   }
 
   /**
@@ -75,19 +78,20 @@ export class Committer {
   }
 
   /** Commits what a round did. True if it is in the log; else everything since the last commit comes again. */
-  commit(round: Round, tasks: readonly Task[]): Promise<boolean> {
-    return this.conclude(this.begin(round, tasks))
+  commit(round: Round): Promise<boolean> {
+    return this.conclude(this.begin(round))
   }
 
   /** Sends what a round did to the log. Whether that succeeded is asked by `conclude`, when nothing runs that would have to be undone. */
-  private begin(round: Round, tasks: readonly Task[]): CommitUnderWay {
+  private begin(round: Round): CommitUnderWay {
     const { outputs, producer, clock, wakeup } = this.run.parts
     const began = clock.monotonic()
+    const tasks = round.touched()
     const commit = new CommitUnderWay(round, tasks, began)
     commit.records = recordsOf(tasks)
     try {
       for (const task of tasks) task.endIntake()
-      const moved = round.moved()
+      const moved = tasks.flatMap((task) => task.moved())
       round.prepare()
       for (const task of tasks) task.state.flush(clock.now())
       round.flush()
@@ -158,7 +162,7 @@ export class Committer {
     this.emit({
       ...total.result(),
       outputs,
-      lag: this.run.tasks.reduce((sum, task) => sum + task.lag(), 0),
+      lag: this.lag.count(this.run.tasks, tasks, ended),
       unread: unread.list(),
       restoring: this.run.tasks.filter((task) => !task.ready).length,
       tasks: tallies.map(({ task, tally }): TaskCommit => ({ partition: task.partition, ...tally.result(), lag: task.lag() })),

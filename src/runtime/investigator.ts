@@ -54,7 +54,7 @@ export class Investigator {
       suspicion.failed(count, end.hint)
       trouble.notBefore = suspicion.searching ? 0 : this.run.parts.clock.monotonic() + (trouble.delayMs *= 2)
     } else if (end.kind === 'done' || end.kind === 'idle') {
-      if (await this.committer.commit(round, [task])) suspicion.passed(Math.max(count, round.records))
+      if (await this.committer.commit(round)) suspicion.passed(Math.max(count, round.records))
       else if (this.troubles.of(task) !== trouble) {
         // The broker refused it for its size: that is a failure of this part.
         this.troubles.set(task, trouble)
@@ -111,7 +111,7 @@ export class Investigator {
       if (end.kind === 'failed') return this.committer.giveUp(round)
       if (end.kind !== 'done') return this.committer.recover(end, round, recordsOf([task]))
     }
-    await this.committer.commit(round, [task])
+    await this.committer.commit(round)
   }
 }
 

@@ -15,6 +15,8 @@ const SINGLE_RECORD_OVERHEAD = 128
 /** Where the outputs of a transaction for one topic gather, encoded, until they are sent. */
 export class TopicOutput {
   private readonly writers: (BatchWriter | undefined)[]
+  /** Those that hold something: of thousands of partitions a transaction may write to one. */
+  private readonly filled = new Set<BatchWriter>()
   private readonly limit: number
   private readonly largest: number
   private readonly batchBytes: number
@@ -120,20 +122,25 @@ export class TopicOutput {
 
   get bytes(): number {
     let bytes = 0
-    for (const writer of this.writers) if (writer !== undefined) bytes += writer.bytes
+    for (const writer of this.filled) bytes += writer.bytes
     return bytes
   }
 
   take(all: boolean, into: OutputBatch[]): void {
-    for (const writer of this.writers) {
-      if (writer === undefined || writer.bytes === 0) continue
-      for (const batch of writer.take(all)) into.push(batch)
+    for (const writer of this.filled) {
+      if (writer.bytes > 0) for (const batch of writer.take(all)) into.push(batch)
+      if (writer.bytes === 0) this.filled.delete(writer)
     }
   }
 
+  /** The writer of a partition, about to be written with. */
   private writer(partition: number): BatchWriter {
-    const writer = this.writers[partition]
-    if (writer !== undefined) return writer
+    const writer = this.writers[partition] ?? this.newWriter(partition)
+    if (writer.bytes === 0) this.filled.add(writer)
+    return writer
+  }
+
+  private newWriter(partition: number): BatchWriter {
     if (!Number.isInteger(partition) || partition < 0 || partition >= this.partitions) {
       throw new MillraceError(
         'ENCODE_FAILED',

@@ -56,11 +56,9 @@ export class Pipeline {
     if (serving === undefined || context === undefined) return undefined
     const { state } = context.parts.membership
     if (state === 'lost' || state === 'fatal') return undefined
-    if (serving.tasks.includes(partition)) {
-      const task = context.tasks.find((one) => one.partition === partition)
-      return task?.ready === true ? { state: task.state } : undefined
-    }
-    const owner = serving.owners[partition]
+    const task = context.taskOf(partition)
+    if (task !== undefined) return task.ready ? { state: task.state } : undefined
+    const owner = serving.tasks.includes(partition) ? undefined : serving.owners[partition]
     return owner === undefined ? undefined : { owner }
   }
 

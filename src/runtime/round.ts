@@ -74,6 +74,8 @@ export class Round {
   records = 0
   /** True once anything was handed to the producer. */
   sent = false
+  /** Of all tasks, as of their last turn. */
+  private bytes = 0
   private readonly slices = new Map<Task, Slice>()
   private readonly participants = new Set<Participant>()
   private sendError: { readonly error: unknown } | undefined
@@ -82,7 +84,14 @@ export class Round {
     private readonly tasks: readonly Task[],
     private readonly limits: RoundLimits,
     private readonly environment: RoundEnvironment,
-  ) {}
+  ) {
+    for (const task of tasks) this.bytes += task.bytes
+  }
+
+  /** The tasks that a commit concerns: those that have a slice, or stepped over positions. Most of thousands may have nothing to read. */
+  touched(): Task[] {
+    return this.tasks.filter((task) => this.slices.has(task) || task.dirty || task.bytes > 0)
+  }
 
   async run(): Promise<RoundEnd> {
     try {
@@ -107,11 +116,6 @@ export class Round {
   /** To be called before `run`: the task goes on without a record that it has given out. */
   leaveOut(task: Task, record: RawRecord): void {
     this.sliceOf(task).leaveOut(record)
-  }
-
-  /** Positions of its tasks that moved. */
-  moved(): PartitionOffset[] {
-    return this.tasks.flatMap((task) => task.moved())
   }
 
   /** Positions of the tasks that did something, moved or not. */
@@ -154,10 +158,12 @@ export class Round {
         task.updateViews()
         const room = Math.min(share, this.limits.maxRecords - this.records - fed)
         if (room <= 0) break
-        if (!task.advance(this.limits.live)) continue
-        const slice = this.sliceOf(task)
-        if (!slice.ended) fed += task.feed(slice, room, this.limits.live)
-        if (slice.failure !== undefined) return this.failed(task, slice)
+        const bytesBefore = task.bytes
+        const found = task.advance(this.limits.live)
+        const slice = found ? this.sliceOf(task) : undefined
+        if (slice?.ended === false) fed += task.feed(slice, room, this.limits.live)
+        this.bytes += task.bytes - bytesBefore
+        if (slice?.failure !== undefined) return this.failed(task, slice)
         if (this.full(fed)) break
       }
       this.records += fed
@@ -276,10 +282,7 @@ export class Round {
   }
 
   private full(fedNow: number): boolean {
-    if (this.records + fedNow >= this.limits.maxRecords) return true
-    let bytes = 0
-    for (const task of this.tasks) bytes += task.bytes
-    return bytes >= this.limits.maxBytes
+    return this.records + fedNow >= this.limits.maxRecords || this.bytes >= this.limits.maxBytes
   }
 
   private failed(task: Task, slice: Slice): RoundEnd {

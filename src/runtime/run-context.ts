@@ -31,6 +31,13 @@ export interface RunParts {
   readonly stopping: AbortSignal
 }
 
+/** The tasks of an assignment by partition. */
+interface TaskIndex {
+  readonly tasks: readonly Task[]
+  readonly byPartition: ReadonlyMap<number, Task>
+  readonly held: readonly number[]
+}
+
 /** What the parts of a running pipeline share: what it works with, and what it has of the group right now. */
 export class RunContext {
   /** Those of the assignment that is worked on. */
@@ -44,6 +51,7 @@ export class RunContext {
   private readonly shared = new Map<string, unknown>()
   private readonly memory: MemoryGuard
   private assigning = false
+  private indexed: TaskIndex | undefined
 
   constructor(readonly parts: RunParts) {
     this.taskCount = parts.plan.tasks
@@ -89,6 +97,26 @@ export class RunContext {
     return persist({ what, fields: { group }, clock, logger, signal: stopping, graceMs, wanted: () => this.demand() !== 'drop' }, action)
   }
 
+  /** The partitions of the tasks. Asked for in each round, so made once for an assignment. */
+  private get held(): readonly number[] {
+    return this.index.held
+  }
+
+  /** The task of a partition, if it is here. */
+  taskOf(partition: number): Task | undefined {
+    return this.index.byPartition.get(partition)
+  }
+
+  /** The order of the tasks changes from round to round, which ones they are does not. */
+  private get index(): TaskIndex {
+    const { tasks } = this
+    if (this.indexed?.tasks !== tasks) {
+      const byPartition = new Map(tasks.map((task) => [task.partition, task]))
+      this.indexed = { tasks, byPartition, held: [...byPartition.keys()] }
+    }
+    return this.indexed
+  }
+
   /** Tells the reader where the tasks go on. */
   assignReader(): void {
     this.parts.reader.assign(this.tasks.flatMap((task) => task.fetchPositions()))
@@ -123,7 +151,7 @@ export class RunContext {
         get producerId() {
           return producer.id
         },
-        held: this.tasks.map(({ partition }) => partition),
+        held: this.held,
         committedOffsets: (group, partitions) => log.committedOffsets(group, partitions),
       },
       wakeup,

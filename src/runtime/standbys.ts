@@ -43,7 +43,8 @@ export class Standbys {
 
   /** Keeps copies of these tasks and of no others. */
   async keep(tasks: readonly number[]): Promise<void> {
-    for (const task of this.copies.keys()) if (!tasks.includes(task)) this.copies.delete(task)
+    const wanted = new Set(tasks)
+    for (const task of this.copies.keys()) if (!wanted.has(task)) this.copies.delete(task)
     for (const task of tasks) if (!this.copies.has(task)) this.begin(task)
     await this.place()
   }

@@ -57,12 +57,11 @@ export async function openTasks(environment: StartEnvironment, partitions: reado
     const offsets = await log.offsets(inputs, typeof startFrom === 'object' ? { timestamp: Number(startFrom.timestamp) } : startFrom)
     inputs.forEach((at, i) => starts.set(nameOf(at), { topic: at.topic, offset: offsets[i] as number, stored: false }))
   }
+  const byPartition = new Map(earlier.map((task) => [task.partition, task]))
   const tasks = partitions.map((partition) => {
     const own = topics.map((topic) => starts.get(nameOf({ topic, partition })) as TaskStart)
-    const kept = earlier.find(
-      (task) =>
-        task.partition === partition && own.every(({ topic, offset, stored: known }) => known && task.committedOffset(topic) === offset),
-    )
+    const before = byPartition.get(partition)
+    const kept = own.every(({ topic, offset, stored: known }) => known && before?.committedOffset(topic) === offset) ? before : undefined
     if (kept !== undefined && (stores.length === 0 || (uninterrupted && kept.ready))) return kept
     const state = warmCopy(partition) ?? new TaskState(partition, stores)
     const task = new Task(partition, topics, own, reader, clock, state, inlets, unread, onUnreadable, onPositions)

@@ -32,6 +32,8 @@ export class StateRestore {
         task.ready = true
         // An empty slice, in which operators see what was restored and set their alarms.
         if (plan.alarms) task.alarms.setIn(RESTORED, 0)
+        // Nothing to undo: it is there whatever becomes of the transactions of others.
+        task.alarms.commit()
       }
       if (plan.stores.some(({ spec }) => spec.source !== undefined)) this.run.assignReader()
     } catch (error) {

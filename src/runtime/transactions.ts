@@ -50,14 +50,14 @@ export class Transactions {
         await wakeup.wait(this.untilLook())
       } else if (end.kind === 'done') {
         this.limit.adapt(round)
-        if (plan.overlaps && troubles.isEmpty) committer.start(round, healthy)
-        else await committer.commit(round, healthy)
+        if (plan.overlaps && troubles.isEmpty) committer.start(round)
+        else await committer.commit(round)
         run.checkMemory()
       } else if (end.kind === 'failed') {
         await committer.giveUp(round)
         await this.investigator.suspect(end)
       } else {
-        await committer.recover(end, round, recordsOf(healthy))
+        await committer.recover(end, round, recordsOf(round.touched()))
       }
     }
     await committer.settle()

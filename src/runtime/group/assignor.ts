@@ -46,18 +46,26 @@ export function assignTasks(members: readonly MemberClaim[], tasks: number): Map
     if (owner !== undefined && hasRoom(owner)) take(owner, task)
     else free.push(task)
   }
-  for (const task of [...free]) {
-    const warm = ordered.find((member) => member.warm?.includes(task) === true && hasRoom(member))
-    if (warm === undefined) continue
-    take(warm, task)
-    free.splice(free.indexOf(task), 1)
+  const warmAt = new Map<number, MemberClaim[]>()
+  for (const member of ordered) {
+    for (const task of member.warm ?? []) {
+      const at = warmAt.get(task)
+      if (at === undefined) warmAt.set(task, [member])
+      else at.push(member)
+    }
   }
+  const cold = free.filter((task) => {
+    const warm = warmAt.get(task)?.find(hasRoom)
+    if (warm !== undefined) take(warm, task)
+    return warm === undefined
+  })
+  let next = 0
   // First up to the even share for everybody, so that the few larger shares are not used up early.
   for (const member of ordered) {
-    while ((assigned.get(member.memberId) as number[]).length < least) take(member, free.shift() as number)
+    while ((assigned.get(member.memberId) as number[]).length < least) take(member, cold[next++] as number)
   }
   for (const member of ordered) {
-    while (free.length > 0 && hasRoom(member)) take(member, free.shift() as number)
+    while (next < cold.length && hasRoom(member)) take(member, cold[next++] as number)
   }
   for (const own of assigned.values()) own.sort((a, b) => a - b)
   return assigned

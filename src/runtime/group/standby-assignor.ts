@@ -5,6 +5,13 @@ export interface StandbyClaim {
   readonly warm: readonly number[]
 }
 
+/** A member while copies are placed. */
+interface Place {
+  readonly memberId: string
+  readonly active: ReadonlySet<number>
+  readonly placed: Set<number>
+}
+
 /**
  * Places `copies` warm copies of each task, each with a member that is not its owner: where there is one already first, then with
  * the member that has the fewest. With fewer members than that there are fewer copies.
@@ -14,19 +21,31 @@ export function assignStandbys(
   active: ReadonlyMap<string, readonly number[]>,
   copies: number,
 ): Map<string, number[]> {
-  const placed = new Map<string, number[]>(members.map(({ memberId }) => [memberId, []]))
+  const places = members.map(({ memberId }): Place => ({ memberId, active: new Set(active.get(memberId)), placed: new Set() }))
   const tasks = [...active.values()].flat().sort((a, b) => a - b)
-  const fair = Math.ceil((tasks.length * Math.min(copies, Math.max(0, members.length - 1))) / Math.max(1, members.length))
-  for (let copy = 0; copy < Math.min(copies, members.length - 1); copy++) {
+  const rounds = Math.min(copies, members.length - 1)
+  const fair = Math.ceil((tasks.length * Math.max(0, rounds)) / Math.max(1, members.length))
+  const warmAt = new Map<number, Place[]>()
+  members.forEach(({ warm }, i) => {
+    for (const task of warm) {
+      const at = warmAt.get(task)
+      if (at === undefined) warmAt.set(task, [places[i] as Place])
+      else at.push(places[i] as Place)
+    }
+  })
+  const isFree = (place: Place, task: number): boolean => !place.active.has(task) && !place.placed.has(task)
+  for (let copy = 0; copy < rounds; copy++) {
     for (const task of tasks) {
-      const free = members.filter(({ memberId }) => !active.get(memberId)?.includes(task) && !placed.get(memberId)?.includes(task))
-      const load = ({ memberId }: StandbyClaim): number => (placed.get(memberId) as number[]).length
-      const warm = free.find((member) => member.warm.includes(task) && load(member) < fair)
-      const least = [...free].sort((a, b) => load(a) - load(b))[0]
-      const chosen = warm ?? least
-      if (chosen !== undefined) placed.get(chosen.memberId)?.push(task)
+      const warm = warmAt.get(task)?.find((place) => isFree(place, task) && place.placed.size < fair)
+      const chosen = warm ?? leastLoaded(places, (place) => isFree(place, task))
+      chosen?.placed.add(task)
     }
   }
-  for (const own of placed.values()) own.sort((a, b) => a - b)
-  return placed
+  return new Map(places.map(({ memberId, placed }) => [memberId, [...placed].sort((a, b) => a - b)]))
+}
+
+function leastLoaded(places: readonly Place[], isFree: (place: Place) => boolean): Place | undefined {
+  let least: Place | undefined
+  for (const place of places) if ((least === undefined || place.placed.size < least.placed.size) && isFree(place)) least = place
+  return least
 }
