@@ -33,8 +33,11 @@ export type {
   ClaimStore,
   ClaimTerms,
   HeldClaim,
-  OwnedId,
-  OwnedIds,
+  ExclusiveId,
+  ExclusiveIds,
+  /** Their names before. */
+  ExclusiveId as OwnedId,
+  ExclusiveIds as OwnedIds,
   TransactionEnd,
 } from './operators/dedupe/claims/claim-store.js'
 export { taskClaims, type TaskClaims } from './operators/dedupe/claims/task-claims.js'

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Origin } from '../record/origin.js'
-import type { ClaimStore, ClaimTerms, HeldClaim, OwnedId, OwnedIds } from '../operators/dedupe/claims/claim-store.js'
+import type { ClaimStore, ClaimTerms, HeldClaim, ExclusiveId, ExclusiveIds } from '../operators/dedupe/claims/claim-store.js'
 
 /** One thing a claim store must do; `run` rejects where it does not. */
 export interface ClaimStoreCase {
@@ -299,12 +299,12 @@ const HOUR = 3_600_000
 /** Sections are counted by an hour here, and begin with the present one. */
 const present = (): number => Math.floor(Date.now() / HOUR)
 
-function owned(store: ClaimStore): OwnedIds {
-  assert.ok(store.owned, 'the store has no owned ids, which only bloom needs')
-  return store.owned
+function exclusive(store: ClaimStore): ExclusiveIds {
+  assert.ok(store.exclusive, 'the store has no exclusive ids, which only bloom needs')
+  return store.exclusive
 }
 
-const ownedId = (id: string, offset: number, more: Partial<OwnedId> = {}): OwnedId => ({
+const exclusiveId = (id: string, offset: number, more: Partial<ExclusiveId> = {}): ExclusiveId => ({
   id,
   origin: origin(offset),
   at: Date.now(),
@@ -314,21 +314,21 @@ const ownedId = (id: string, offset: number, more: Partial<OwnedId> = {}): Owned
   result: undefined,
   ...more,
 })
-const put = (ids: OwnedIds, ...given: OwnedId[]): Promise<void> => ids.put(given, 3 * HOUR, HOUR)
+const put = (ids: ExclusiveIds, ...given: ExclusiveId[]): Promise<void> => ids.put(given, 3 * HOUR, HOUR)
 
-/** What the `owned` part of a store promises, which `bloom` needs. */
-export const ownedIdsContract: readonly ClaimStoreCase[] = [
+/** What the `exclusive` part of a store promises, which `bloom` needs. */
+export const exclusiveIdsContract: readonly ClaimStoreCase[] = [
   {
     name: 'what was put is found, in the order asked, by every client',
     async run(open) {
       const [one, other] = [open(), open()]
       const given = Array.from({ length: 500 }, (_, i) =>
-        ownedId(`${unique()} ${i} {ü}\n`, i, i % 2 === 0 ? { duplicates: i, result: `a result\nof ${i}` } : {}),
+        exclusiveId(`${unique()} ${i} {ü}\n`, i, i % 2 === 0 ? { duplicates: i, result: `a result\nof ${i}` } : {}),
       )
-      await put(owned(one), ...given)
+      await put(exclusive(one), ...given)
       const asked = given.flatMap((each, i) => (i % 5 === 0 ? [each.id, unique()] : [each.id]))
       assert.deepEqual(
-        await owned(other).get(asked, [present(), present() - 1]),
+        await exclusive(other).get(asked, [present(), present() - 1]),
         asked.map((id) => given.find((each) => each.id === id)),
       )
     },
@@ -336,10 +336,10 @@ export const ownedIdsContract: readonly ClaimStoreCase[] = [
   {
     name: 'what is put again stands in place of what was there',
     async run(open) {
-      const ids = owned(open())
+      const ids = exclusive(open())
       const id = unique()
-      await put(ids, ownedId(id, 1))
-      const second = ownedId(id, 2)
+      await put(ids, exclusiveId(id, 1))
+      const second = exclusiveId(id, 2)
       await put(ids, second)
       assert.deepEqual(await ids.get([id], [present()]), [second])
     },
@@ -347,12 +347,12 @@ export const ownedIdsContract: readonly ClaimStoreCase[] = [
   {
     name: 'the first section that has it is the one that counts',
     async run(open) {
-      const ids = owned(open())
+      const ids = exclusive(open())
       const [both, old] = [unique(), unique()]
       const [before, after, only] = [
-        ownedId(both, 1, { section: present() - 1 }),
-        ownedId(both, 2),
-        ownedId(old, 3, { section: present() - 1 }),
+        exclusiveId(both, 1, { section: present() - 1 }),
+        exclusiveId(both, 2),
+        exclusiveId(old, 3, { section: present() - 1 }),
       ]
       await put(ids, before, after, only)
       assert.deepEqual(await ids.get([both, old], [present(), present() - 1]), [after, only])
@@ -363,8 +363,8 @@ export const ownedIdsContract: readonly ClaimStoreCase[] = [
   {
     name: 'is taken out only where it is still what was put',
     async run(open) {
-      const ids = owned(open())
-      const [mine, others] = [ownedId(unique(), 1), ownedId(unique(), 1)]
+      const ids = exclusive(open())
+      const [mine, others] = [exclusiveId(unique(), 1), exclusiveId(unique(), 1)]
       const newer = { ...others, writer: unique() }
       await put(ids, mine, others)
       await put(ids, newer)
@@ -376,32 +376,32 @@ export const ownedIdsContract: readonly ClaimStoreCase[] = [
   {
     name: 'a section is forgotten whole',
     async run(open) {
-      const ids = owned(open())
+      const ids = exclusive(open())
       // One that no other case uses.
       const section = present() + 1_000
-      const [gone, kept] = [ownedId(unique(), 1, { section }), ownedId(unique(), 2)]
+      const [gone, kept] = [exclusiveId(unique(), 1, { section }), exclusiveId(unique(), 2)]
       await put(ids, gone, kept)
       await ids.forget(section)
       assert.deepEqual(await ids.get([gone.id, kept.id], [section, present()]), [undefined, kept])
     },
   },
   {
-    name: 'find knows of owned ids too',
+    name: 'find knows of exclusive ids too',
     async run(open) {
       const store = open()
-      const given = ownedId(unique(), 7, { duplicates: 2, result: 'paid' })
-      await put(owned(store), given)
+      const given = exclusiveId(unique(), 7, { duplicates: 2, result: 'paid' })
+      await put(exclusive(store), given)
       const { id, origin: from, at } = given
       assert.deepEqual(await store.find(id), { id, state: 'passed', origin: from, at, until: at + HOUR, duplicates: 2, result: 'paid' })
-      const past = ownedId(unique(), 8, { at: Date.now() - HOUR - 1, section: present() - 1 })
-      await put(owned(store), past)
+      const past = exclusiveId(unique(), 8, { at: Date.now() - HOUR - 1, section: present() - 1 })
+      await put(exclusive(store), past)
       assert.equal(await store.find(past.id), undefined)
     },
   },
   {
     name: 'nothing asked of it is nothing answered',
     async run(open) {
-      const ids = owned(open())
+      const ids = exclusive(open())
       await ids.put([], HOUR, HOUR)
       assert.deepEqual(await ids.get([], [present()]), [])
       assert.deepEqual(await ids.get(['x'], []), [undefined])

@@ -4,7 +4,7 @@ export type { FeedRecord, TestTopic, TestTopics, TopicKey, TopicSerdes, TopicVal
 export { sliceOf, type SliceOptions, type SliceRecords, type SliceRun, type TypedRecordStream } from './slice-of.js'
 export { VirtualClock } from './virtual-clock.js'
 export { clockScheduler } from './clock-scheduler.js'
-export { claimStoreContract, ownedIdsContract, type ClaimStoreCase } from './claim-store-contract.js'
+export { claimStoreContract, exclusiveIdsContract, type ClaimStoreCase } from './claim-store-contract.js'
 
 export {
   createEmbeddedBroker,

@@ -35,13 +35,13 @@ describe('dedupe with a Bloom filter', () => {
     const logger: Logger = { ...silentLogger, warn: (_, message) => warned.push(message) }
     kit = await createTestKit({ topics, start: 1_000 * HOUR, logger })
     const memory = viewOf(memoryClaims({ clock: kit.clock }))
-    const owned = memory.owned as NonNullable<typeof memory.owned>
+    const exclusive = memory.exclusive as NonNullable<typeof memory.exclusive>
     store = {
       ...memory,
-      owned: {
-        ...owned,
-        get: (ids, sections) => ((asked += ids.length), owned.get(ids, sections)),
-        put: (ids, keepMs, withinMs) => (sizes.push(ids.length), owned.put(ids, keepMs, withinMs)),
+      exclusive: {
+        ...exclusive,
+        get: (ids, sections) => ((asked += ids.length), exclusive.get(ids, sections)),
+        put: (ids, keepMs, withinMs) => (sizes.push(ids.length), exclusive.put(ids, keepMs, withinMs)),
       },
     }
   })
@@ -159,7 +159,7 @@ describe('dedupe with a Bloom filter', () => {
     await feed(range(0, 100))
     await kit.advance('1s')
     const section = Math.floor(kit.clock.now() / HOUR)
-    await store.owned?.forget(section)
+    await store.exclusive?.forget(section)
     await feed(range(0, 200))
     await kit.advance('1s')
     expect(new Set(await out()).size).toBe(200)
@@ -197,7 +197,7 @@ describe('dedupe with a Bloom filter', () => {
     expect(made({ bloom: { expected: 10, exclusive: true }, waitAtMost: '1s' })).toThrow(/waitAtMost: is for ids that others claim too/)
     expect(made({ bloom: { expected: 0, exclusive: true } })).toThrow(/bloom.expected/)
     expect(made({ bloom: { expected: 10, errorRate: 1, exclusive: true } })).toThrow(/bloom.errorRate/)
-    const { owned: _, ...without } = store
+    const { exclusive: _, ...without } = store
     expect(made({ bloom: { expected: 10, exclusive: true }, store: without })).toThrow(/bloom: the store 'memory' has no part/)
   })
 })

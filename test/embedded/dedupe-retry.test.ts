@@ -23,7 +23,7 @@ const kinds: Record<string, (clock: Clock) => Dedupe> = {
     const store = memoryClaims({ clock })
     return (records) => records.pipe(dedupe({ by: recordKey(), within: '1h', store }))
   },
-  'owned ids behind a filter': (clock) => {
+  'exclusive ids behind a filter': (clock) => {
     const store = memoryClaims({ clock })
     return (records) => records.pipe(dedupe({ by: recordKey(), within: '1h', store, bloom: { expected: 100, exclusive: true } }))
   },

@@ -1,11 +1,11 @@
 import { Cluster, Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { redisClaims, type ClaimStore, type MillraceError, type RedisClient } from '../../src/index.js'
-import { claimStoreContract, ownedIdsContract } from '../../src/testing/index.js'
+import { claimStoreContract, exclusiveIdsContract } from '../../src/testing/index.js'
 import { someRedis, startRedis, type RedisServer } from '../support/redis.js'
 import { until } from '../support/until.js'
 
-const everything = [...claimStoreContract, ...ownedIdsContract]
+const everything = [...claimStoreContract, ...exclusiveIdsContract]
 
 /** Opens stores that are closed together. */
 class Stores {

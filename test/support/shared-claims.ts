@@ -17,14 +17,14 @@ export function viewOf(store: ClaimStore): ClaimStore & { crash(): void } {
     note: through(store.note.bind(store)),
     find: through(store.find.bind(store)),
     close: through(store.close.bind(store)),
-    ...(store.owned === undefined
+    ...(store.exclusive === undefined
       ? {}
       : {
-          owned: {
-            put: through(store.owned.put.bind(store.owned)),
-            get: through(store.owned.get.bind(store.owned)),
-            remove: through(store.owned.remove.bind(store.owned)),
-            forget: through(store.owned.forget.bind(store.owned)),
+          exclusive: {
+            put: through(store.exclusive.put.bind(store.exclusive)),
+            get: through(store.exclusive.get.bind(store.exclusive)),
+            remove: through(store.exclusive.remove.bind(store.exclusive)),
+            forget: through(store.exclusive.forget.bind(store.exclusive)),
           },
         }),
     crash() {

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { memoryClaims, type ClaimStore } from '../../src/index.js'
-import { claimStoreContract, ownedIdsContract } from '../../src/testing/index.js'
+import { claimStoreContract, exclusiveIdsContract } from '../../src/testing/index.js'
 
 describe('claims in memory', () => {
-  it.each([...claimStoreContract, ...ownedIdsContract])('$name', async ({ run }) => {
+  it.each([...claimStoreContract, ...exclusiveIdsContract])('$name', async ({ run }) => {
     const store = memoryClaims()
     await run(() => store)
   })

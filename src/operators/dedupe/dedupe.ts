@@ -14,8 +14,8 @@ import { isIdRule, ruleOfFunction, type IdRule } from './id-rule.js'
 import { resultKeepers, type KeepResult } from './kept-results.js'
 import { operate, type Step } from '../../runtime/operate.js'
 import { functionOption, objectWith, parseOptions, positiveDuration, positiveInteger, storeName } from '../../runtime/options.js'
-import { OwnedQueue } from './owned-queue.js'
-import { OwnedSession, type OwnedSettings } from './owned-session.js'
+import { ExclusiveQueue } from './exclusive-queue.js'
+import { ExclusiveSession, type ExclusiveSettings } from './exclusive-session.js'
 import { withSideOutput, type SideOutput } from '../../runtime/side-output.js'
 import { loadBloomFilters } from './claims/bloom-filter.js'
 import { bloomTable } from './claims/bloom-table.js'
@@ -123,11 +123,11 @@ const schema = z
     else refuse(['waitAtMost', 'takeOverAfter', 'bloom'], ofShared)
     if (options.bloom !== undefined) {
       refuse(['waitAtMost', 'takeOverAfter'], 'is for ids that others claim too, and with bloom nobody does: leave it out')
-      if (isShared(options.store) && options.store.owned === undefined)
+      if (isShared(options.store) && options.store.exclusive === undefined)
         addIssue({
           code: 'custom',
           path: ['bloom'],
-          message: `the store '${options.store.name}' has no part for ids that one task owns (owned), which a filter needs`,
+          message: `the store '${options.store.name}' has no part for ids that one task owns (exclusive), which a filter needs`,
         })
     }
   })
@@ -254,13 +254,13 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
       const behindFilter = (
         slice: SliceContext,
         target: Subscriber<R>,
-        owning: OwnedSettings,
+        owning: ExclusiveSettings,
         filters: NonNullable<typeof bloom>,
       ): Step<R> => {
         const { expected, errorRate } = filters
         const seen = slice.store(what, bloomTable(name, { withinMs, expected: Math.ceil(expected / slice.tasks), errorRate }))
         if (slice.mode === 'plan') return { next() {} }
-        const session = slice.shared(what, () => new OwnedSession(owning, slice.clock, slice.logger))
+        const session = slice.shared(what, () => new ExclusiveSession(owning, slice.clock, slice.logger))
         slice.join(session)
         if (seen.overfull && !seen.told) {
           seen.told = true
@@ -270,7 +270,7 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
           )
         }
         takeResults(slice, target, (id, _, result) => session.keepResult(id, result))
-        return through(new OwnedQueue<R>(session, seen, withinMs, slice, ends(target)), target)
+        return through(new ExclusiveQueue<R>(session, seen, withinMs, slice, ends(target)), target)
       }
 
       return operate<R, R>(what, (target) => {
@@ -280,7 +280,7 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
           refuseSecond(what, slice)
           slice.join(new ClaimSession(settings, slice.clock, slice.logger))
         }
-        if (bloom !== undefined) return behindFilter(slice, target, settings as ClaimSettings & OwnedSettings, bloom)
+        if (bloom !== undefined) return behindFilter(slice, target, settings as ClaimSettings & ExclusiveSettings, bloom)
         // Planning claims nothing.
         return slice.mode === 'plan' ? { next() {} } : shared(slice, target, settings)
       })

@@ -69,7 +69,7 @@ export interface ClaimStore {
   /** What is known of an id; 'passed' if its transaction is known to have committed. */
   find(id: string): Promise<ProcessedId | undefined>
   /** Set by stores that `bloom` can stand in front of. */
-  readonly owned?: OwnedIds
+  readonly exclusive?: ExclusiveIds
   /** Ends what the store has opened itself. */
   close(): Promise<void>
 }
@@ -77,7 +77,7 @@ export interface ClaimStore {
 export const CLAIM_STORE_METHODS = ['claim', 'end', 'ends', 'note', 'find', 'close'] as const
 
 /** An id that one task alone has to do with, and the record that passed with it. */
-export interface OwnedId {
+export interface ExclusiveId {
   readonly id: string
   readonly origin: Origin
   /** When it passed, by the task's clock, in milliseconds since the epoch. */
@@ -92,14 +92,14 @@ export interface OwnedId {
 
 /**
  * Ids that nobody else claims at the same time, so that nothing has to be compared when they are written: what a store needs to have for `bloom`.
- * They lie in sections, which are forgotten whole. `ownedIdsContract` of millrace/testing has the cases.
+ * They lie in sections, which are forgotten whole. `exclusiveIdsContract` of millrace/testing has the cases.
  */
-export interface OwnedIds {
+export interface ExclusiveIds {
   /** Writes ids, over what stands there. Their sections are kept for `keepMs` from the last call on; `withinMs`, the length of a section, is for `find`. */
-  put(ids: readonly OwnedId[], keepMs: number, withinMs: number): Promise<void>
+  put(ids: readonly ExclusiveId[], keepMs: number, withinMs: number): Promise<void>
   /** In the order asked, from the first of the sections that has it. */
-  get(ids: readonly string[], sections: readonly number[]): Promise<readonly (OwnedId | undefined)[]>
+  get(ids: readonly string[], sections: readonly number[]): Promise<readonly (ExclusiveId | undefined)[]>
   /** Takes ids out again, where what this transaction put for this record still stands. */
-  remove(ids: readonly OwnedId[]): Promise<void>
+  remove(ids: readonly ExclusiveId[]): Promise<void>
   forget(section: number): Promise<void>
 }

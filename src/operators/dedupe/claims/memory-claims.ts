@@ -1,6 +1,15 @@
 import { sameOrigin, type Origin } from '../../../record/origin.js'
 import { systemClock, type Clock } from '../../../record/clock.js'
-import type { ClaimNote, ClaimRequest, ClaimStore, ClaimTerms, HeldClaim, OwnedId, OwnedIds, TransactionEnd } from './claim-store.js'
+import type {
+  ClaimNote,
+  ClaimRequest,
+  ClaimStore,
+  ClaimTerms,
+  HeldClaim,
+  ExclusiveId,
+  ExclusiveIds,
+  TransactionEnd,
+} from './claim-store.js'
 import type { ProcessedId } from './processed.js'
 
 interface Held {
@@ -20,7 +29,7 @@ interface Held {
 class MemoryClaims implements ClaimStore {
   readonly name = 'memory'
   private readonly held = new Map<string, Held>()
-  private readonly sections = new Map<number, Map<string, OwnedId>>()
+  private readonly sections = new Map<number, Map<string, ExclusiveId>>()
   private readonly ended = new Map<string, { readonly how: TransactionEnd; readonly until: number }>()
 
   private withinMs = 0
@@ -74,7 +83,7 @@ class MemoryClaims implements ClaimStore {
 
   async find(id: string): Promise<ProcessedId | undefined> {
     const held = this.live(id, this.sweep())
-    if (held === undefined) return this.findOwned(id)
+    if (held === undefined) return this.findExclusive(id)
     const { origin, at, since, until, duplicates, result, transaction } = held
     const end = this.ended.get(transaction)?.how
     return end === 'aborted'
@@ -82,15 +91,15 @@ class MemoryClaims implements ClaimStore {
       : { id, state: end === 'committed' ? 'passed' : 'pending', origin, at, until: at + until - since, duplicates, result }
   }
 
-  readonly owned: OwnedIds = {
+  readonly exclusive: ExclusiveIds = {
     put: async (ids, _, withinMs) => {
       this.withinMs = withinMs
       for (const one of ids) {
-        const section = this.sections.get(one.section) ?? new Map<string, OwnedId>()
+        const section = this.sections.get(one.section) ?? new Map<string, ExclusiveId>()
         this.sections.set(one.section, section.set(one.id, one))
       }
     },
-    get: async (ids, sections) => ids.map((id) => this.ownedId(id, sections)),
+    get: async (ids, sections) => ids.map((id) => this.exclusiveId(id, sections)),
     remove: async (ids) => {
       for (const { id, section, origin, writer } of ids) {
         const held = this.sections.get(section)?.get(id)
@@ -102,8 +111,8 @@ class MemoryClaims implements ClaimStore {
 
   async close(): Promise<void> {}
 
-  private findOwned(id: string): ProcessedId | undefined {
-    const held = this.ownedId(
+  private findExclusive(id: string): ProcessedId | undefined {
+    const held = this.exclusiveId(
       id,
       [...this.sections.keys()].sort((a, b) => b - a),
     )
@@ -112,7 +121,7 @@ class MemoryClaims implements ClaimStore {
     return { id, state: 'passed', origin, at, until: at + this.withinMs, duplicates, result }
   }
 
-  private ownedId(id: string, sections: readonly number[]): OwnedId | undefined {
+  private exclusiveId(id: string, sections: readonly number[]): ExclusiveId | undefined {
     for (const section of sections) {
       const held = this.sections.get(section)?.get(id)
       if (held !== undefined) return held

@@ -4,7 +4,7 @@ import type { Origin } from '../../../record/origin.js'
 import type { ClaimNote, ClaimRequest, ClaimStore, ClaimTerms, HeldClaim, TransactionEnd } from './claim-store.js'
 import type { ProcessedId } from './processed.js'
 import { RedisConnection, type RedisClient } from './redis-client.js'
-import { RedisOwnedIds } from './redis-owned-ids.js'
+import { RedisExclusiveIds } from './redis-exclusive-ids.js'
 import { CLAIM, FIND, NOTE, TAKE_OVER } from './redis-scripts.js'
 
 /** In a cluster a script takes keys of one slot: ids are spread over so many. Part of the keys' names. */
@@ -20,7 +20,7 @@ interface Batch {
 /** See `redisClaims`. */
 export class RedisClaims implements ClaimStore {
   readonly name = 'Redis'
-  readonly owned: RedisOwnedIds
+  readonly exclusive: RedisExclusiveIds
   private readonly connection: RedisConnection
 
   constructor(
@@ -29,7 +29,7 @@ export class RedisClaims implements ClaimStore {
     private readonly cluster: boolean,
   ) {
     this.connection = new RedisConnection(given)
-    this.owned = new RedisOwnedIds(this.connection, prefix)
+    this.exclusive = new RedisExclusiveIds(this.connection, prefix)
   }
 
   async claim(requests: readonly ClaimRequest[], terms: ClaimTerms): Promise<readonly (HeldClaim | undefined)[]> {
@@ -89,7 +89,7 @@ export class RedisClaims implements ClaimStore {
   async find(id: string): Promise<ProcessedId | undefined> {
     const [value, left] = (await this.connection.run(FIND, [this.keyOf(id)], [])) as [string | null, number]
     const now = systemClock.now()
-    if (value === null || left <= 0) return this.findOwned(id, now)
+    if (value === null || left <= 0) return this.findExclusive(id, now)
     const { origin, transaction, ageMs } = heldOf(value, left)
     const [end] = await this.ends([transaction])
     if (end === 'aborted') return undefined
@@ -106,8 +106,8 @@ export class RedisClaims implements ClaimStore {
     }
   }
 
-  private async findOwned(id: string, now: number): Promise<ProcessedId | undefined> {
-    const found = await this.owned.find(id, now)
+  private async findExclusive(id: string, now: number): Promise<ProcessedId | undefined> {
+    const found = await this.exclusive.find(id, now)
     if (found === undefined || found.held.at + found.withinMs <= now) return undefined
     const { origin, at, duplicates, result } = found.held
     return { id, state: 'passed', origin, at, until: at + found.withinMs, duplicates, result }

@@ -79,7 +79,7 @@ export const FIND = script(`
 return { redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]) }
 `)
 
-/** KEYS: one section of owned ids. ARGV, two an id: the id, and how its value must begin to be taken out. */
+/** KEYS: one section of exclusive ids. ARGV, two an id: the id, and how its value must begin to be taken out. */
 export const REMOVE = script(`
 for i = 1, #ARGV, 2 do
   local held = redis.call('HGET', KEYS[1], ARGV[i])
@@ -88,7 +88,7 @@ end
 return 0
 `)
 
-/** KEYS: one section of owned ids. ARGV: milliseconds to live, and fields and values as a MessagePack array. */
+/** KEYS: one section of exclusive ids. ARGV: milliseconds to live, and fields and values as a MessagePack array. */
 export const PUT = script(`
 local fields = cmsgpack.unpack(ARGV[2])
 for i = 1, #fields, 1000 do

@@ -2,19 +2,19 @@ import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../record/clock.js'
 import type { Logger } from '../../record/logger.js'
 import { hashId, idHash } from './claims/bloom-filter.js'
-import type { ClaimStore, OwnedId, OwnedIds } from './claims/claim-store.js'
+import type { ClaimStore, ExclusiveId, ExclusiveIds } from './claims/claim-store.js'
 import { IdIndex } from './claims/id-index.js'
 import type { Participant, SliceContext } from '../../runtime/context.js'
 import { StoreCalls } from './store-calls.js'
 
-export interface OwnedSettings {
+export interface ExclusiveSettings {
   readonly what: string
-  readonly store: ClaimStore & { readonly owned: OwnedIds }
+  readonly store: ClaimStore & { readonly exclusive: ExclusiveIds }
   readonly withinMs: number
 }
 
 /** An id that was met again: what is known of it changes. */
-interface Met extends OwnedId {
+interface Met extends ExclusiveId {
   duplicates: number
   result: string | undefined
 }
@@ -37,7 +37,7 @@ const SLACK_MS = 60_000
  * The ids of one `dedupe` with a Bloom filter, transaction by transaction, over all tasks of the pipeline: written as they pass, without asking, and taken out again
  * where the transaction does not commit.
  */
-export class OwnedSession implements Participant {
+export class ExclusiveSession implements Participant {
   /** What passed in the open transaction, by row: an id may have several, of which the last counts. */
   private readonly passed = new IdIndex()
   private offsets: number[] = []
@@ -48,7 +48,7 @@ export class OwnedSession implements Participant {
   /** Ids of which more is to be said, of this transaction or before. */
   private met = new Map<string, Met>()
   /** Claims that stood and did not count: whoever put them could not take them out again. */
-  private overruled: OwnedId[] = []
+  private overruled: ExclusiveId[] = []
   private sent: Promise<unknown>[] = []
   private readonly calls: StoreCalls
   private readonly member = randomBytes(6).toString('base64url')
@@ -59,7 +59,7 @@ export class OwnedSession implements Participant {
   private readonly notCommitted = new Set<string>()
 
   constructor(
-    private readonly settings: OwnedSettings,
+    private readonly settings: ExclusiveSettings,
     private readonly clock: Clock,
     logger: Logger,
   ) {
@@ -67,10 +67,10 @@ export class OwnedSession implements Participant {
   }
 
   /** The record that passed with the id in the open transaction. */
-  inTransaction(id: string): OwnedId | undefined {
+  inTransaction(id: string): ExclusiveId | undefined {
     hashId(id)
     const row = this.passed.find(id, idHash.low | 0)
-    return row < 0 ? undefined : (this.met.get(id) ?? this.ownedId(row))
+    return row < 0 ? undefined : (this.met.get(id) ?? this.exclusiveId(row))
   }
 
   /** `idHash` is the id's, as it has just been added to the filter. */
@@ -86,11 +86,11 @@ export class OwnedSession implements Participant {
     if (this.rows - this.unsentFrom >= BATCH) this.send(slice)
   }
 
-  lookUp(ids: readonly string[], sections: readonly number[], slice: SliceContext): Promise<readonly (OwnedId | undefined)[]> {
-    return this.calls.ask(slice, () => this.settings.store.owned.get(ids, sections))
+  lookUp(ids: readonly string[], sections: readonly number[], slice: SliceContext): Promise<readonly (ExclusiveId | undefined)[]> {
+    return this.calls.ask(slice, () => this.settings.store.exclusive.get(ids, sections))
   }
 
-  countDuplicate(held: OwnedId): void {
+  countDuplicate(held: ExclusiveId): void {
     this.meet(held).duplicates++
   }
 
@@ -103,24 +103,24 @@ export class OwnedSession implements Participant {
   }
 
   /** Notes that an id has come again. */
-  meet(held: OwnedId): Met {
+  meet(held: ExclusiveId): Met {
     let met = this.met.get(held.id)
     if (met === undefined) this.met.set(held.id, (met = { ...held }))
     return met
   }
 
   /** Notes that a claim does not count. Should its record be given up, nobody else would know: then it goes, as if it had been put here. */
-  overrule(held: OwnedId): void {
+  overrule(held: ExclusiveId): void {
     this.overruled.push(held)
   }
 
   /** Whether the id was put by a transaction of this member that is not known to have committed. */
-  isDoubtful({ writer }: OwnedId): boolean {
+  isDoubtful({ writer }: ExclusiveId): boolean {
     return this.notCommitted.has(writer)
   }
 
   forget(section: number): void {
-    void this.calls.tell(() => this.settings.store.owned.forget(section))
+    void this.calls.tell(() => this.settings.store.exclusive.forget(section))
   }
 
   /** Everything that passed so far is in the store. */
@@ -146,7 +146,7 @@ export class OwnedSession implements Participant {
     }
     this.next()
     // In the log or not: of ids that stay in the store it is known who put them for which record.
-    return untrue.length > 0 ? this.calls.tell(() => this.settings.store.owned.remove(untrue)) : Promise.resolve()
+    return untrue.length > 0 ? this.calls.tell(() => this.settings.store.exclusive.remove(untrue)) : Promise.resolve()
   }
 
   private send(slice: SliceContext): void {
@@ -159,17 +159,17 @@ export class OwnedSession implements Participant {
     this.sent.push(sent)
   }
 
-  private put(ids: readonly OwnedId[]): Promise<void> {
+  private put(ids: readonly ExclusiveId[]): Promise<void> {
     const { store, withinMs } = this.settings
-    const last = ids.at(-1) as OwnedId
-    return store.owned.put(ids, (last.section + 2) * withinMs - this.clock.now() + SLACK_MS, withinMs)
+    const last = ids.at(-1) as ExclusiveId
+    return store.exclusive.put(ids, (last.section + 2) * withinMs - this.clock.now() + SLACK_MS, withinMs)
   }
 
-  private rowsFrom(first: number): OwnedId[] {
-    return Array.from({ length: this.rows - first }, (_, i) => this.ownedId(first + i))
+  private rowsFrom(first: number): ExclusiveId[] {
+    return Array.from({ length: this.rows - first }, (_, i) => this.exclusiveId(first + i))
   }
 
-  private ownedId(row: number): OwnedId {
+  private exclusiveId(row: number): ExclusiveId {
     const { topic, partition, at, section } = this.runs[row] as Run
     return {
       id: this.passed.idOf(row),

@@ -2,11 +2,11 @@ import type { LogRecord } from '../../record/record.js'
 import type { BloomTable } from './claims/bloom-table.js'
 import { placeInPartition } from '../../record/lineage.js'
 import { sameOrigin, type Origin } from '../../record/origin.js'
-import type { OwnedId } from './claims/claim-store.js'
+import type { ExclusiveId } from './claims/claim-store.js'
 import type { ClaimQueueTarget } from './claim-queue.js'
 import { runInSlice, type SliceContext } from '../../runtime/context.js'
 import { Fifo } from '../../runtime/fifo.js'
-import type { OwnedSession } from './owned-session.js'
+import type { ExclusiveSession } from './exclusive-session.js'
 
 /** Ids looked up in one call. */
 const BATCH = 512
@@ -15,7 +15,7 @@ const LOOK = 64
 
 class Item<R> {
   /** Of one that has to be looked for: what was found, once it is known. */
-  held: OwnedId | undefined = undefined
+  held: ExclusiveId | undefined = undefined
 
   constructor(
     readonly item: R,
@@ -30,7 +30,7 @@ class Item<R> {
  * The records of one slice before a Bloom filter: those whose id is surely new pass at once, the others wait for an exact look-up, and those behind them with them, so that
  * the order stays.
  */
-export class OwnedQueue<R> {
+export class ExclusiveQueue<R> {
   private readonly items = new Fifo<Item<R>>()
   private unsent: Item<R>[] = []
   private scheduled = false
@@ -40,7 +40,7 @@ export class OwnedQueue<R> {
   private untilLook = 0
 
   constructor(
-    private readonly session: OwnedSession,
+    private readonly session: ExclusiveSession,
     private readonly table: BloomTable,
     private readonly withinMs: number,
     private readonly slice: SliceContext,
@@ -168,7 +168,7 @@ export class OwnedQueue<R> {
    * Put by a transaction that did not commit and could not take it out again. For a record that no transaction went past: it comes again. For one that was passed over since the task
    * came here, and put by a transaction of ours: it was given up. What was passed over before may have been written over by a member that did not know yet that it had lost the task.
    */
-  private isLeftBehind(held: OwnedId): boolean {
+  private isLeftBehind(held: ExclusiveId): boolean {
     const { origin } = held
     return !this.table.isPast(origin) || (this.session.isDoubtful(held) && !this.table.wasPast(origin))
   }

@@ -1,5 +1,5 @@
 import { MillraceError } from '../../../record/error.js'
-import type { OwnedId, OwnedIds } from './claim-store.js'
+import type { ExclusiveId, ExclusiveIds } from './claim-store.js'
 import { TextList } from './msgpack.js'
 import type { RedisConnection } from './redis-client.js'
 import { PUT, REMOVE } from './redis-scripts.js'
@@ -8,23 +8,23 @@ import { PUT, REMOVE } from './redis-scripts.js'
 const PARTS = 16
 
 /**
- * Owned ids in Redis: hashes of many fields, which cost a seventh of a key and a comparison each.
+ * Exclusive ids in Redis: hashes of many fields, which cost a seventh of a key and a comparison each.
  *
  * Value of a field: "<topic>/<partition>/<offset> <writer> <at> <duplicates>", and " <result>" where there is one.
  */
-export class RedisOwnedIds implements OwnedIds {
+export class RedisExclusiveIds implements ExclusiveIds {
   constructor(
     private readonly connection: RedisConnection,
     private readonly prefix: string,
   ) {}
 
-  async put(ids: readonly OwnedId[], keepMs: number, withinMs: number): Promise<void> {
+  async put(ids: readonly ExclusiveId[], keepMs: number, withinMs: number): Promise<void> {
     const calls: Promise<unknown>[] = [this.connection.call('set', this.lengthKey, withinMs, 'PX', keepMs)]
     const lists = new Map<string, TextList>()
     let section = Number.NaN
     let parts: TextList[] = []
     // Ids that passed one after the other have most in common.
-    let last: OwnedId | undefined
+    let last: ExclusiveId | undefined
     let before = ''
     let behind = ''
     for (const one of ids) {
@@ -47,8 +47,8 @@ export class RedisOwnedIds implements OwnedIds {
     await Promise.all(calls)
   }
 
-  async get(ids: readonly string[], sections: readonly number[]): Promise<readonly (OwnedId | undefined)[]> {
-    const found = new Array<OwnedId | undefined>(ids.length).fill(undefined)
+  async get(ids: readonly string[], sections: readonly number[]): Promise<readonly (ExclusiveId | undefined)[]> {
+    const found = new Array<ExclusiveId | undefined>(ids.length).fill(undefined)
     await Promise.all(
       [...sections].reverse().flatMap((section) => {
         const hashes = new Map<string, number[]>()
@@ -63,7 +63,7 @@ export class RedisOwnedIds implements OwnedIds {
           asked.forEach((at, i) => {
             const value = values[i] ?? null
             if (value === null) return
-            const one = ownedOf(ids[at] as string, section, value)
+            const one = exclusiveOf(ids[at] as string, section, value)
             const before = found[at]
             if (before === undefined || sections.indexOf(section) < sections.indexOf(before.section)) found[at] = one
           })
@@ -73,7 +73,7 @@ export class RedisOwnedIds implements OwnedIds {
     return found
   }
 
-  async remove(ids: readonly OwnedId[]): Promise<void> {
+  async remove(ids: readonly ExclusiveId[]): Promise<void> {
     const hashes = new Map<string, string[]>()
     for (const one of ids) {
       const key = this.partKey(one.section, partOf(one.id))
@@ -90,7 +90,7 @@ export class RedisOwnedIds implements OwnedIds {
   }
 
   /** The id as it stands in a section that is remembered still, with how long that is. */
-  async find(id: string, now: number): Promise<{ readonly held: OwnedId; readonly withinMs: number } | undefined> {
+  async find(id: string, now: number): Promise<{ readonly held: ExclusiveId; readonly withinMs: number } | undefined> {
     const withinMs = Number((await this.connection.call('get', this.lengthKey)) ?? 0)
     if (!(withinMs > 0)) return undefined
     const section = Math.floor(now / withinMs)
@@ -120,11 +120,11 @@ function partOf(id: string): number {
 }
 
 /** What is not to change for an id to be still the one that was put. */
-function beginningOf({ writer, origin }: OwnedId): string {
+function beginningOf({ writer, origin }: ExclusiveId): string {
   return `${origin.topic}/${origin.partition}/${origin.offset} ${writer} `
 }
 
-function ownedOf(id: string, section: number, value: string): OwnedId {
+function exclusiveOf(id: string, section: number, value: string): ExclusiveId {
   const [, topic, partition, offset, writer, at, duplicates, result] =
     /^([^/ ]+)\/(\d+)\/(\d+) (\S+) (\d+) (\d+)(?: ([^]*))?$/.exec(value) ?? []
   if (topic === undefined || writer === undefined)
