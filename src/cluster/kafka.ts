@@ -5,7 +5,7 @@ import type { TraceEvent } from '../log/port.js'
 import { systemClock } from '../record/clock.js'
 import type { Duration } from '../record/duration.js'
 import { quietLogger, type Logger } from '../record/logger.js'
-import { functionOption, objectWith, parseOptions, positiveDuration } from '../runtime/options.js'
+import { functionOption, objectWith, parseOptions, timeLimit } from '../runtime/options.js'
 import { LogCluster, type Cluster } from './cluster.js'
 
 export interface KafkaOptions {
@@ -38,8 +38,8 @@ const schema = z.strictObject({
       message: "expected { mechanism: 'plain' | 'scram-sha-256' | ... }",
     })
     .optional(),
-  connectionTimeout: positiveDuration.default(5_000),
-  requestTimeout: positiveDuration.default(30_000),
+  connectionTimeout: timeLimit.default(5_000),
+  requestTimeout: timeLimit.default(30_000),
   logger: objectWith<Logger>(['debug', 'info', 'warn', 'error'], 'a logger with debug, info, warn and error').default(quietLogger),
   trace: functionOption<(event: TraceEvent) => void>('a function of the trace event').optional(),
 })

@@ -12,6 +12,11 @@ export const duration = z
 /** A duration that may not be zero. */
 export const positiveDuration = duration.refine((ms) => ms > 0, { message: 'must be more than zero' })
 
+/** A time limit that is told to a broker or held by a timer: beyond 31 bits of milliseconds neither can. */
+export const timeLimit = positiveDuration.refine((ms) => ms < 2 ** 31, {
+  message: 'must be less than 24.8 days, the most that brokers take',
+})
+
 export const positiveInteger = z.number().int().positive()
 
 export const topicName = z

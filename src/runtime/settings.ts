@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Duration } from '../record/duration.js'
-import { duration, objectWith, positiveDuration, positiveInteger, topicName } from './options.js'
+import { duration, objectWith, positiveDuration, positiveInteger, timeLimit, topicName } from './options.js'
 
 /** Where a partition without a committed offset starts. A committed offset always wins. */
 export type StartFrom = 'earliest' | 'latest' | 'committed' | { readonly timestamp: number | Date }
@@ -79,8 +79,8 @@ export const sourceSchema = z.strictObject({
   onOutOfRange: z.enum(['stop', 'earliest', 'latest']).default('stop'),
   onUnreadable: z.enum(['stop', 'skip']).default('stop'),
   instanceId: z.string().min(1).optional(),
-  sessionTimeout: positiveDuration.default(45_000),
-  rebalanceTimeout: positiveDuration.default(60_000),
+  sessionTimeout: timeLimit.default(45_000),
+  rebalanceTimeout: timeLimit.default(60_000),
   standbys: z.number().int().min(0).default(0),
   address: z.string().min(1).optional(),
   startWithin: duration.optional(),
@@ -141,7 +141,7 @@ export const transactionSchema = z.strictObject({
   retryDelay: duration.default(200),
   stallAfter: positiveDuration.default(60_000),
   drainWithin: duration.default(30_000),
-  transactionTimeout: positiveDuration.default(10_000),
+  transactionTimeout: timeLimit.default(10_000),
   streamBytes: positiveInteger.default(1 * 1024 * 1024),
   compression: z.enum(['none', 'gzip', 'snappy', 'lz4', 'zstd']).default('none'),
   declare: z.strictObject({ topics: z.array(topicName) }).default({ topics: [] }),

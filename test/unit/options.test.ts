@@ -47,6 +47,17 @@ describe('options at the door', () => {
     expect(refusal(() => embedded().source({ group: 'g', topics: ['a', 'a'] }))).toMatch(/twice/)
   })
 
+  it('refuses time limits that no broker takes, and takes any other duration', () => {
+    for (const option of ['sessionTimeout', 'rebalanceTimeout'])
+      expect(refusal(() => embedded().source({ group: 'g', topics: ['t'], [option]: '25d' }))).toMatch(
+        `${option}: must be less than 24.8 days`,
+      )
+    expect(refusal(() => withTransaction((r) => r, { transactionTimeout: '25d' }))).toMatch(/transactionTimeout: must be less/)
+    expect(refusal(() => kafka({ brokers: ['b:1'], requestTimeout: '25d' }))).toMatch(/requestTimeout: must be less/)
+    expect(refusal(() => kafka({ brokers: ['b:1'], connectionTimeout: '25d' }))).toMatch(/connectionTimeout: must be less/)
+    expect(refusal(() => withTransaction((r) => r, { stallAfter: '25d', drainWithin: '25d' }))).toBe('accepted')
+  })
+
   it('reads durations with their unit', () => {
     expect(['100ms', '1.5s', '10m', '2h', '7d', 42, '5', '1w', -1, '', null].map(parseDuration)).toEqual([
       100,
