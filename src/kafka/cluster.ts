@@ -2,7 +2,7 @@ import { logError } from '../log/error.js'
 import type { TopicPartition } from '../log/port.js'
 import type { Logger } from '../record/logger.js'
 import { Connection, addressName, type Address, type ConnectionSettings } from './connections.js'
-import { ERROR, Unanswered, asLogError, check, closedError, refreshAfter, type Refresh } from './errors.js'
+import { ERROR, Refused, Unanswered, asLogError, check, closedError, refreshAfter, type Refresh } from './errors.js'
 import { Lane, within } from './lane.js'
 import { Leaders } from './leaders.js'
 import type { Api, Throttled } from './protocol/api.js'
@@ -175,6 +175,12 @@ export class Cluster {
     if (known === undefined) return ERROR.unknownTopicOrPartition
     if (known.error !== ERROR.none) return known.error
     return known.partitions.find((item) => item.partition === partition)?.error ?? ERROR.unknownTopicOrPartition
+  }
+
+  /** Why a partition has no leader, as last heard. */
+  leaderless({ topic, partition }: TopicPartition, what: string): Refused {
+    const known = this.partitionError(topic, partition)
+    return new Refused(Metadata, known === ERROR.none ? ERROR.leaderNotAvailable : known, `${what} ${topic}/${partition}`)
   }
 
   /** Looks leaders up where they are not known, and groups the partitions by them. @throws Refused, Unanswered */

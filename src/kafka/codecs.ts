@@ -1,5 +1,15 @@
 import { createRequire } from 'node:module'
-import { builtInCodecs, compressionNumber, type Codec, type CodecLookup, type CompressionName } from '../log/batch/compression.js'
+import {
+  builtInCodecs,
+  codecFor,
+  compressionNumber,
+  tooLarge,
+  type Codec,
+  type CodecLookup,
+  type CompressionName,
+} from '../log/batch/compression.js'
+import { AT } from '../log/batch/header.js'
+import type { OutputBatch } from '../log/batch/write.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 
 interface KafkaJsCodec {
@@ -37,11 +47,30 @@ function adapt(name: CompressionName, factory: () => KafkaJsCodec): Codec | unde
   }
   return {
     compress: async (records) => codec.compress({ buffer: records }),
-    decompress: async (records) => asBuffer(await codec.decompress(records)),
+    async decompress(records, maxBytes) {
+      // None of them can be told where to stop.
+      const plain = asBuffer(await codec.decompress(records))
+      if (plain.length > maxBytes) throw tooLarge(maxBytes)
+      return plain
+    },
   }
 }
 
 /** Some codecs give a bare Uint8Array. */
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+/** The records of a batch, compressed. @throws MillraceError UNSUPPORTED_FORMAT */
+export async function compressRecords({ bytes, topic, partition }: OutputBatch, compression: CompressionName): Promise<Uint8Array> {
+  const codec = codecFor(compression, kafkaCodecs)
+  try {
+    return await codec.compress(bytes.subarray(AT.records))
+  } catch (error) {
+    throw new MillraceError(
+      'UNSUPPORTED_FORMAT',
+      `the codec registered for ${compression} cannot compress what goes to ${topic}/${partition}: ${errorMessage(error)}`,
+      { cause: error },
+    )
+  }
 }

@@ -43,6 +43,21 @@ export interface QueuedBatch {
   uncertain: boolean
 }
 
+export function newlyQueued(batch: OutputBatch, call: SendCall, compressing: boolean): QueuedBatch {
+  return {
+    batch,
+    call,
+    compressed: undefined,
+    compressing,
+    stamped: undefined,
+    firstSentAt: 0,
+    tries: 0,
+    absence: undefined,
+    away: false,
+    uncertain: false,
+  }
+}
+
 /** The batches of one output partition, in order; the first of them may be on their way. */
 export class PartitionQueue {
   private batches: QueuedBatch[] = []

@@ -9,7 +9,6 @@ import { PartitionFetch } from './fetched-partition.js'
 import type { Lane } from './lane.js'
 import { postpone } from './postpone.js'
 import { Fetch, type FetchRequest, type FetchResponse } from './protocol/fetch.js'
-import { Metadata } from './protocol/metadata.js'
 import { retryDelay } from './retry.js'
 
 /** How long a broker may hold back an answer while it has no data. */
@@ -328,15 +327,10 @@ export class KafkaReader implements LogReader {
     let failed = false
     for (const fetch of fetches) {
       if (fetch.retryAt > now || this.cluster.leader(fetch.topic, fetch.partition) !== undefined) continue
-      if (postpone([fetch], failure ?? this.leaderless(fetch), this.cluster.requestTimeoutMs, now)) failed = true
+      if (postpone([fetch], failure ?? this.cluster.leaderless(fetch, 'fetching'), this.cluster.requestTimeoutMs, now)) failed = true
     }
     this.pump()
     if (failed) this.options.onData()
-  }
-
-  private leaderless({ topic, partition }: PartitionFetch): Refused {
-    const known = this.cluster.partitionError(topic, partition)
-    return new Refused(Metadata, known === ERROR.none ? ERROR.leaderNotAvailable : known, `fetching ${topic}/${partition}`)
   }
 }
 

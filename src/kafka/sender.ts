@@ -1,28 +1,25 @@
-import { codecFor, compressionNumber, type CompressionName } from '../log/batch/compression.js'
+import { compressionNumber, type CompressionName } from '../log/batch/compression.js'
 import { batchBuffers } from '../log/batch/buffers.js'
-import { AT } from '../log/batch/header.js'
 import { stampBatch, type OutputBatch } from '../log/batch/write.js'
 import type { LogError, TopicPartition } from '../log/port.js'
 import { systemClock } from '../record/clock.js'
-import { MillraceError, errorMessage } from '../record/error.js'
 import { Absence } from './absence.js'
 import type { Cluster } from './cluster.js'
-import { kafkaCodecs } from './codecs.js'
-import { ERROR, Refused, Unanswered, asReaction, closedError, givesTransactionUp, mayBeDone, refreshAfter, withReaction } from './errors.js'
+import { compressRecords } from './codecs.js'
+import { closedError, givesTransactionUp, mayBeDone, refreshAfter, withReaction } from './errors.js'
 import type { Lane } from './lane.js'
-import { PartitionQueue, SendCall, type QueuedBatch } from './partition-queue.js'
+import { PartitionQueue, SendCall, newlyQueued, type QueuedBatch } from './partition-queue.js'
 import type { Api } from './protocol/api.js'
 import { Produce, ProduceImplicit, type ProduceRequest, type ProduceResponse, type ProducedResult } from './protocol/produce.js'
-import { Metadata } from './protocol/metadata.js'
+import { poison, resultError } from './produce-result.js'
 import { retryDelay } from './retry.js'
+import { Routes, type Route } from './routes.js'
 import { Tries } from './tries.js'
 
 /** Batches of several partitions share a request up to this size; one larger batch goes alone. */
 const REQUEST_BYTES = 8 * 1024 * 1024
 /** On one connection, each on partitions of its own: the next is on its way while the broker writes the last. */
 const REQUESTS_IN_FLIGHT = 2
-/** A broker reads a connection's next request only when it has answered the last: partitions are spread over so many. */
-export const CONNECTIONS = 2
 
 export interface SenderOptions {
   readonly transactionalId: string | undefined
@@ -43,13 +40,6 @@ export interface Identity {
   readonly protocol: 1 | 2
 }
 
-/** One connection to one broker. */
-interface Route {
-  readonly node: number
-  readonly lane: Lane
-  inFlight: number
-}
-
 /**
  * Gets batches into their partitions, in order and once.
  *
@@ -60,7 +50,7 @@ export class Sender {
   private readonly queues = new Map<string, Map<number, PartitionQueue>>()
   /** Those with a batch that is not on its way. */
   private readonly waiting = new Set<PartitionQueue>()
-  private readonly routes = new Map<string, Route>()
+  private readonly routes: Routes
   /** Brokers that are making sure of partitions of the transaction: asked for others meanwhile, they would refuse the first. */
   private readonly beginning = new Set<number>()
   private identity: Identity | undefined
@@ -78,9 +68,11 @@ export class Sender {
   constructor(
     private readonly cluster: Cluster,
     /** One connection to a broker each. */
-    private readonly lanes: readonly Lane[],
+    lanes: readonly Lane[],
     private readonly options: SenderOptions,
-  ) {}
+  ) {
+    this.routes = new Routes(lanes)
+  }
 
   /** Another producer id or epoch: sequences start at 0. */
   begin(identity: Identity): void {
@@ -128,18 +120,7 @@ export class Sender {
     let queue = of.get(batch.partition)
     if (queue === undefined) of.set(batch.partition, (queue = new PartitionQueue(batch.topic, batch.partition)))
     const compressing = this.options.compression !== 'none'
-    const queued: QueuedBatch = {
-      batch,
-      call,
-      compressed: undefined,
-      compressing,
-      stamped: undefined,
-      firstSentAt: 0,
-      tries: 0,
-      absence: undefined,
-      away: false,
-      uncertain: false,
-    }
+    const queued = newlyQueued(batch, call, compressing)
     queue.push(queued)
     this.reconsider(queue)
     this.pendingBytes += batch.bytes.length
@@ -147,17 +128,8 @@ export class Sender {
   }
 
   private async compress(queued: QueuedBatch): Promise<void> {
-    const { bytes, topic, partition } = queued.batch
-    const { compression } = this.options
     try {
-      const codec = codecFor(compression, kafkaCodecs)
-      queued.compressed = await codec.compress(bytes.subarray(AT.records)).catch((error: unknown) => {
-        throw new MillraceError(
-          'UNSUPPORTED_FORMAT',
-          `the codec registered for ${compression} cannot compress what goes to ${topic}/${partition}: ${errorMessage(error)}`,
-          { cause: error },
-        )
-      })
+      queued.compressed = await compressRecords(queued.batch, this.options.compression)
       queued.compressing = false
       this.schedule()
     } catch (error) {
@@ -202,7 +174,7 @@ export class Sender {
       }
       const begins = this.begins(queue)
       if (begins && this.beginning.has(leader)) continue
-      const route = this.routeTo(leader, begins ? 0 : queue.partition)
+      const route = this.routes.to(leader, begins ? 0 : queue.partition)
       if (route.inFlight >= REQUESTS_IN_FLIGHT || !queue.mayTake(route)) continue
       const size = (sizes.get(route) ?? 0) + next.batch.bytes.length
       const group = groups.get(route)
@@ -222,14 +194,6 @@ export class Sender {
   /** Whether the broker has yet to make sure that the partition belongs to the transaction. */
   private begins({ begun }: PartitionQueue): boolean {
     return !begun && this.options.transactionalId !== undefined
-  }
-
-  private routeTo(node: number, partition: number): Route {
-    const at = partition % this.lanes.length
-    const name = `${node}/${at}`
-    let route = this.routes.get(name)
-    if (route === undefined) this.routes.set(name, (route = { node, lane: this.lanes[at] as Lane, inFlight: 0 }))
-    return route
   }
 
   private async produce(route: Route, group: readonly PartitionQueue[], identity: Identity): Promise<void> {
@@ -405,7 +369,7 @@ export class Sender {
     for (const queue of queues) {
       const { topic, partition, first } = queue
       if (first === undefined || queue.isAway || this.cluster.leader(topic, partition) !== undefined) continue
-      const error = failure ?? this.leaderless(topic, partition)
+      const error = failure ?? this.cluster.leaderless(queue, 'sending to')
       // A wait for a leader counts as a try, so that it ends some time.
       first.tries++
       if (first.firstSentAt === 0) first.firstSentAt = systemClock.monotonic()
@@ -413,11 +377,6 @@ export class Sender {
       this.reconsider(queue)
     }
     this.pump()
-  }
-
-  private leaderless(topic: string, partition: number): Refused {
-    const known = this.cluster.partitionError(topic, partition)
-    return new Refused(Metadata, known === ERROR.none ? ERROR.leaderNotAvailable : known, `sending to ${topic}/${partition}`)
   }
 
   private wake(at: number): void {
@@ -438,19 +397,3 @@ export class Sender {
 
 /** The broker answers with REQUEST_TIMED_OUT first, if it can answer at all. */
 const ANSWER_MARGIN_MS = 1_000
-
-function resultError(result: ProducedResult | undefined, { topic, partition }: PartitionQueue): Error | undefined {
-  const what = `sending to ${topic}/${partition}`
-  if (result === undefined) return new Unanswered(`${what}: the answer leaves the partition out`, true)
-  // The broker has it from a try whose answer was lost.
-  if (result.error === ERROR.none || result.error === ERROR.duplicateSequenceNumber) return undefined
-  return new Refused(Produce, result.error, what, result.message)
-}
-
-/** A batch that cannot be sent takes its transaction with it. */
-function poison(failure: unknown, what: string): LogError {
-  const error = asReaction(failure, what)
-  if (error.reaction === 'reinit' || error.code === 'CLOSED') return error
-  const idRefused = failure instanceof Refused && failure.info.name === 'TRANSACTIONAL_ID_AUTHORIZATION_FAILED'
-  return idRefused ? error : withReaction(error, 'abort')
-}

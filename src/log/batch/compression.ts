@@ -28,13 +28,16 @@ export const gzipCodec: Codec = {
 /** For codecs that stop at a size: what they throw, as an error that says what to do. */
 export function asTooLarge(maxBytes: number): (error: unknown) => never {
   return (error) => {
-    if ((error as { readonly code?: unknown }).code !== 'ERR_BUFFER_TOO_LARGE') throw error
-    throw new MillraceError(
-      'CORRUPT_BATCH',
-      `a batch holds more than ${maxBytes} bytes when uncompressed: written to harm, or legitimate with a larger maxBytes of withTransaction`,
-      { retryable: true, cause: error },
-    )
+    throw (error as { readonly code?: unknown }).code === 'ERR_BUFFER_TOO_LARGE' ? tooLarge(maxBytes, error) : error
   }
+}
+
+export function tooLarge(maxBytes: number, cause?: unknown): MillraceError {
+  return new MillraceError(
+    'CORRUPT_BATCH',
+    `a batch holds more than ${maxBytes} bytes when uncompressed: written to harm, or legitimate with a larger maxBytes of withTransaction`,
+    { retryable: true, cause },
+  )
 }
 
 /** The codecs that need no package. */
