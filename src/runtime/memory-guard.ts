@@ -51,6 +51,7 @@ export class MemoryGuard {
   constructor(
     private readonly logger: Logger,
     private readonly heap: () => Heap = processHeap,
+    private readonly refuseAt = REFUSE_AT,
   ) {}
 
   /** @throws MillraceError STATE_TOO_LARGE */
@@ -63,7 +64,7 @@ export class MemoryGuard {
     }
     const stores = [...usage()].sort((a, b) => weightOf(b) - weightOf(a))
     if (stores.reduce((sum, store) => sum + weightOf(store), 0) < STATE_PART * limit) return
-    if (part >= REFUSE_AT)
+    if (part >= this.refuseAt)
       throw new MillraceError(
         'STATE_TOO_LARGE',
         `state fills the memory: ${inMegabytes(live)} of the ${inMegabytes(limit)} that V8 may take are in use. ${told(stores)}. ${ADVICE}`,

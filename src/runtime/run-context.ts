@@ -11,6 +11,7 @@ import type { Outputs } from './outputs.js'
 import { persist } from './persist.js'
 import type { CheckedPlan } from './plan-check.js'
 import type { RoundEnvironment } from './round.js'
+import { usageOf } from './task-state.js'
 import type { Task } from './task.js'
 import type { TopicWatch } from './topic-watch.js'
 import type { Wakeup } from './wakeup.js'
@@ -38,6 +39,10 @@ interface TaskIndex {
   readonly held: readonly number[]
 }
 
+/** Of more tasks it is counted once a second what their stores hold, not at each commit. */
+const FEW_TASKS = 32
+const RECOUNT_MS = 1_000
+
 /** What the parts of a running pipeline share: what it works with, and what it has of the group right now. */
 export class RunContext {
   /** Those of the assignment that is worked on. */
@@ -50,6 +55,8 @@ export class RunContext {
   stale = false
   private readonly shared = new Map<string, unknown>()
   private readonly memory: MemoryGuard
+  private usage: readonly StoreUsage[] = []
+  private usedAt = Number.NEGATIVE_INFINITY
   private assigning = false
   private indexed: TaskIndex | undefined
 
@@ -59,19 +66,13 @@ export class RunContext {
   }
 
   /** What the stores of the tasks hold, those that are being restored included: the tasks' together, by name. */
-  storeUsage(): StoreUsage[] {
-    const total = new Map<string, { name: string; keys: number; bytes: number }>()
-    for (const { state } of this.tasks) {
-      for (const { name, keys, bytes } of state.usage) {
-        const sum = total.get(name)
-        if (sum === undefined) total.set(name, { name, keys, bytes })
-        else {
-          sum.keys += keys
-          sum.bytes += bytes
-        }
-      }
+  storeUsage(): readonly StoreUsage[] {
+    const now = this.parts.clock.monotonic()
+    if (this.tasks.length <= FEW_TASKS || now - this.usedAt >= RECOUNT_MS) {
+      this.usedAt = now
+      this.usage = usageOf(this.tasks.map(({ state }) => state))
     }
-    return [...total.values()]
+    return this.usage
   }
 
   /** @throws MillraceError STATE_TOO_LARGE */

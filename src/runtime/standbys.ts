@@ -5,11 +5,14 @@ import { MillraceError, errorMessage } from '../record/error.js'
 import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
 import { loadFetched, type Restoring } from '../state/restore.js'
-import { TaskState, type PlannedStore } from './task-state.js'
+import { MemoryGuard } from './memory-guard.js'
+import { TaskState, usageOf, type PlannedStore } from './task-state.js'
 import { Wakeup } from './wakeup.js'
 
 const PREFETCH_BYTES = 4 * 1024 * 1024
 const LOOK_MS = 1_000
+/** From this part of the heap on there is no room for copies: before the tasks of one's own find none. */
+const NO_ROOM_AT = 0.8
 
 /** Warm copies of the state of tasks that others own: follow their changelogs, and are handed over when such a task comes here. */
 export class Standbys {
@@ -18,6 +21,7 @@ export class Standbys {
   private readonly wakeup: Wakeup
   private readonly unread: UnreadPartitions
   private closed = false
+  private readonly memory: MemoryGuard
 
   constructor(
     private readonly log: LogClient,
@@ -27,6 +31,7 @@ export class Standbys {
   ) {
     this.wakeup = new Wakeup(clock)
     this.unread = new UnreadPartitions(clock, logger)
+    this.memory = new MemoryGuard(logger, undefined, NO_ROOM_AT)
   }
 
   /** The tasks there are copies of. */
@@ -116,7 +121,21 @@ export class Standbys {
           this.copies.delete(task)
         }
       }
+      this.mindMemory()
       await this.wakeup.wait(LOOK_MS)
+    }
+  }
+
+  private mindMemory(): void {
+    if (this.copies.size === 0) return
+    try {
+      this.memory.check(() => usageOf([...this.copies.values()].map(({ state }) => state)))
+    } catch (error) {
+      this.logger.warn(
+        { tasks: this.tasks, error: errorMessage(error) },
+        'there is no room for warm copies of state: they are given up until the next rebalance',
+      )
+      this.copies.clear()
     }
   }
 }

@@ -99,3 +99,17 @@ export class TaskState {
     for (const { store } of this.held.values()) store.rollback()
   }
 }
+
+/** What the stores of several tasks hold, together by name. */
+export function usageOf(states: readonly TaskState[]): StoreUsage[] {
+  const total = new Map<string, { name: string; keys: number; bytes: number }>()
+  for (const { name, keys, bytes } of states.flatMap(({ usage }) => usage)) {
+    const sum = total.get(name)
+    if (sum === undefined) total.set(name, { name, keys, bytes })
+    else {
+      sum.keys += keys
+      sum.bytes += bytes
+    }
+  }
+  return [...total.values()]
+}

@@ -29,6 +29,7 @@ export class Transactions {
     while (run.demand() === 'none' && !run.stale && !watch.news) {
       watch.lookIfDue()
       if (committer.fate === undefined) {
+        run.checkMemory()
         if (this.restoring.failed) await this.restoring.recover()
         if (!(await committer.readyProducer())) break
         const failing = troubles.due()
@@ -52,7 +53,6 @@ export class Transactions {
         this.limit.adapt(round)
         if (plan.overlaps && troubles.isEmpty) committer.start(round)
         else await committer.commit(round)
-        run.checkMemory()
       } else if (end.kind === 'failed') {
         await committer.giveUp(round)
         await this.investigator.suspect(end)

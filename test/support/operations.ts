@@ -12,10 +12,26 @@ session.post('Profiler.startPreciseCoverage', { callCount: true, detailed: true 
  * How many blocks of the project's own code run: what V8 counts for coverage. It is the same each time, unlike the clock, and no loop escapes it but those inside V8.
  */
 export function countOperations(run: () => void): number {
-  let total = 0
-  // Taking them sets them to zero.
-  session.post('Profiler.takePreciseCoverage')
+  taken()
   run()
+  return counted()
+}
+
+export async function countOperationsOf(run: () => Promise<void>): Promise<number> {
+  taken()
+  await run()
+  return counted()
+}
+
+function counted(): number {
+  const total = taken()
+  if (total === 0) throw new Error('nothing was counted')
+  return total
+}
+
+/** What was counted since this was called last. */
+function taken(): number {
+  let total = 0
   session.post('Profiler.takePreciseCoverage', (error, { result }: Profiler.TakePreciseCoverageReturnType) => {
     if (error !== null) throw error
     for (const { url, functions } of result) {
@@ -23,13 +39,18 @@ export function countOperations(run: () => void): number {
       for (const { ranges } of functions) for (const { count } of ranges) total += count
     }
   })
-  if (total === 0) throw new Error('nothing was counted')
   return total
 }
 
 /** The exponent by which the operations of `run` grow from 2n to 4n: 1 where each thing costs the same, 2 where each costs what there is already. */
 export function growthOf(n: number, run: (n: number) => void): number {
   const [twice, fourTimes] = [countOperations(() => run(2 * n)), countOperations(() => run(4 * n))]
+  return Math.log2(fourTimes / twice)
+}
+
+export async function growthOfRun(n: number, run: (n: number) => Promise<void>): Promise<number> {
+  const twice = await countOperationsOf(() => run(2 * n))
+  const fourTimes = await countOperationsOf(() => run(4 * n))
   return Math.log2(fourTimes / twice)
 }
 
