@@ -25,7 +25,7 @@ export interface Commit extends RecordCounts {
   readonly tasks: readonly TaskCommit[]
   /** The offsets committed: the next ones to read. */
   readonly offsets: readonly PartitionOffset[]
-  /** What the stores of this member hold: keys, and the bytes that these and their values take as they are stored. In memory it is some 150 bytes a key more. */
+  /** What the stores of this member hold: keys, and the bytes that these and their values take as they are stored. In memory it is some 150 bytes a key more; of more than 32 tasks, as of the last second. */
   readonly stores: readonly StoreUsage[]
   /** What the `meter` operators counted, by name. */
   readonly meters: Readonly<Record<string, number>>
