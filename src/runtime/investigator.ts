@@ -1,6 +1,7 @@
 import { sleep } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { FailedRecord } from '../record/failed-record.js'
+import { originText } from '../record/origin.js'
 import { LogRecord } from '../record/record.js'
 import { Mark, mark } from './accounting.js'
 import { isNobodys } from './blame.js'
@@ -77,7 +78,7 @@ export class Investigator {
     const { onError } = spec.transaction
     const record = task.takeOne()
     if (!(record instanceof LogRecord)) return
-    const described = `record ${record.id} fails: ${errorMessage(cause)}`
+    const described = `record ${originText(record.origin)} fails: ${errorMessage(cause)}`
     if (onError === 'skip' && isLetterTooLarge(cause)) {
       task.rollback()
       throw new MillraceError(
