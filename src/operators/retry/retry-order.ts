@@ -135,8 +135,8 @@ export class RetryOrder implements Gate {
       const entered = this.entered.get(key) ?? -1
       const line = this.store.get(key)
       if (line === undefined) continue
-      const last = lastBefore(entered, passage)
-      const dropped = last >= 0 ? ([last, entered] as const) : line.dropped
+      const last = lastBefore(entered + 1, passage)
+      const dropped = last >= 0 && last < entered ? ([last, entered] as const) : line.dropped
       let done = Math.max(line.done, left >= 0 ? left - 1 : entered)
       if (dropped !== undefined && done >= dropped[0]) done = Math.max(done, dropped[1])
       if (done >= line.tail) this.store.delete(key)
