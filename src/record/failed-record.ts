@@ -20,8 +20,9 @@ export class FailedRecord<K = unknown, V = unknown> {
 
   /** The record as its partition holds it, byte for byte. */
   get raw(): RawRecord {
-    const { source, offset, seq, start, end, timestamp, raw } = this.record
-    if (start < 0 || raw === RAW_ALL) return this.record as unknown as RawRecord
+    const { source, offset, seq, start, end, timestamp } = this.record
+    if (start < 0) return this.record as unknown as RawRecord
+    // Also of one that was left as it was: the bytes it handed out may have been changed in place.
     return new LogRecord<Buffer | null, Buffer | null>(source, offset, timestamp, seq, start, end, RAW_ALL, undefined, undefined, undefined)
   }
 }

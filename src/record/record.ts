@@ -114,7 +114,11 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
   }
 
   get headers(): Headers {
-    if (this.h === undefined) this.h = readHeaders(this.source.bytes, this.headersStart(), this.end)
+    if (this.h === undefined) {
+      const { bytes } = this.source
+      const start = this.headersStart()
+      this.h = bytes[start] === 0 ? NO_HEADERS : readHeaders(Buffer.from(bytes.subarray(start, this.end)), 0)
+    }
     return this.h
   }
 
@@ -191,11 +195,14 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
     return this.within(skipSection(this.source.bytes, this.valueStart()))
   }
 
-  /** The part whose length was just read. */
+  /**
+   * The part whose length was just read, as a copy: whoever changes it in place changes nothing that is read again after an abort, or
+   * stored as it was read, and whoever keeps it keeps no whole batch in memory.
+   */
   private section(length: number): Buffer | null {
     if (length < 0) return null
     const { pos } = cursor
-    return this.source.bytes.subarray(pos, this.within(pos + length))
+    return Buffer.from(this.source.bytes.subarray(pos, this.within(pos + length)))
   }
 
   /** The parts of a record that was written wrong may go beyond it, and what is there belongs to others. */
