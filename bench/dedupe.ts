@@ -1,5 +1,6 @@
 /**
- * Dedupe in the task's own store, in Redis, and in Redis behind a Bloom filter, against the pass-through, side by side on one broker, alternating, medians.
+ * Dedupe in the task's own store, in Redis, and in Redis behind a Bloom filter, against the pass-through, side by side on one broker,
+ * alternating, medians.
  *
  *   npm run bench:dedupe                                      table
  *   npm run bench:dedupe -- --json                            for machines

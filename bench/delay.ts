@@ -1,5 +1,6 @@
 /**
- * How late records are passed on that wait for a time of their own, while others go through at full speed: `npm run bench:delay -- --due=1000 --seconds=15 --json`.
+ * How late records are passed on that wait for a time of their own, while others go through at full speed: `npm run bench:delay --
+ * --due=1000 --seconds=15 --json`.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'

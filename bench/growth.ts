@@ -1,6 +1,7 @@
 /**
- * What each stateful operator costs at n, 2n and 4n, in CPU, and the exponent by which that grows: 1 where each thing costs the same, 2 where each costs what there is already.
- * Where the second half of the name says 'held', n are kept first, and what is measured is 300 commits of one record each beside them, which should not grow at all.
+ * What each stateful operator costs at n, 2n and 4n, in CPU, and the exponent by which that grows: 1 where each thing costs the same, 2
+ * where each costs what there is already. Where the second half of the name says 'held', n are kept first, and what is measured is 300
+ * commits of one record each beside them, which should not grow at all.
  *
  *   npm run bench:growth                                 table
  *   npm run bench:growth -- --json --n=100000 --runs=5

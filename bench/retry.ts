@@ -1,6 +1,7 @@
 /**
- * What failures cost, on a broker of its own: how late records come back from a retry topic, what one retried record in a hundred and one dead letter in a
- * thousand take from the throughput, and how many runs it takes to find one poison record in a large slice: `npm run bench:retry -- --json`.
+ * What failures cost, on a broker of its own: how late records come back from a retry topic, what one retried record in a hundred and one
+ * dead letter in a thousand take from the throughput, and how many runs it takes to find one poison record in a large slice: `npm run
+ * bench:retry -- --json`.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -104,15 +105,18 @@ async function lateness(cluster: Cluster): Promise<Record<string, number>> {
   }
 }
 
-/** A step that returns a promise, as those do that ask a service; or one that is done at once, where nothing else hides what a failure costs. */
+/**
+ * A step that returns a promise, as those do that ask a service; or one that is done at once, where nothing else hides what a failure
+ * costs.
+ */
 type StepKind = 'async' | 'sync'
 
 /** How many lines an order has: its size, and so what a record costs that does not fail. */
 const LINES = { 'of 100 B': 0, 'of 1 kB': 22 }
 
 /**
- * Orders a second through one pipeline, without and with failures, in turns: from the first one to the commit of the last one of the input. What failed comes
- * back meanwhile, all but what failed in the last moments.
+ * Orders a second through one pipeline, without and with failures, in turns: from the first one to the commit of the last one of the input.
+ * What failed comes back meanwhile, all but what failed in the last moments.
  */
 async function throughput(cluster: Cluster): Promise<Record<string, Record<string, number>>> {
   const results: Record<string, Record<string, number>> = {}

@@ -23,7 +23,8 @@ const schema = z.strictObject({
 })
 
 /**
- * A broker in this process, with partitions, groups and transactions like Kafka's: for a first try, demos and tests. What it holds ends with the process.
+ * A broker in this process, with partitions, groups and transactions like Kafka's: for a first try, demos and tests. What it holds ends
+ * with the process.
  *
  * @example
  * const cluster = embedded()

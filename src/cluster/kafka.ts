@@ -16,8 +16,8 @@ export interface KafkaOptions {
   /** TLS: true for the system's certificates, or the options of Node's tls.connect. */
   readonly ssl?: boolean | ConnectionOptions
   /**
-   * SASL, in kafkajs's form: `{ mechanism: 'scram-sha-256', username, password }`, or `{ mechanism: 'oauthbearer', oauthBearerProvider }`: a
-   * function that resolves to `{ value: token }`, asked for each log-in. What it fails with is taken for something that passes.
+   * SASL, in kafkajs's form: `{ mechanism: 'scram-sha-256', username, password }`, or `{ mechanism: 'oauthbearer', oauthBearerProvider }`:
+   * a function that resolves to `{ value: token }`, asked for each log-in. What it fails with is taken for something that passes.
    */
   readonly sasl?: SASLOptions
   /** For a connection to come up. Default '5s'. */

@@ -40,12 +40,13 @@ export interface StoreQuery<V> {
 /**
  * Lets a program look into the state of its pipeline, from outside: an HTTP handler, a dashboard.
  *
- * What it sees is committed: never the changes of a transaction under way, which may yet be undone. A key that another process has is answered
- * with who has it (see the source's `address`), so that the question can be sent on. Values are as they are kept: of a window the state of its
- * aggregator, of `table` the latest value. Asking is local and synchronous; it waits for nothing.
+ * What it sees is committed: never the changes of a transaction under way, which may yet be undone. A key that another process has is
+ * answered with who has it (see the source's `address`), so that the question can be sent on. Values are as they are kept: of a window the
+ * state of its aggregator, of `table` the latest value. Asking is local and synchronous; it waits for nothing.
  *
  * @param pipeline what withTransaction made, or what operators made of that; answers are there while it is subscribed
- * @throws MillraceError OUTSIDE_SOURCE if it does not come from withTransaction; INVALID_OPTIONS for a store that the pipeline does not have
+ * @throws MillraceError OUTSIDE_SOURCE if it does not come from withTransaction; INVALID_OPTIONS for a store that the pipeline does not
+ * have
  * @example
  * const carts = queryStore<Cart>(commits, 'carts')
  * const answer = carts.get('customer-7')

@@ -43,7 +43,10 @@ export interface EmbeddedBroker {
   /** Readers get nothing more, of one topic or of all, until `resume`. */
   pause(topic?: string): void
   resume(topic?: string): void
-  /** What a topic holds, by partition and offset. 'read_committed' (default) ends at the first open transaction. @throws LogError MISSING_TOPIC */
+  /**
+   * What a topic holds, by partition and offset. 'read_committed' (default) ends at the first open transaction. @throws LogError
+   * MISSING_TOPIC
+   */
   records(topic: string, isolation?: 'read_committed' | 'read_uncommitted'): Promise<StoredRecord[]>
   members(group: string): readonly string[]
   groups(): readonly GroupSnapshot[]

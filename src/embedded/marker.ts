@@ -4,7 +4,10 @@ import { writeVarint } from '../record/varint.js'
 const KEY_BYTES = 4
 const VALUE_BYTES = 6
 
-/** The control batch that ends a producer's transaction in one partition. Its key is version int16, type int16; its value version int16, coordinator epoch int32. */
+/**
+ * The control batch that ends a producer's transaction in one partition. Its key is version int16, type int16; its value version int16,
+ * coordinator epoch int32.
+ */
 export function transactionMarker(producerId: bigint, producerEpoch: number, commit: boolean, timestamp: number): Buffer {
   const record = Buffer.alloc(32)
   let pos = 2

@@ -65,7 +65,10 @@ export interface OwnTopic extends NewTopic {
   readonly ifKnown?: Readonly<Record<string, string>>
 }
 
-/** Where to look an offset up: 'earliest' kept, 'latest' (the high watermark), 'stable' (the last stable offset), or the first record at or after a time. */
+/**
+ * Where to look an offset up: 'earliest' kept, 'latest' (the high watermark), 'stable' (the last stable offset), or the first record at or
+ * after a time.
+ */
 export type OffsetAt = 'earliest' | 'latest' | 'stable' | { readonly timestamp: number }
 
 /** What the log behind a client can do, for the plan and for describe(). */
@@ -107,21 +110,27 @@ export interface LogAdmin {
   deleteTopics(names: readonly string[]): Promise<void>
   /** In the order asked; a time after the last record gives the high watermark. */
   offsets(partitions: readonly TopicPartition[], at: OffsetAt): Promise<readonly number[]>
-  /** The group's committed offsets, waiting out transactions that are about to move them; undefined where none is committed. In the order asked. */
+  /**
+   * The group's committed offsets, waiting out transactions that are about to move them; undefined where none is committed. In the order
+   * asked.
+   */
   committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]>
 }
 
 export interface ReaderOptions {
   readonly isolation: 'read_committed' | 'read_uncommitted'
-  /** Bytes fetched ahead and not yet taken, over all partitions, or one batch of each where that is more; fetching stops there and goes on as they are taken. */
+  /**
+   * Bytes fetched ahead and not yet taken, over all partitions, or one batch of each where that is more; fetching stops there and goes on
+   * as they are taken.
+   */
   readonly prefetchBytes: number
   /** Called when data, a position or an error arrived. */
   readonly onData: () => void
   /** Most that one batch may hold uncompressed, where its codec can be stopped. Default 64 MiB; what is larger cannot be read. */
   readonly maxBatchBytes?: number | undefined
   /**
-   * Where set, a batch that cannot be read (damaged, or of an unknown codec or format) is stepped over and told of here; where the offsets it holds cannot be told
-   * either, it is an error all the same. Default: an error of `take`, tried again for as long as it takes.
+   * Where set, a batch that cannot be read (damaged, or of an unknown codec or format) is stepped over and told of here; where the offsets
+   * it holds cannot be told either, it is an error all the same. Default: an error of `take`, tried again for as long as it takes.
    */
   readonly onSkipped?: ((batch: SkippedBatch) => void) | undefined
 }
@@ -153,8 +162,8 @@ export interface LogReader {
   assign(positions: readonly PartitionOffset[]): void
   /**
    * The next fetched piece of a partition, or undefined.
-   * @throws LogError of the partition: OFFSET_OUT_OF_RANGE, UNAUTHORIZED, MISSING_TOPIC, CORRUPT_BATCH, ...; once, with the offset it stood at as
-   * origin; then fetching goes on from there
+   * @throws LogError of the partition: OFFSET_OUT_OF_RANGE, UNAUTHORIZED, MISSING_TOPIC, CORRUPT_BATCH, ...; once, with the offset it stood
+   * at as origin; then fetching goes on from there
    */
   take(topic: string, partition: number): Fetched | undefined
   /** The last stable offset as of the last fetch; undefined before it. */
@@ -183,7 +192,10 @@ export interface ProducerOptions {
 
 /** Writes batches. One transaction is open at a time; it begins with the first `send` or the `commit`. */
 export interface LogProducer {
-  /** Fences earlier producers of the id, ends their open transaction, and starts afresh. Call before anything else and after 'reinit', 'indeterminate'. */
+  /**
+   * Fences earlier producers of the id, ends their open transaction, and starts afresh. Call before anything else and after 'reinit',
+   * 'indeterminate'.
+   */
   init(): Promise<void>
   /**
    * Queues batches; partitions keep the order of calls. Resolves when all of them are acknowledged.
@@ -196,7 +208,8 @@ export interface LogProducer {
   readonly id: bigint
   /**
    * Waits for what was sent, adds the offsets and commits. With nothing sent and no offsets it does nothing.
-   * @throws LogError 'abort', 'reinit', 'lost' (the member's generation is over), 'indeterminate', 'fatal'. After all but 'indeterminate' the transaction is certain not to have committed.
+   * @throws LogError 'abort', 'reinit', 'lost' (the member's generation is over), 'indeterminate', 'fatal'. After all but 'indeterminate'
+   * the transaction is certain not to have committed.
    */
   commit(offsets: readonly PartitionOffset[], member: GroupMember | undefined): Promise<void>
   /** Ends the open transaction without effect; does nothing where none is open. @throws LogError 'reinit', 'fatal' */

@@ -15,7 +15,10 @@ type AnyRecord = StreamRecord<unknown, unknown>
 interface AggregateBase {
   /** 'updates' (default) gives the latest value of each key that changed, once a commit; 'each' gives one for every record. */
   readonly emit?: 'updates' | 'each'
-  /** Names the state and its changelog, '<group>-<name>-changelog'; must stay the same. Default 'aggregate'; needed where a pipeline has two. */
+  /**
+   * Names the state and its changelog, '<group>-<name>-changelog'; must stay the same. Default 'aggregate'; needed where a pipeline has
+   * two.
+   */
   readonly name?: string
 }
 
@@ -37,7 +40,8 @@ const aggregatorSchema = objectWith<Aggregator<AnyRecord, unknown, unknown>>(['a
  * and the event time of the newest record since the last commit. State: one entry a key, for ever; it commits with the offsets.
  * Memory: the states, plus about 130 bytes each. FailedRecords are not accepted: handle them before.
  *
- * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE where the state is not what it was when it is read again; as error of the slice MISSING_KEY, NOT_REPARTITIONED
+ * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE where the state is not what it was when it is read again; as error of the slice
+ * MISSING_KEY, NOT_REPARTITIONED
  * @example
  * orders.pipe(aggregate(count(), { name: 'orders-per-customer' }), toTopic({ topic: 'counts', value: json() }))
  */

@@ -38,14 +38,14 @@ const schema = z.strictObject({
  * Takes FailedRecords out of the stream and stores them in a topic, in the transaction of their slice; the rest passes on.
  *
  * A dead letter has the key, value and headers of the record as it was read, byte for byte, its timestamp, and headers that tell where
- * it came from, which step failed, why, and after how many attempts: see `readFailure`. These are one bounded set: a record that comes here again
- * has them overwritten. To fit the topic's `max.message.bytes` the stack is cut, then the message, never the record.
+ * it came from, which step failed, why, and after how many attempts: see `readFailure`. These are one bounded set: a record that comes here
+ * again has them overwritten. To fit the topic's `max.message.bytes` the stack is cut, then the message, never the record.
  *
- * Order: kept; in the topic, that of arrival. The partition is the record's own, modulo the topic's. Offsets: commit together with the dead letters.
- * State, memory: none beyond the outputs of the transaction. The records are counted as `failed` in the Commit.
+ * Order: kept; in the topic, that of arrival. The partition is the record's own, modulo the topic's. Offsets: commit together with the dead
+ * letters. State, memory: none beyond the outputs of the transaction. The records are counted as `failed` in the Commit.
  *
- * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; MISSING_TOPIC before anything is read; as error
- * of the slice, so that no offset passes the record: RECORD_TOO_LARGE if it does not fit with the shortest headers
+ * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; MISSING_TOPIC before anything is read; as
+ * error of the slice, so that no offset passes the record: RECORD_TOO_LARGE if it does not fit with the shortest headers
  * @example
  * records.pipe(decode(Order), attempt(charge), deadLetter({ topic: 'orders.dead' }), toTopic({ topic: 'paid', value: json() }))
  * @see KIP-1034 (dead-letter queues of Kafka Streams)

@@ -33,7 +33,8 @@ type Out<K, S extends StandardSchemaV1> = StreamRecord<K, StandardSchemaV1.Infer
  * Order: kept, also with schemas that check asynchronously. State: none. Memory: with an asynchronous schema, the records being checked.
  * The failed record keeps its bytes (`failed.raw`).
  *
- * @throws MillraceError INVALID_OPTIONS if the first argument is not a Standard Schema; as error of the slice SCHEMA_FAILED where the schema throws
+ * @throws MillraceError INVALID_OPTIONS if the first argument is not a Standard Schema; as error of the slice SCHEMA_FAILED where the
+ * schema throws
  * @example
  * const Order = z.object({ id: z.string(), amount: z.number() })
  * records.pipe(decode(Order), dropFailed())

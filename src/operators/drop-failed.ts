@@ -14,7 +14,8 @@ export interface DropFailedOptions {
 const schema = z.strictObject({ tap: functionOption<(failed: FailedRecord) => void>('a function of the failed record').optional() })
 
 /**
- * Takes FailedRecords out of the stream. They are counted as `failed` in the Commit, their offsets commit with the rest, and the log tells of them, twice a minute at most.
+ * Takes FailedRecords out of the stream. They are counted as `failed` in the Commit, their offsets commit with the rest, and the log tells
+ * of them, twice a minute at most.
  *
  * Order: kept. State, memory: none. What `tap` throws fails the slice.
  *

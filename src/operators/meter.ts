@@ -12,7 +12,8 @@ export interface MeterOptions {
 const schema = z.strictObject({ name: z.string().min(1) })
 
 /**
- * Counts what passes, changing nothing; the count of each transaction stands in `Commit.meters`. Two of them around a `filter` tell what it drops.
+ * Counts what passes, changing nothing; the count of each transaction stands in `Commit.meters`. Two of them around a `filter` tell what it
+ * drops.
  *
  * Only committed transactions are counted: what an aborted one counted is forgotten with it.
  *

@@ -50,12 +50,13 @@ const CONFIG = { 'cleanup.policy': 'delete', 'retention.ms': '-1' } as const
  * Gives records another key and sends them through a topic of the pipeline's own, so that behind it all records of a key are in one task.
  *
  * What goes in is written with the new key, headers and timestamp kept, in the transaction of its slice. What comes out, some transaction
- * later, is read from the topic: its origin is there, its key is bytes, its value is decoded. With `provision` the topic is made with as many
- * partitions as the inputs have; without, it must exist so. It keeps all records: delete old ones below the group's offset if that is too much.
+ * later, is read from the topic: its origin is there, its key is bytes, its value is decoded. With `provision` the topic is made with as
+ * many partitions as the inputs have; without, it must exist so. It keeps all records: delete old ones below the group's offset if that is
+ * too much.
  *
  * Order: of the records of one input partition and one new key, kept. Records of several partitions come mixed, so event time is less in
- * order than before: a window behind it needs `grace`. Offsets: those of the topic commit with the others of the task; a record counts twice in
- * `Commit.records`, as 'processed' where it is written and as what becomes of it where it is read. State, memory: none.
+ * order than before: a window behind it needs `grace`. Offsets: those of the topic commit with the others of the task; a record counts
+ * twice in `Commit.records`, as 'processed' where it is written and as what becomes of it where it is read. State, memory: none.
  * FailedRecords are not accepted: handle them before.
  *
  * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE; as error of the slice MISSING_KEY, ENCODE_FAILED, DECODE_FAILED

@@ -18,8 +18,8 @@ import type { PartitionStream } from '../sources/partition-stream.js'
  *
  * Order: of a partition, as far as the operators keep it. Offsets: what went in, never what came out, so dropping is free.
  * State: RxJS operators that remember (`scan`, `distinct`, `bufferTime`) start afresh in each slice. Memory: the records and
- * outputs of one transaction, see `maxBytes` and `streamBytes`; of two where no operator keeps anything from one to the next, since then the next is processed while
- * the last is being committed. If that fails, both come again.
+ * outputs of one transaction, see `maxBytes` and `streamBytes`; of two where no operator keeps anything from one to the next, since then
+ * the next is processed while the last is being committed. If that fails, both come again.
  *
  * A failing slice runs again, then in parts, until the failing record is alone; then `onError` decides. The other records commit.
  *

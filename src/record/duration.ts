@@ -2,7 +2,10 @@ import { MillraceError } from './error.js'
 
 type Unit = 'ms' | 's' | 'm' | 'h' | 'd'
 
-/** A time span: milliseconds as a number, or a number with its unit: '100ms', '1.5s', '10m', '2h', '7d'. Whole milliseconds, whatever the unit. */
+/**
+ * A time span: milliseconds as a number, or a number with its unit: '100ms', '1.5s', '10m', '2h', '7d'. Whole milliseconds, whatever the
+ * unit.
+ */
 export type Duration = number | `${number}${Unit}`
 
 const UNIT_MS: Record<Unit, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }

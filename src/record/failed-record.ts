@@ -14,7 +14,10 @@ export class FailedRecord<K = unknown, V = unknown> {
     readonly step: string,
     /** How often the step was tried, the first time included. */
     readonly attempts: number = 1,
-    /** Whether the step may go better another time. Default: unless the error is one of millrace that time cannot change, such as DECODE_FAILED. */
+    /**
+     * Whether the step may go better another time. Default: unless the error is one of millrace that time cannot change, such as
+     * DECODE_FAILED.
+     */
     readonly retryable: boolean = !(error instanceof MillraceError) || error.retryable,
   ) {}
 

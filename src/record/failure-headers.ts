@@ -8,7 +8,9 @@ import { originText, type Origin } from './origin.js'
 export interface Failure {
   /** Where the record was read. */
   readonly origin: Origin
-  /** The record's `id`: where it was first read, which is another place than `origin` if it was sent back from a dead-letter topic before. */
+  /**
+   * The record's `id`: where it was first read, which is another place than `origin` if it was sent back from a dead-letter topic before.
+   */
   readonly id: string
   /** The record's own time, in milliseconds since the epoch; -1 if it has none. */
   readonly timestamp: number
@@ -121,7 +123,10 @@ const origin = (name: string): Column => ({
   },
 })
 
-/** It counts with that origin only: whoever makes headers up cannot know where the record will lie. Behind the origin in each preset, as it is read in that order. */
+/**
+ * It counts with that origin only: whoever makes headers up cannot know where the record will lie. Behind the origin in each preset, as it
+ * is read in that order.
+ */
 const sentBack: Column = {
   name: LINEAGE_HEADER,
   write: ({ origin, lineage }) => (lineage === undefined ? undefined : `${lineageText(lineage)} at ${originText(origin)}`),
@@ -200,7 +205,8 @@ export function failureHeaders(failure: FailureNote, preset: FailureHeaders): Re
 /**
  * What the headers of a dead letter tell, whether millrace, Spring Kafka or Kafka Streams wrote them; undefined where there are none.
  *
- * What the writer left out is '', undefined, or -1 for numbers; `attempts` is then 1. Where a header stands more than once, the last one counts.
+ * What the writer left out is '', undefined, or -1 for numbers; `attempts` is then 1. Where a header stands more than once, the last one
+ * counts.
  *
  * @example
  * for await (const letter of cluster.read({ topic: 'orders.dead' })) console.log(readFailure(letter.headers)?.message)
@@ -259,7 +265,9 @@ export function failureOf(failed: FailedRecord, maxStackBytes: number): FailureN
   }
 }
 
-/** The failure as `encode` makes it, shortened until it is not too large, as far as that goes. `excessOf` tells the bytes it has too many. */
+/**
+ * The failure as `encode` makes it, shortened until it is not too large, as far as that goes. `excessOf` tells the bytes it has too many.
+ */
 export function fitted<T>(failure: FailureNote, encode: (failure: FailureNote) => T, excessOf: (encoded: T) => number): T {
   for (let at = failure; ;) {
     const encoded = encode(at)

@@ -13,7 +13,9 @@ export type HeadersInput = Readonly<Record<string, string | Uint8Array | null | 
 
 export const NO_HEADERS: Headers = Object.freeze(Object.create(null) as Record<string, HeaderValue>)
 
-/** The headers of the section that begins at `start` and ends by `end`. @throws MillraceError DECODE_FAILED where they do not fit in there */
+/**
+ * The headers of the section that begins at `start` and ends by `end`. @throws MillraceError DECODE_FAILED where they do not fit in there
+ */
 export function readHeaders(bytes: Buffer, start: number, end = bytes.length): Headers {
   const count = readVarint(bytes, start)
   if (count === 0) return NO_HEADERS
@@ -131,7 +133,10 @@ export function cutHeaders(bytes: Buffer, start: number, headersStart: number, {
   return out
 }
 
-/** Headers to be put behind those that a record has, as they stand in a section, a character a byte: one text is written much quicker than twenty small buffers. */
+/**
+ * Headers to be put behind those that a record has, as they stand in a section, a character a byte: one text is written much quicker than
+ * twenty small buffers.
+ */
 export interface AddedHeaders {
   readonly count: number
   readonly text: string

@@ -10,8 +10,8 @@ export interface Lineage {
 }
 
 /**
- * The place of a record under which a task keeps what it knows of it: the first it had in the partition that it lies in. What was sent back lies behind that; a topic
- * that was made anew begins again.
+ * The place of a record under which a task keeps what it knows of it: the first it had in the partition that it lies in. What was sent back
+ * lies behind that; a topic that was made anew begins again.
  */
 export function placeInPartition({ topic, partition, offset }: Origin, lineage: Lineage): number {
   for (const before of [lineage.first, lineage.here])
@@ -44,8 +44,8 @@ function parseOrigin(text: string): Origin | undefined {
 }
 
 /**
- * The value of the header. It names the producer whose batches it holds for: a header that a program copied along with the others, or that came in from outside,
- * lies in a batch of another one, and says nothing there.
+ * The value of the header. It names the producer whose batches it holds for: a header that a program copied along with the others, or that
+ * came in from outside, lies in a batch of another one, and says nothing there.
  */
 export function lineageHeader(lineage: Lineage, producerId: bigint): string {
   return `${lineageText(lineage)}@${producerId}`

@@ -28,8 +28,8 @@ interface SourceParts {
 /**
  * What all records of one batch share; one object for thousands of records.
  *
- * `{ ...record }` copies the reference to it, and not key and value, which are accessors. So it is what such a copy is told by, and whoever writes or clones one
- * meets `toJSON`, which refuses, and never the bytes, which hold other records too.
+ * `{ ...record }` copies the reference to it, and not key and value, which are accessors. So it is what such a copy is told by, and whoever
+ * writes or clones one meets `toJSON`, which refuses, and never the bytes, which hold other records too.
  */
 export class RecordSource {
   readonly topic: string

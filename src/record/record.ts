@@ -32,15 +32,17 @@ export declare abstract class StreamRecord<K, V> {
   abstract get value(): V
   abstract get headers(): Headers
   /**
-   * Milliseconds since the epoch, -1 if the record has none. It is what the producer wrote (or the broker, where the topic says LogAppendTime), whatever
-   * that is: some write microseconds or nanoseconds by mistake. Beyond 2^53 it is the nearest number, exact to 256 for nanoseconds of our days.
+   * Milliseconds since the epoch, -1 if the record has none. It is what the producer wrote (or the broker, where the topic says
+   * LogAppendTime), whatever that is: some write microseconds or nanoseconds by mistake. Beyond 2^53 it is the nearest number, exact to 256
+   * for nanoseconds of our days.
    */
   abstract get timestamp(): number
   /** Where it was read; of one that comes out of a retry topic, where it was read before it went there. */
   abstract get origin(): Origin
   /**
-   * "topic/partition/offset" of where the record was first read, which stays the same whenever it comes again: after an abort, from a retry topic, after a delay, or sent back by
-   * `redrive`. So it serves as an idempotency key. Records that a program writes to a topic itself, by `repartition` too, are new ones there.
+   * "topic/partition/offset" of where the record was first read, which stays the same whenever it comes again: after an abort, from a retry
+   * topic, after a delay, or sent back by `redrive`. So it serves as an idempotency key. Records that a program writes to a topic itself,
+   * by `repartition` too, are new ones there.
    */
   abstract get id(): string
   /** @throws MillraceError INVALID_TIMESTAMP, ENCODE_FAILED for headers that are none */

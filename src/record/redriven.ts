@@ -7,8 +7,8 @@ export const REDRIVEN_HEADER = 'millrace.redriven'
 const PRESETS: readonly FailureHeaders[] = ['millrace', 'spring', 'streams']
 const NAMES = new Set(PRESETS.flatMap((preset) => [...failureHeaderNames(preset)]))
 /**
- * Whole families, since writers have more of them than are read here. What Spring's retry topics count attempts in would make the record its last
- * attempt at once.
+ * Whole families, since writers have more of them than are read here. What Spring's retry topics count attempts in would make the record
+ * its last attempt at once.
  */
 const PREFIXES = ['millrace.', '__streams.errors.', 'kafka_dlt-', 'retry_topic-', 'springDeserializerException']
 

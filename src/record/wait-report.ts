@@ -5,7 +5,10 @@ import type { Logger } from './logger.js'
 const FIRST_MS = 5_000
 const LARGEST_MS = 5 * 60_000
 
-/** Says what is waited for, and why, once it takes longer than it should: after 5 s, then again after 5 more, 10, 20 ... at most 5 minutes apart. */
+/**
+ * Says what is waited for, and why, once it takes longer than it should: after 5 s, then again after 5 more, 10, 20 ... at most 5 minutes
+ * apart.
+ */
 export class WaitReport {
   private reason: string | undefined
   private readonly began: number

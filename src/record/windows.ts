@@ -31,7 +31,10 @@ export interface SessionWindows {
 export type Windows = TimeWindows | SlidingWindows | SessionWindows
 
 export interface TumblingOptions {
-  /** Moves all windows by this much from multiples of the size since the epoch (UTC); for days that begin elsewhere than at 00:00 UTC. Default 0. */
+  /**
+   * Moves all windows by this much from multiples of the size since the epoch (UTC); for days that begin elsewhere than at 00:00 UTC.
+   * Default 0.
+   */
   readonly offset?: Duration
 }
 
@@ -74,9 +77,9 @@ export function hopping({ size, advance }: HoppingOptions): TimeWindows {
 /**
  * A window for every stretch of time that the records of a key make distinct: one ending at each record, one beginning right after it.
  *
- * As Kafka Streams' SlidingWindows (KIP-450): both ends belong to the window, so it closes when event time is past end + grace. Other than there, a
- * record closer to the epoch than the size has a window that starts before it. State: one a record time, merged when a window is handed out, so the
- * aggregate needs `merge`.
+ * As Kafka Streams' SlidingWindows (KIP-450): both ends belong to the window, so it closes when event time is past end + grace. Other than
+ * there, a record closer to the epoch than the size has a window that starts before it. State: one a record time, merged when a window is
+ * handed out, so the aggregate needs `merge`.
  *
  * @throws MillraceError INVALID_OPTIONS
  * @example
@@ -89,8 +92,8 @@ export function sliding(size: Duration): SlidingWindows {
 /**
  * Windows that last as long as records of a key keep coming: they are never further apart than the gap.
  *
- * A session closes when event time is past its last record + gap + grace. One record can make one session of two, so the aggregate needs `merge`.
- * A session that was closed stays as it is: what comes for it and is not late itself begins another.
+ * A session closes when event time is past its last record + gap + grace. One record can make one session of two, so the aggregate needs
+ * `merge`. A session that was closed stays as it is: what comes for it and is not late itself begins another.
  *
  * @throws MillraceError INVALID_OPTIONS
  * @example

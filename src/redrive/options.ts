@@ -33,7 +33,10 @@ export interface RedriveOptions {
   readonly maxRedrives?: number
   /** Where such records are parked, as they are. Default `<from>.parked`; needed only if there are any. */
   readonly parked?: string
-  /** The consumer group, and by its changelog the memory of what was redriven. Default `<from>.redrive`. With another one nothing was redriven yet. */
+  /**
+   * The consumer group, and by its changelog the memory of what was redriven. Default `<from>.redrive`. With another one nothing was
+   * redriven yet.
+   */
   readonly group?: string
   /** Told how far it is: while looking, and after each commit. */
   readonly onProgress?: (progress: RedriveProgress) => void

@@ -10,8 +10,8 @@ export const INSTANCE = 'redrive'
 export const SESSION_MS = 10_000
 
 /**
- * The place of a run in its group while it looks at what there is to do: the pipeline that sends takes it over. It is taken first, so that an earlier run that is alive learns from the
- * group that it was replaced, before the producers of the two fence each other.
+ * The place of a run in its group while it looks at what there is to do: the pipeline that sends takes it over. It is taken first, so that
+ * an earlier run that is alive learns from the group that it was replaced, before the producers of the two fence each other.
  */
 export class RedrivePlace {
   private constructor(
@@ -21,7 +21,9 @@ export class RedrivePlace {
     private readonly join: () => Promise<Assignment | undefined>,
   ) {}
 
-  /** Undefined where the run was ended meanwhile. What an earlier run left open is ended, so that what is read from here on is how it ended. */
+  /**
+   * Undefined where the run was ended meanwhile. What an earlier run left open is ended, so that what is read from here on is how it ended.
+   */
   static async take(log: LogClient, { settings, host }: PartitionSource): Promise<RedrivePlace | undefined> {
     const { group, topics, sessionTimeout, rebalanceTimeout } = settings
     const signal = settings.signal as AbortSignal
@@ -61,7 +63,10 @@ export class RedrivePlace {
     }
   }
 
-  /** Where the pipeline begins to read; false if the run was ended meanwhile. @throws MillraceError INSTANCE_FENCED where another run has taken the place */
+  /**
+   * Where the pipeline begins to read; false if the run was ended meanwhile. @throws MillraceError INSTANCE_FENCED where another run has
+   * taken the place
+   */
   async startAt(offsets: readonly PartitionOffset[]): Promise<boolean> {
     const { membership } = this
     if (this.isReplaced) throw this.takenOver(membership.failure)

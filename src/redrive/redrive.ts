@@ -24,19 +24,21 @@ const PROGRESS_EVERY = 1_000
 /**
  * Sends the records of a dead-letter topic back to where each came from, or to another topic: those that a filter chooses, each once.
  *
- * A record goes with the bytes of its key and value, its headers and its time as they were before it failed; what told of the failure is taken out, and the
- * header `millrace.redriven` counts how often this was done. It keeps its `id`, by which `dedupe` and idempotency keys know it: `millrace.redriven-from` tells it, in batches of redrive alone. The headers of Spring Kafka and of Kafka Streams are understood too. It goes into the
- * partition it came from; where that is not known, or with `to`, by Kafka's hash of the key. A record that fails again and again is parked.
+ * A record goes with the bytes of its key and value, its headers and its time as they were before it failed; what told of the failure is
+ * taken out, and the header `millrace.redriven` counts how often this was done. It keeps its `id`, by which `dedupe` and idempotency keys
+ * know it: `millrace.redriven-from` tells it, in batches of redrive alone. The headers of Spring Kafka and of Kafka Streams are understood
+ * too. It goes into the partition it came from; where that is not known, or with `to`, by Kafka's hash of the key. A record that fails
+ * again and again is parked.
  *
- * It reads the topic up to where it ended at the beginning, so records that fail again meanwhile wait for another run. First all of it is looked at, which is also the
- * dry run: topics that do not exist are refused before anything is sent.
+ * It reads the topic up to where it ended at the beginning, so records that fail again meanwhile wait for another run. First all of it is
+ * looked at, which is also the dry run: topics that do not exist are refused before anything is sent.
  *
- * Order: of a partition. Offsets: records sent, and the note that they were, commit in one transaction; interrupted, at any point, and started again, it goes on
- * where it was. What is not chosen stays, and a later run with another filter takes it. State: a bit a record, on the changelog
- * `<group>-redriven-changelog`, which is created if it is missing. Memory: that, and the outputs of a transaction.
+ * Order: of a partition. Offsets: records sent, and the note that they were, commit in one transaction; interrupted, at any point, and
+ * started again, it goes on where it was. What is not chosen stays, and a later run with another filter takes it. State: a bit a record, on
+ * the changelog `<group>-redriven-changelog`, which is created if it is missing. Memory: that, and the outputs of a transaction.
  *
- * @throws MillraceError INVALID_OPTIONS; MISSING_TOPIC before anything is sent; INSTANCE_FENCED if another redrive of the group takes over; STATE_MISMATCH if
- * the topic was made anew; RECORD_FAILED with the cause RECORD_TOO_LARGE, ...: what was committed till then stays
+ * @throws MillraceError INVALID_OPTIONS; MISSING_TOPIC before anything is sent; INSTANCE_FENCED if another redrive of the group takes over;
+ * STATE_MISMATCH if the topic was made anew; RECORD_FAILED with the cause RECORD_TOO_LARGE, ...: what was committed till then stays
  * @example
  * await redrive(cluster, { from: 'orders.dead', filter: { error: 'Timeout' }, rate: 100 })
  */

@@ -3,15 +3,19 @@ import type { RecordSource } from '../record/record-source.js'
 import type { LogRecord } from '../record/record.js'
 
 /**
- * What became of a record, as one byte beside its batch; one that stays unmarked counts as filtered. The first of processed, duplicate and late stays: a record that reached a
- * sink on one branch and was dropped on another is processed, and one that is late is late also if a side output stores it.
+ * What became of a record, as one byte beside its batch; one that stays unmarked counts as filtered. The first of processed, duplicate and
+ * late stays: a record that reached a sink on one branch and was dropped on another is processed, and one that is late is late also if a
+ * side output stores it.
  */
 export const Mark = { unmarked: 0, processed: 1, duplicate: 2, late: 3, failed: 4 } as const
 export type Mark = (typeof Mark)[keyof typeof Mark]
 
 /** How the records of a transaction ended: the five numbers add up to `records`. */
 export interface RecordCounts {
-  /** Records read: of the source's topics, and of those a pipeline writes to itself (repartition, retry), so such a record counts again each time it is read. */
+  /**
+   * Records read: of the source's topics, and of those a pipeline writes to itself (repartition, retry), so such a record counts again each
+   * time it is read.
+   */
   readonly records: number
   /** Reached a sink or a state operator. */
   readonly processed: number

@@ -7,8 +7,8 @@ interface Due {
 }
 
 /**
- * When operators of a task want to be called though no record comes: at a date, or when a span has passed, which goes by the monotonic clock. Kept in
- * memory only: operators set them again from their state after a restore.
+ * When operators of a task want to be called though no record comes: at a date, or when a span has passed, which goes by the monotonic
+ * clock. Kept in memory only: operators set them again from their state after a restore.
  */
 export class Alarms {
   private times = new Map<string, Due>()

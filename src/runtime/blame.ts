@@ -1,8 +1,8 @@
 import { MillraceError, type ErrorCode } from '../record/error.js'
 
 /**
- * What a slice failed with that neither a record nor the user's code for it is to blame for, but the program, what it keeps or its surroundings: running it
- * again, or without some record, changes nothing. `onError` is not asked.
+ * What a slice failed with that neither a record nor the user's code for it is to blame for, but the program, what it keeps or its
+ * surroundings: running it again, or without some record, changes nothing. `onError` is not asked.
  */
 const NOBODYS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'CLAIM_STORE_FAILED',

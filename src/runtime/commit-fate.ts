@@ -1,4 +1,6 @@
-/** How a commit ended. The next round looks at this alone: were it to hold the commit with its round, each would keep all those before it. */
+/**
+ * How a commit ended. The next round looks at this alone: were it to hold the commit with its round, each would keep all those before it.
+ */
 export interface CommitFate {
   readonly state: 'open' | 'committed' | 'failed'
 }

@@ -45,7 +45,8 @@ export class CommitStream extends Observable<Commit> {
   }
 
   /**
-   * @internal The one that an observable was made from: RxJS links each to the one before, so operators behind withTransaction are passed over.
+   * @internal The one that an observable was made from: RxJS links each to the one before, so operators behind withTransaction are passed
+   * over.
    * @throws MillraceError OUTSIDE_SOURCE
    */
   static behind(pipeline: Observable<unknown>, what: string): CommitStream {

@@ -20,12 +20,18 @@ export interface Commit extends RecordCounts {
   readonly lag: number
   /** Tasks of this member that wait for their state to be restored. */
   readonly restoring: number
-  /** Partitions of this member's tasks that cannot be read right now (damaged, unknown codec, no leader): they are tried again, the others go on. */
+  /**
+   * Partitions of this member's tasks that cannot be read right now (damaged, unknown codec, no leader): they are tried again, the others
+   * go on.
+   */
   readonly unread: readonly UnreadPartition[]
   readonly tasks: readonly TaskCommit[]
   /** The offsets committed: the next ones to read. */
   readonly offsets: readonly PartitionOffset[]
-  /** What the stores of this member hold: keys, and the bytes that these and their values take as they are stored. In memory it is some 150 bytes a key more; of more than 32 tasks, as of the last second. */
+  /**
+   * What the stores of this member hold: keys, and the bytes that these and their values take as they are stored. In memory it is some 150
+   * bytes a key more; of more than 32 tasks, as of the last second.
+   */
   readonly stores: readonly StoreUsage[]
   /** What the `meter` operators counted, by name. */
   readonly meters: Readonly<Record<string, number>>

@@ -175,7 +175,10 @@ export class Committer {
     })
   }
 
-  /** After a commit without an answer: ends whatever is open under our id, then reads what is stored. Only who is a member throughout knows whose commit that is. */
+  /**
+   * After a commit without an answer: ends whatever is open under our id, then reads what is stored. Only who is a member throughout knows
+   * whose commit that is.
+   */
   private async outcomeOf({ offsets, moves }: CommitUnderWay): Promise<'committed' | 'aborted' | 'unknown'> {
     const { log, spec, membership } = this.run.parts
     this.producerReady = false

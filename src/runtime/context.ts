@@ -45,7 +45,9 @@ export interface SliceContext {
   readonly gate: Gate | undefined
   /** In planning, tells users of something that works but is likely not what they want. */
   warn(text: string): void
-  /** An alarm of the task, by a name unique in the pipeline: `ring` is called in this slice if it comes due. The time is kept over slices. */
+  /**
+   * An alarm of the task, by a name unique in the pipeline: `ring` is called in this slice if it comes due. The time is kept over slices.
+   */
   alarm(name: string, ring: () => void): Alarm
   /** True if records are known to wait for the task, or nothing is known yet: that none came does not mean that there are none. */
   readonly behind: boolean
@@ -91,7 +93,10 @@ export interface Standing {
 export interface Waits {
   /** Those that end by themselves: a back-off, a call with a time limit. The watchdog does not take the slice for stuck meanwhile. */
   bounded: number
-  /** Those for something outside that may take any time, while nothing else goes on. In a stop or a rebalance the slice is given up at once, not waited for. */
+  /**
+   * Those for something outside that may take any time, while nothing else goes on. In a stop or a rebalance the slice is given up at once,
+   * not waited for.
+   */
   outside: number
 }
 
@@ -104,7 +109,10 @@ export interface InletSpec {
   readonly roomBytes?: number
   /** When a record may be taken, in milliseconds since the epoch; those behind it in its partition wait with it. */
   readonly due?: (record: RawRecord) => number
-  /** What a record of the topic stands for, which is what is pushed and what errors name; it shares marks and `seq` with it. Default: itself. */
+  /**
+   * What a record of the topic stands for, which is what is pushed and what errors name; it shares marks and `seq` with it. Default:
+   * itself.
+   */
   readonly original?: (record: RawRecord) => RawRecord
 }
 

@@ -50,7 +50,9 @@ export function writeDeadLetter(
 
 const lettersRefused = new WeakSet<MillraceError>()
 
-/** Whether an error is that of a dead letter which does not fit its topic. To go on without that record would be to lose it without a trace. */
+/**
+ * Whether an error is that of a dead letter which does not fit its topic. To go on without that record would be to lose it without a trace.
+ */
 export function isLetterTooLarge(error: unknown): boolean {
   return error instanceof MillraceError && lettersRefused.has(error)
 }

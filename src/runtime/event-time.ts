@@ -7,7 +7,8 @@ type AnyRecord = StreamRecord<unknown, unknown>
 /**
  * The event time of a record: its timestamp, or what a function gives, in whole milliseconds since the epoch.
  *
- * With `maxAheadMs`, one further ahead of the clock than that is refused: event time would go there, and everything open would be over for good.
+ * With `maxAheadMs`, one further ahead of the clock than that is refused: event time would go there, and everything open would be over for
+ * good.
  */
 export function eventTime<R extends AnyRecord>(
   operator: string,

@@ -19,8 +19,8 @@ const NEVER = Number.POSITIVE_INFINITY
 const WAIT_MS = 1_000
 
 /**
- * In which order the inputs of a task are read: the earliest next record first, so that none runs ahead in event time while the pipeline catches
- * up, whatever the rates of the topics. One that has more in the log, of which nothing is fetched yet, is waited for a little.
+ * In which order the inputs of a task are read: the earliest next record first, so that none runs ahead in event time while the pipeline
+ * catches up, whatever the rates of the topics. One that has more in the log, of which nothing is fetched yet, is waited for a little.
  */
 export class InputOrder<S extends Stretch> {
   private readonly heads = new Map<string, S>()

@@ -6,7 +6,10 @@ import type { SliceContext } from './context.js'
 /** The least time between two lines about the same thing. */
 const EVERY_MS = 30_000
 
-/** Tells the log of something that may come with every record: the first time at once, then how often it has since, no more than once in a while. */
+/**
+ * Tells the log of something that may come with every record: the first time at once, then how often it has since, no more than once in a
+ * while.
+ */
 export class Notice {
   private saidAt = Number.NEGATIVE_INFINITY
   private count = 0

@@ -208,7 +208,9 @@ export class Pipeline {
     return (await run.whileHeld('to keep warm copies', () => (this.standbys as Standbys).keep(standby).then(() => true))) === true
   }
 
-  /** Another member may have seen partitions that were added since this one looked. What goes for them is checked before anything is read. */
+  /**
+   * Another member may have seen partitions that were added since this one looked. What goes for them is checked before anything is read.
+   */
   private async knowsPartitions(run: RunContext, tasks: readonly number[]): Promise<boolean> {
     const largest = Math.max(-1, ...tasks)
     if (largest < run.taskCount) return true

@@ -27,7 +27,10 @@ export type CheckedPlan = Plan & CheckedTopics
 /** Changelogs live as long as their last value of each key. */
 const CHANGELOG_CONFIG = { 'cleanup.policy': 'compact' } as const
 
-/** Records carry times of their own, and of any age: what an input takes its outputs, repartitions and dead letters take too, whatever the broker's own limits are. */
+/**
+ * Records carry times of their own, and of any age: what an input takes its outputs, repartitions and dead letters take too, whatever the
+ * broker's own limits are.
+ */
 const OWN_TIMES = { 'message.timestamp.type': 'CreateTime' } as const
 const NO_LIMIT = '9223372036854775807'
 const ANY_TIME = { 'message.timestamp.before.max.ms': NO_LIMIT, 'message.timestamp.after.max.ms': NO_LIMIT } as const
@@ -98,8 +101,9 @@ export async function checkPlan<P extends PlanTopics>(
 /**
  * Checks the topics of a plan again while it runs: partitions may have been added.
  *
- * @throws MillraceError PARTITION_MISMATCH where state or a topic of the pipeline's own does not go with the inputs any more; STATE_MISMATCH;
- * 'retry' MISSING_TOPIC and PARTITION_MISMATCH where inputs are not to be seen, or do not go with each other, which may pass
+ * @throws MillraceError PARTITION_MISMATCH where state or a topic of the pipeline's own does not go with the inputs any more;
+ * STATE_MISMATCH; 'retry' MISSING_TOPIC and PARTITION_MISMATCH where inputs are not to be seen, or do not go with each other, which may
+ * pass
  */
 export async function checkAgain(plan: PlanTopics, log: LogAdmin): Promise<CheckedTopics> {
   const { inputs, outputs, changelogs, all } = namesOf(plan)

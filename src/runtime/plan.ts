@@ -27,7 +27,9 @@ export interface Plan {
   readonly inlets: readonly (InletSpec & { readonly operator: string })[]
   /** Whether operators want to be called by the clock: they set their alarms from what was restored. */
   readonly alarms: boolean
-  /** Whether the records of the next transaction may be processed while the last is being committed: nothing is kept from one to the other. */
+  /**
+   * Whether the records of the next transaction may be processed while the last is being committed: nothing is kept from one to the other.
+   */
   readonly overlaps: boolean
   /** Whether records wait for others at the front of the slice: those in front have to learn of one that the error policy took out. */
   readonly gated: boolean

@@ -5,7 +5,10 @@ const FIRST_LIMIT = 1_000
 const MIN_GROWTH = 4
 const MAX_GROWTH = 32
 
-/** How many records a transaction may take. Slices should take about as long as the commit interval: a slow pipeline gets fewer records at a time. */
+/**
+ * How many records a transaction may take. Slices should take about as long as the commit interval: a slow pipeline gets fewer records at a
+ * time.
+ */
 export class RecordLimit {
   records: number
 

@@ -11,7 +11,10 @@ import { nextTurn, type Wakeup } from './wakeup.js'
 
 /** Records fed before other tasks, and the event loop, get their turn. */
 const CHUNK = 256
-/** Longest stretch of synchronous work between two turns of the event loop, in milliseconds: a broker's socket holds no more than it can take meanwhile. */
+/**
+ * Longest stretch of synchronous work between two turns of the event loop, in milliseconds: a broker's socket holds no more than it can
+ * take meanwhile.
+ */
 const TURN_MS = 2
 /** Sent and not yet acknowledged beyond this, intake waits. */
 const MAX_PENDING_BYTES = 32 * 1024 * 1024
@@ -47,7 +50,10 @@ export interface RoundEnvironment {
   readonly drainMs: number
   /** 'drain': take nothing more, finish within `drainMs`. 'drop': stop at once, the assignment is gone. */
   readonly demand: () => 'none' | 'drain' | 'drop'
-  /** The commit of the transaction before, where it is still under way: nothing is sent until it is done, and if it fails this round is over. */
+  /**
+   * The commit of the transaction before, where it is still under way: nothing is sent until it is done, and if it fails this round is
+   * over.
+   */
   readonly before: CommitFate | undefined
 }
 

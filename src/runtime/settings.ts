@@ -8,11 +8,15 @@ export type StartFrom = 'earliest' | 'latest' | 'committed' | { readonly timesta
 export interface SourceOptions {
   /** Consumer group: members of one group share the partitions. */
   readonly group: string
-  /** Topics to read; they must have the same number of partitions. All members of the group must read the same, or the ones that differ end with GROUP_MISMATCH. */
+  /**
+   * Topics to read; they must have the same number of partitions. All members of the group must read the same, or the ones that differ end
+   * with GROUP_MISMATCH.
+   */
   readonly topics: readonly string[]
   /**
-   * Topics that members of the group may read or not, while a deployment that adds or removes them is under way. Default none. Only the new version
-   * names them: the old one keeps the partitions it has, and what these have of an added topic waits until a member of the new version gets them.
+   * Topics that members of the group may read or not, while a deployment that adds or removes them is under way. Default none. Only the new
+   * version names them: the old one keeps the partitions it has, and what these have of an added topic waits until a member of the new
+   * version gets them.
    */
   readonly changingTopics?: readonly string[]
   /**
@@ -21,27 +25,31 @@ export interface SourceOptions {
    */
   readonly startFrom?: StartFrom
   /**
-   * What to do when the offset to read on at is no longer in the log (deleted by retention, or the topic was created anew): 'stop' (default)
-   * ends with OFFSET_OUT_OF_RANGE, whose `origin` is that offset, since records were lost; 'earliest' and 'latest' go on there and log from where to
-   * where. What was fetched before is worked on first. The pipeline's own topics (retries, repartitions) go on at their earliest either way, and
-   * a table is read again from its beginning whatever is set here: it is what its topic holds.
+   * What to do when the offset to read on at is no longer in the log (deleted by retention, or the topic was created anew): 'stop'
+   * (default) ends with OFFSET_OUT_OF_RANGE, whose `origin` is that offset, since records were lost; 'earliest' and 'latest' go on there
+   * and log from where to where. What was fetched before is worked on first. The pipeline's own topics (retries, repartitions) go on at
+   * their earliest either way, and a table is read again from its beginning whatever is set here: it is what its topic holds.
    */
   readonly onOutOfRange?: 'stop' | 'earliest' | 'latest'
   /**
    * What to do with a batch that cannot be read: one that fails its CRC, is of an unknown codec or an old format, uncompresses to more than
-   * `maxBytes` (64 MiB where that is less), or holds records that were written wrong. 'stop' (default): its task stops before it and tries it again at growing intervals,
-   * the other tasks go on; an error in the log says which offsets it holds, and `Commit.unread` lists it. 'skip' goes on behind it and logs the offsets that were
-   * skipped; where they cannot be told it stops all the same. State is never restored over such a batch.
+   * `maxBytes` (64 MiB where that is less), or holds records that were written wrong. 'stop' (default): its task stops before it and tries
+   * it again at growing intervals, the other tasks go on; an error in the log says which offsets it holds, and `Commit.unread` lists it.
+   * 'skip' goes on behind it and logs the offsets that were skipped; where they cannot be told it stops all the same. State is never
+   * restored over such a batch.
    */
   readonly onUnreadable?: 'stop' | 'skip'
   /**
    * Name of this process within the group, unique among those alive. Default: none, a random member. Set it where restarts are
-   * common: a restart within the session timeout takes its place again without a rebalance (KIP-345) and ends its own dangling transaction at once.
-   * Its transactions go by the id `<group>/<instanceId>`, which the process needs the right to write.
-   * Such a member does not leave the group when it stops: its partitions wait for it until its session ends.
+   * common: a restart within the session timeout takes its place again without a rebalance (KIP-345) and ends its own dangling transaction
+   * at once. Its transactions go by the id `<group>/<instanceId>`, which the process needs the right to write. Such a member does not leave
+   * the group when it stops: its partitions wait for it until its session ends.
    */
   readonly instanceId?: string
-  /** Without a sign of life for this long the group takes the partitions away. Default '45s', as Kafka; shorter finds dead processes earlier. */
+  /**
+   * Without a sign of life for this long the group takes the partitions away. Default '45s', as Kafka; shorter finds dead processes
+   * earlier.
+   */
   readonly sessionTimeout?: Duration
   /** How long the group waits for members to join again in a rebalance. Default '60s'; must exceed what a slice may take to finish. */
   readonly rebalanceTimeout?: Duration
@@ -53,8 +61,8 @@ export interface SourceOptions {
   /** How other processes reach this one, for those who ask for state that is here: any text, such as host:port. Default: the member id. */
   readonly address?: string
   /**
-   * How long to try to reach the cluster at the start. Default: until it answers, with a warning after 5 s and then at growing intervals, since a container often
-   * starts before its broker. With 0 the first failure (some 9 s) ends the pipeline.
+   * How long to try to reach the cluster at the start. Default: until it answers, with a warning after 5 s and then at growing intervals,
+   * since a container often starts before its broker. With 0 the first failure (some 9 s) ends the pipeline.
    */
   readonly startWithin?: Duration
   /** Bytes fetched ahead, over all partitions. Default 16 MiB; less saves memory, more bridges slow brokers. */
@@ -96,7 +104,10 @@ export type ErrorPolicy = 'stop' | 'skip' | { readonly deadLetter: string }
 export interface TransactionOptions {
   /** Commit this long after the first record of a transaction. Default '100ms'. Shorter lowers latency, longer costs fewer round trips. */
   readonly every?: Duration
-  /** Most records in one transaction, over all tasks. Default 250,000. The limit in force adapts below it, so that a slow pipeline takes small slices. */
+  /**
+   * Most records in one transaction, over all tasks. Default 250,000. The limit in force adapts below it, so that a slow pipeline takes
+   * small slices.
+   */
   readonly maxRecords?: number
   /** Most bytes read in one transaction; they are kept until it commits. Default 24 MiB. */
   readonly maxBytes?: number
@@ -107,7 +118,8 @@ export interface TransactionOptions {
   readonly guarantee?: 'exactly-once' | 'at-least-once'
   /**
    * What happens to a record on which user code keeps failing: 'stop' (default) ends with RECORD_FAILED naming it; 'skip' counts
-   * it as failed and goes on; `{ deadLetter: topic }` stores its bytes there, in the same transaction. All other records commit in each case.
+   * it as failed and goes on; `{ deadLetter: topic }` stores its bytes there, in the same transaction. All other records commit in each
+   * case.
    */
   readonly onError?: ErrorPolicy
   /** How often a failing slice is run again as it is before the failing record is looked for. Default 1. */
@@ -118,7 +130,10 @@ export interface TransactionOptions {
   readonly stallAfter?: Duration
   /** In a rebalance or a stop, how long the open transaction may take to finish before it is aborted. Default '30s'. */
   readonly drainWithin?: Duration
-  /** The broker aborts a transaction that stays open longer. Default '10s'; it opens only when outputs are sent, so slow user code does not count. */
+  /**
+   * The broker aborts a transaction that stays open longer. Default '10s'; it opens only when outputs are sent, so slow user code does not
+   * count.
+   */
   readonly transactionTimeout?: Duration
   /** Outputs in memory beyond this are sent while the slice still runs. Default 1 MiB. */
   readonly streamBytes?: number

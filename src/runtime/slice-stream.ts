@@ -12,7 +12,8 @@ export interface RecordStream extends Observable<RawRecord> {
 /**
  * Where a pipe over part of a slice begins: the slice itself, or a side output.
  *
- * It may be subscribed more than once (`merge(r.pipe(a), r.pipe(b))`), but only before its first item, and it is left by nobody before its end.
+ * It may be subscribed more than once (`merge(r.pipe(a), r.pipe(b))`), but only before its first item, and it is left by nobody before its
+ * end.
  */
 export class Feed<T> extends StageStream<T> {
   private readonly targets: Subscriber<T>[] = []

@@ -151,7 +151,10 @@ export function stageOf<T>(source: Observable<unknown>, made: Observable<T>): Ob
 /** Those that are watched for a stage. */
 const taken = new WeakSet<Subscriber<never>>()
 
-/** The subscriber to give to a stage: the one given, or one in front of it where that is another stage's already (`takeUntil` hands its own on). */
+/**
+ * The subscriber to give to a stage: the one given, or one in front of it where that is another stage's already (`takeUntil` hands its own
+ * on).
+ */
 function watched<T>(given: Subscriber<T>, stage: Stage): Subscriber<T> {
   const subscriber = taken.has(given) ? new Subscriber<T>(given) : given
   taken.add(subscriber)

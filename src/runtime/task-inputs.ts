@@ -79,7 +79,10 @@ export class TaskInputs implements HeldFrom {
     return undefined
   }
 
-  /** Whether a topic of the task could not be read when it was last tried. The others wait for it: what belongs together would be torn apart. */
+  /**
+   * Whether a topic of the task could not be read when it was last tried. The others wait for it: what belongs together would be torn
+   * apart.
+   */
   get isStuck(): boolean {
     return this.stuck.size > 0 || this.isDamaged
   }
@@ -140,7 +143,10 @@ export class TaskInputs implements HeldFrom {
     this.fetchedTo.set(topic, offset)
   }
 
-  /** Goes on elsewhere. What is stepped over comes behind everything that was fetched: behind what is held of the topic, or as the piece returned. */
+  /**
+   * Goes on elsewhere. What is stepped over comes behind everything that was fetched: behind what is held of the topic, or as the piece
+   * returned.
+   */
   relocate(topic: string, offset: number): Piece | undefined {
     const fromOffset = this.fetchedTo.get(topic) as number
     this.fetchedTo.set(topic, offset)

@@ -65,8 +65,8 @@ export class TaskState {
   }
 
   /**
-   * Hands all changes to the changelogs' outputs, each key once: at the end of the task's slice, so that a state that cannot be kept is a failure of the
-   * records that made it. Nothing changes from there to the end of the transaction.
+   * Hands all changes to the changelogs' outputs, each key once: at the end of the task's slice, so that a state that cannot be kept is a
+   * failure of the records that made it. Nothing changes from there to the end of the transaction.
    *
    * @throws MillraceError ENCODE_FAILED, RECORD_TOO_LARGE
    */

@@ -148,7 +148,10 @@ export class Task {
     return this.inputs.positions()
   }
 
-  /** Goes on elsewhere: where the reader stands is nothing any more. What was fetched before that, and may be gone from the log, comes first. */
+  /**
+   * Goes on elsewhere: where the reader stands is nothing any more. What was fetched before that, and may be gone from the log, comes
+   * first.
+   */
   relocate(topic: string, offset: number): void {
     const gap = this.inputs.relocate(topic, offset)
     if (gap !== undefined) this.replay.push(gap)

@@ -3,7 +3,10 @@ import type { Task } from './task.js'
 /** How old the lag of a task may be that nothing was read of. */
 const RECOUNT_MS = 1_000
 
-/** Records that all tasks are behind. A commit looks at the tasks that took part in it; at the others once a second, since there may be thousands. */
+/**
+ * Records that all tasks are behind. A commit looks at the tasks that took part in it; at the others once a second, since there may be
+ * thousands.
+ */
 export class TotalLag {
   private lags = new Map<Task, number>()
   private tasks: readonly Task[] | undefined

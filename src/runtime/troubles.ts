@@ -46,7 +46,10 @@ export class Troubles {
     this.byTask.set(task, trouble)
   }
 
-  /** A slice that waits for others comes again until they are done: nothing in it is to blame. Not all members at the same moment: they may wait for each other. */
+  /**
+   * A slice that waits for others comes again until they are done: nothing in it is to blame. Not all members at the same moment: they may
+   * wait for each other.
+   */
   postpone(trouble: Trouble): void {
     const { spec, clock } = this.run.parts
     trouble.notBefore = clock.monotonic() + Math.round(spec.transaction.retryDelay * (0.5 + Math.random()))

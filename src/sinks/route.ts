@@ -27,15 +27,17 @@ const schema = writeSchema.extend({
 })
 
 /**
- * Writes each record to the topic that a function names, in the transaction of its slice, and passes it on; what has no route goes to a fallback topic.
+ * Writes each record to the topic that a function names, in the transaction of its slice, and passes it on; what has no route goes to a
+ * fallback topic.
  *
- * All of the topics stand in the plan, the fallback too: a missing one is found before anything is read. Use `toTopic` with a function where an unknown
- * topic is a mistake in the program.
+ * All of the topics stand in the plan, the fallback too: a missing one is found before anything is read. Use `toTopic` with a function
+ * where an unknown topic is a mistake in the program.
  *
- * Order, offsets, state, memory: as `toTopic`. It does not take FailedRecords. What `to` throws fails the slice: see `onError` of withTransaction.
+ * Order, offsets, state, memory: as `toTopic`. It does not take FailedRecords. What `to` throws fails the slice: see `onError` of
+ * withTransaction.
  *
- * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; MISSING_TOPIC before anything is read; ENCODE_FAILED,
- * RECORD_TOO_LARGE as error of the slice
+ * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; MISSING_TOPIC before anything is read;
+ * ENCODE_FAILED, RECORD_TOO_LARGE as error of the slice
  * @example
  * orders.pipe(route({ to: (o) => o.value.country, topics: { DE: 'orders.eu', FR: 'orders.eu', US: 'orders.us' }, fallback: 'orders.other', value: json() }))
  */

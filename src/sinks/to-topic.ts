@@ -35,7 +35,10 @@ export interface ToTopicBase<R extends AnyRecord> {
   readonly topics?: readonly string[]
   /** Headers to write instead of the record's own. Default: those of the record, byte for byte. */
   readonly headers?: (record: R) => HeadersInput
-  /** Partition to write to, of `partitions`. Default: Kafka's hash of the key; without a key the record's own partition, modulo, which keeps its order. */
+  /**
+   * Partition to write to, of `partitions`. Default: Kafka's hash of the key; without a key the record's own partition, modulo, which keeps
+   * its order.
+   */
   readonly partition?: (record: R, partitions: number) => number
 }
 
@@ -75,7 +78,8 @@ const schema = writeSchema
  *
  * It does not take FailedRecords: handle them before (dropFailed, or filter them into another sink).
  *
- * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; ENCODE_FAILED, RECORD_TOO_LARGE as error of the slice
+ * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; ENCODE_FAILED, RECORD_TOO_LARGE as error of
+ * the slice
  * @example
  * records.pipe(toTopic({ topic: 'copies' }))
  * orders.pipe(toTopic({ topic: (o) => o.value.rush ? 'rush' : 'normal', topics: ['rush', 'normal'], value: json() }))

@@ -17,7 +17,10 @@ export type TableValue<F extends ValueForm> = F extends StandardSchemaV1
     : never
 
 export interface TableOptions<F extends ValueForm> {
-  /** The compacted topic: key by key, its last value counts and a null value deletes. It has as many partitions as the inputs, and is partitioned by the same key in the same way. */
+  /**
+   * The compacted topic: key by key, its last value counts and a null value deletes. It has as many partitions as the inputs, and is
+   * partitioned by the same key in the same way.
+   */
   readonly topic: string
   /** How bytes become values: a serde, or a Standard Schema that checks JSON. It has to answer at once, without a promise. */
   readonly value: F
@@ -50,9 +53,9 @@ export class Table<V> {
 /**
  * Defines a table: the latest value of each key of a compacted topic, kept in memory, partition p of it beside partition p of the inputs.
  *
- * It is read to its end before a task takes its first record, anew after each restart and by each new owner of a task, and followed from then
- * on. Only what is committed is seen. Nothing is written, no offsets are committed. Memory: the bytes of keys and values plus about 150 bytes a
- * key; a value that was looked up is kept decoded as well.
+ * It is read to its end before a task takes its first record, anew after each restart and by each new owner of a task, and followed from
+ * then on. Only what is committed is seen. Nothing is written, no offsets are committed. Memory: the bytes of keys and values plus about
+ * 150 bytes a key; a value that was looked up is kept decoded as well.
  *
  * @throws MillraceError INVALID_OPTIONS
  * @example

@@ -43,7 +43,10 @@ export interface StateForm<A> {
 export interface AggregatorOptions<R, A, Out> extends StateForm<A> {
   /** The state before the first record; not null, which stands for none. */
   readonly init: () => A
-  /** The state with one more record: a new one, or the same changed in place. What it takes over of the record belongs to the state from then on. */
+  /**
+   * The state with one more record: a new one, or the same changed in place. What it takes over of the record belongs to the state from
+   * then on.
+   */
   readonly add: (state: A, record: R) => A
   /**
    * One state of two, the first holding the earlier records; that one may be changed in place, the other may not. Needed for session and

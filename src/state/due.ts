@@ -10,8 +10,8 @@ export interface DueItem {
 
 export interface DueOptions<T> {
   /**
-   * When the item is due as it is now, infinity for one that is gone. `stoodAt` is the time it stands at in the index, which may be earlier: an item
-   * that moves on needs no word to the index, and is looked at once for each time it stood at.
+   * When the item is due as it is now, infinity for one that is gone. `stoodAt` is the time it stands at in the index, which may be
+   * earlier: an item that moves on needs no word to the index, and is looked at once for each time it stood at.
    */
   readonly dueOf: (item: T, stoodAt: number) => number
   /** Which of one time comes first; may only grow while the item stands. Default: in the order they were pushed. */
@@ -24,8 +24,8 @@ const FEW = 1_000
 /**
  * What comes due, earliest first, through commits and rollbacks.
  *
- * An item stands in it at its time or earlier, at most once as far as it counts; what is gone stays until its time comes, or until most of the index is such.
- * So pushing and taking cost the logarithm of what is held, and a commit nothing.
+ * An item stands in it at its time or earlier, at most once as far as it counts; what is gone stays until its time comes, or until most of
+ * the index is such. So pushing and taking cost the logarithm of what is held, and a commit nothing.
  */
 export class Due<T extends DueItem> {
   private readonly heap = new DueHeap<T>()

@@ -49,11 +49,16 @@ export interface EntryStoreOptions<V> {
 
 const TIME_BYTES = 8
 const SEQ_BYTES = 4
-/** Of the stream time. No other is empty: timed keys are never shorter than their time, and others get a byte in front where they could be taken for it. */
+/**
+ * Of the stream time. No other is empty: timed keys are never shorter than their time, and others get a byte in front where they could be
+ * taken for it.
+ */
 const META_KEY = Buffer.alloc(0)
 const ESCAPE = 0xff
 
-/** What stores of entries have in common: the undo of a transaction, and the form of the changelog. Where entries lie is up to the store. */
+/**
+ * What stores of entries have in common: the undo of a transaction, and the form of the changelog. Where entries lie is up to the store.
+ */
 export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStore {
   protected changed: E[] = []
   protected tx = 1

@@ -70,7 +70,10 @@ export class MemoryStore<V> extends EntryStore<V, MemoryEntry<V>> {
     return last
   }
 
-  /** Hands out the times up to `upTo` there is something at, the earliest first, each with its entries, deleted ones included. The caller removes what is in them. */
+  /**
+   * Hands out the times up to `upTo` there is something at, the earliest first, each with its entries, deleted ones included. The caller
+   * removes what is in them.
+   */
   expire(upTo: number, visit: (time: number, entries: Iterable<MemoryEntry<V>>) => void): void {
     for (let segment = this.due.take(upTo); segment !== undefined; segment = this.due.take(upTo))
       visit(segment.time, segment.entries.values())

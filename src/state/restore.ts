@@ -64,7 +64,8 @@ interface Partition extends TopicPartition {
  * Ask for the group's committed offsets before: those wait for the commit that a former owner of the task may have under way.
  *
  * @returns false if it was cancelled
- * @throws MillraceError STATE_MISMATCH, CORRUPT_STATE, OFFSET_OUT_OF_RANGE ('retry': the stores are of no use, fill new ones), and what the log refuses
+ * @throws MillraceError STATE_MISMATCH, CORRUPT_STATE, OFFSET_OUT_OF_RANGE ('retry': the stores are of no use, fill new ones), and what the
+ * log refuses
  */
 export async function restore(stores: readonly Restoring[], options: RestoreOptions): Promise<boolean> {
   if (stores.length === 0) return true
@@ -157,7 +158,10 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
   }
 }
 
-/** What was read so far may hold what has since been deleted: only from the beginning, and into empty stores, does it become what the log holds. */
+/**
+ * What was read so far may hold what has since been deleted: only from the beginning, and into empty stores, does it become what the log
+ * holds.
+ */
 function startMoved(origin: Origin, cause?: unknown): LogError {
   const { topic, partition, offset } = origin
   return logError(

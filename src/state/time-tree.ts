@@ -12,7 +12,10 @@ export interface TreeNode<N> {
 /** Nobody can choose times that make the tree deep. */
 const SEED = Math.floor(Math.random() * 0x7fff_ffff)
 
-/** A balanced search tree (a treap whose priorities are made of the times), whose nodes are the items themselves: what one thing costs goes with the logarithm of what is held. */
+/**
+ * A balanced search tree (a treap whose priorities are made of the times), whose nodes are the items themselves: what one thing costs goes
+ * with the logarithm of what is held.
+ */
 export class TimeTree<N extends TreeNode<N>> {
   private root: N | undefined
   private summed = false

@@ -40,8 +40,8 @@ function placeOf(time: number, seq: number): number | string {
 
 export interface TimelineStoreOptions<V> extends Omit<EntryStoreOptions<V>, 'timed' | 'keepsTime'> {
   /**
-   * The stream time at which an entry wants to be looked at next, when all up to `handled` has been: infinity for never. For an entry it may
-   * change to later while nobody says so, to earlier only by `put`.
+   * The stream time at which an entry wants to be looked at next, when all up to `handled` has been: infinity for never. For an entry it
+   * may change to later while nobody says so, to earlier only by `put`.
    */
   readonly due: (time: number, value: V, handled: number) => number
 }
@@ -49,8 +49,8 @@ export interface TimelineStoreOptions<V> extends Omit<EntryStoreOptions<V>, 'tim
 /**
  * Values by key and time, in order of time for each key, and what comes due by stream time.
  *
- * Memory: about 190 bytes an entry and 100 a key beside keys and values. What one thing costs goes with the logarithm of what a key holds, a commit with what
- * changed.
+ * Memory: about 190 bytes an entry and 100 a key beside keys and values. What one thing costs goes with the logarithm of what a key holds,
+ * a commit with what changed.
  */
 export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
   private readonly lines = new Map<KeyText, Timeline<V>>()

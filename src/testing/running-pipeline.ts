@@ -11,7 +11,8 @@ export interface RunningPipeline {
   /** True once its observable has completed or failed. */
   readonly ended: boolean
   /**
-   * Stops it in order, as the source's signal does: the open transaction commits, the group is left. The time moves on only as far as that takes.
+   * Stops it in order, as the source's signal does: the open transaction commits, the group is left. The time moves on only as far as that
+   * takes.
    * @throws what the pipeline failed with
    */
   stop(): Promise<void>

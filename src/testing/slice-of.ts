@@ -68,7 +68,8 @@ export interface SliceRun<T, Topics extends TestTopics = TestTopics> {
   readonly meters: Readonly<Record<string, number>>
   /**
    * What would be written to a topic, by partition.
-   * @throws MillraceError MISSING_TOPIC if the project function does not write to it, DECODE_FAILED; what the slice failed with: then nothing is written
+   * @throws MillraceError MISSING_TOPIC if the project function does not write to it, DECODE_FAILED; what the slice failed with: then
+   * nothing is written
    */
   written<Name extends string, K = TopicKey<Topics, Name, string | null>, V = TopicValue<Topics, Name, string | null>>(
     topic: Name & (keyof Topics | (string & {})),

@@ -57,7 +57,10 @@ export interface TestKit<Topics extends TestTopics = TestTopics> {
     records: FeedRecord<NoInfer<K>, NoInfer<V>> | Iterable<FeedRecord<NoInfer<K>, NoInfer<V>>>,
     serdes?: TopicSerdes<K, V>,
   ): Promise<number>
-  /** Subscribes to a pipeline. Called twice with the same one, or with two of one group, there are two members. What it fails with comes out of the next awaited call. */
+  /**
+   * Subscribes to a pipeline. Called twice with the same one, or with two of one group, there are two members. What it fails with comes out
+   * of the next awaited call.
+   */
   run(pipeline: Observable<Commit>): RunningPipeline
   /**
    * Moves the time on: commits, heartbeats, sessions, retries, and RxJS's time in the pipelines go by it.

@@ -45,7 +45,10 @@ export class VirtualClock implements Clock {
     return this.time
   }
 
-  /** Sets the date forth or back, as somebody who sets the system's time: no time passes, and what waits waits as long as before. Milliseconds. */
+  /**
+   * Sets the date forth or back, as somebody who sets the system's time: no time passes, and what waits waits as long as before.
+   * Milliseconds.
+   */
   shiftDate(byMs: number): void {
     this.shift += byMs
   }

@@ -10,7 +10,10 @@ const run = (kit: TestKit, project: (records: RecordStream) => Observable<unknow
   kit.run(kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(project, { provision: true, every: 5_000, ...options })))
 const written = async (kit: TestKit): Promise<number> => (await kit.read('out', { from: 'earliest' })).length
 
-/** What takes some time, and is not to take more or less of it because the system's date is set meanwhile. Each tells what it did before and after that time. */
+/**
+ * What takes some time, and is not to take more or less of it because the system's date is set meanwhile. Each tells what it did before and
+ * after that time.
+ */
 const DURATIONS: Record<string, (byMs: number) => Promise<readonly [before: number, after: number]>> = {
   'the interval of commits': async (byMs) => {
     const kit = await inOutDeadKit()

@@ -417,7 +417,8 @@ describe('retryTopic', () => {
       const values = Array.from({ length: 30 }, (_, i) => `v${i}`)
       const { pipeline } = failing(kit, { fails: Object.fromEntries(values.map((value) => [value, 1])), options: { delays: ['1s'] } })
       const running = kit.run(pipeline)
-      // One after the other, 50 ms apart, so that a batch of the retry topic is read in parts, each in a transaction that is undone at first.
+      // One after the other, 50 ms apart, so that a batch of the retry topic is read in parts, each in a transaction that is undone at
+      // first.
       for (const value of values) {
         await kit.feed('in', [{ value }])
         await kit.advance('50ms')

@@ -13,8 +13,8 @@ import {
 } from '../support/streams/scenarios.js'
 
 /**
- * Windows and joins against the semantics of somebody else: Kafka Streams itself, by its TopologyTestDriver, is given the same records in the same order.
- * STREAMS_SEED gives other courses than those of every day.
+ * Windows and joins against the semantics of somebody else: Kafka Streams itself, by its TopologyTestDriver, is given the same records in
+ * the same order. STREAMS_SEED gives other courses than those of every day.
  */
 
 const seed = Number(process.env['STREAMS_SEED'] ?? 20_260_101)

@@ -1,6 +1,8 @@
 import type { TraceEvent } from '../../src/index.js'
 
-/** How a test program reaches its broker, and where it dies: KILL_AT names a step of the transaction, KILL_AFTER how often it is let pass. */
+/**
+ * How a test program reaches its broker, and where it dies: KILL_AT names a step of the transaction, KILL_AFTER how often it is let pass.
+ */
 export function doomed(): { brokers: string[]; trace: (event: TraceEvent) => void } {
   const { KAFKA_BROKERS = '', KILL_AT, KILL_AFTER = '0' } = process.env
   let passed = 0

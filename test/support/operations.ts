@@ -9,7 +9,8 @@ session.post('Profiler.enable')
 session.post('Profiler.startPreciseCoverage', { callCount: true, detailed: true })
 
 /**
- * How many blocks of the project's own code run: what V8 counts for coverage. It is the same each time, unlike the clock, and no loop escapes it but those inside V8.
+ * How many blocks of the project's own code run: what V8 counts for coverage. It is the same each time, unlike the clock, and no loop
+ * escapes it but those inside V8.
  */
 export function countOperations(run: () => void): number {
   taken()
@@ -42,7 +43,10 @@ function taken(): number {
   return total
 }
 
-/** The exponent by which the operations of `run` grow from 2n to 4n: 1 where each thing costs the same, 2 where each costs what there is already. */
+/**
+ * The exponent by which the operations of `run` grow from 2n to 4n: 1 where each thing costs the same, 2 where each costs what there is
+ * already.
+ */
 export function growthOf(n: number, run: (n: number) => void): number {
   const [twice, fourTimes] = [countOperations(() => run(2 * n)), countOperations(() => run(4 * n))]
   return Math.log2(fourTimes / twice)
@@ -54,5 +58,8 @@ export async function growthOfRun(n: number, run: (n: number) => Promise<void>):
   return Math.log2(fourTimes / twice)
 }
 
-/** Above it something costs what is merely held. n log n stays below, also where a tree is a little out of balance; n times the root of n does not. */
+/**
+ * Above it something costs what is merely held. n log n stays below, also where a tree is a little out of balance; n times the root of n
+ * does not.
+ */
 export const LINEAR = 1.4

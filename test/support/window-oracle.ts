@@ -93,8 +93,8 @@ function fixed(records: readonly Arrived[], grace: number, windowsOf: (record: A
 }
 
 /**
- * KIP-450: [t - size, t] for each record time t, and [t + 1, t + 1 + size] where a record is in it. A record counts where the window was open when
- * it came, and makes those windows that were; one that could be in none makes none. Open until the end and the grace have passed.
+ * KIP-450: [t - size, t] for each record time t, and [t + 1, t + 1 + size] where a record is in it. A record counts where the window was
+ * open when it came, and makes those windows that were; one that could be in none makes none. Open until the end and the grace have passed.
  */
 function slidingWindows(records: readonly Arrived[], grace: number, size: number): Expected {
   const isOpen = (end: number, { now }: Arrived): boolean => end + grace >= now

@@ -38,8 +38,8 @@ const MAX_INT64 = 2 ** 63 - 1024
 const MIN_INT64 = -(2 ** 63)
 
 /**
- * An int64 as the nearest number that can be written as one again: beyond 2^53 it is rounded. Timestamps get there where somebody writes nanoseconds; those
- * are exact to 256 of them.
+ * An int64 as the nearest number that can be written as one again: beyond 2^53 it is rounded. Timestamps get there where somebody writes
+ * nanoseconds; those are exact to 256 of them.
  */
 export function readInt64(bytes: Buffer, at: number): number {
   return toInt64(bytes.readInt32BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 4))

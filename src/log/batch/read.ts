@@ -118,8 +118,8 @@ export interface Extent {
 }
 
 /**
- * The offsets from `fromOffset` on of a batch that cannot be read, as far as its header is to be believed: within the log, which ends before `end`, and
- * not over what comes behind it. Undefined where that cannot be told.
+ * The offsets from `fromOffset` on of a batch that cannot be read, as far as its header is to be believed: within the log, which ends
+ * before `end`, and not over what comes behind it. Undefined where that cannot be told.
  */
 export function extentOf(source: Buffer, at: number, fromOffset: number, end: number): Extent | undefined {
   if (source.length - at <= AT.magic) return undefined

@@ -106,7 +106,10 @@ export class BatchWriter {
     return this.finished.length
   }
 
-  /** Writes what comes before the key, the length as that of a `guess` of key, value and headers, and makes room for `bound`. Returns where the key goes. */
+  /**
+   * Writes what comes before the key, the length as that of a `guess` of key, value and headers, and makes room for `bound`. Returns where
+   * the key goes.
+   */
   private begin(guess: number, bound: number, timestamp: number): number {
     const needed = bound + RECORD_OVERHEAD
     // A time is stored as its distance from the first: beside one in nanoseconds, one in milliseconds would not keep what it is.
@@ -131,7 +134,10 @@ export class BatchWriter {
     return writeVarint(buffer, writeVarlong(buffer, this.bodyAt + 1, delta), this.count)
   }
 
-  /** The length comes first and depends on how long the text gets as UTF-8. Mostly text is ASCII: that is guessed, and the record moved where it is wrong. */
+  /**
+   * The length comes first and depends on how long the text gets as UTF-8. Mostly text is ASCII: that is guessed, and the record moved
+   * where it is wrong.
+   */
   private finishGuessed(end: number): void {
     const length = end - this.bodyAt
     const shift = this.pos + varintSize(length) - this.bodyAt

@@ -23,15 +23,20 @@ export interface AttemptRetry {
   readonly times: number
   /** Longest pause before the first such call; doubled for each further one. Default '100ms'. */
   readonly delay?: Duration
-  /** The pause grows to this at most. Default '10s'; the transaction stays in memory meanwhile, so longer pauses belong in a retry topic. */
+  /**
+   * The pause grows to this at most. Default '10s'; the transaction stays in memory meanwhile, so longer pauses belong in a retry topic.
+   */
   readonly maxDelay?: Duration
-  /** 'full' (default): each pause is any time up to the longest, so that records that failed together do not come again together. 'none': the longest. */
+  /**
+   * 'full' (default): each pause is any time up to the longest, so that records that failed together do not come again together. 'none':
+   * the longest.
+   */
   readonly jitter?: 'full' | 'none'
   /** Errors after which it is called again. Default: all but those of millrace that time cannot change, such as DECODE_FAILED. */
   readonly only?: ErrorMatch | readonly ErrorMatch[]
   /**
-   * Errors after which it is not, in addition: a card that was declined is not charged a second time. Default: none. What this or `only` leaves out is not worth retrying later
-   * either (`FailedRecord.retryable`), so a retryTopic behind passes it on at once.
+   * Errors after which it is not, in addition: a card that was declined is not charged a second time. Default: none. What this or `only`
+   * leaves out is not worth retrying later either (`FailedRecord.retryable`), so a retryTopic behind passes it on at once.
    */
   readonly except?: ErrorMatch | readonly ErrorMatch[]
 }
@@ -40,13 +45,14 @@ export interface AttemptOptions {
   /** Calls under way at once, in each partition. Default 16. More hides the latency of a service, and asks more of it. */
   readonly concurrency?: number
   /**
-   * 'key' (default): records of one key one after the other, those of different keys and those without one side by side. 'partition': side by side, also those of one
-   * key, and out in the order they came. 'none': out as they are done. With a concurrency of 1 all three are strictly one after the other.
+   * 'key' (default): records of one key one after the other, those of different keys and those without one side by side. 'partition': side
+   * by side, also those of one key, and out in the order they came. 'none': out as they are done. With a concurrency of 1 all three are
+   * strictly one after the other.
    */
   readonly order?: 'key' | 'partition' | 'none'
   /**
-   * Time limit of one call; its signal aborts, and the record fails with ATTEMPT_TIMEOUT or is tried again. Default: none, and a call that never ends stalls the
-   * slice (see `stallAfter`). A call that does not heed its signal goes on unseen.
+   * Time limit of one call; its signal aborts, and the record fails with ATTEMPT_TIMEOUT or is tried again. Default: none, and a call that
+   * never ends stalls the slice (see `stallAfter`). A call that does not heed its signal goes on unseen.
    */
   readonly timeout?: Duration
   /** Calls that fail are made again, in place. Default: not. */
@@ -98,19 +104,22 @@ const schema = z.strictObject({
 })
 
 /**
- * Calls a function with each record, as often at once as allowed; what it throws or rejects with makes the record a FailedRecord, which keeps its bytes.
+ * Calls a function with each record, as often at once as allowed; what it throws or rejects with makes the record a FailedRecord, which
+ * keeps its bytes.
  *
- * The function returns the new value, or a promise of it; or a record, made with `record.with({ ... })`; or nothing, which leaves the record as it is.
- * It may be called more than once for a record: after a crash, an abort or a rebalance its slice runs again. Give it an idempotency key, `record.id`: it is the same over
- * retries, delays and redrives.
+ * The function returns the new value, or a promise of it; or a record, made with `record.with({ ... })`; or nothing, which leaves the
+ * record as it is. It may be called more than once for a record: after a crash, an abort or a rebalance its slice runs again. Give it an
+ * idempotency key, `record.id`: it is the same over retries, delays and redrives.
  *
- * Order: see `order`; FailedRecords from before pass untouched, in their place. Offsets: commit when all calls of the transaction are done. State: none, but for
- * that of a breaker. Memory: the records of the slice that wait. A function that returns no promise costs none.
+ * Order: see `order`; FailedRecords from before pass untouched, in their place. Offsets: commit when all calls of the transaction are done.
+ * State: none, but for that of a breaker. Memory: the records of the slice that wait. A function that returns no promise costs none.
  *
- * With a `breaker` that is open, nothing fails: records wait, the slice with them, and nothing more is read; heartbeats go on, and a stop or a rebalance does not
- * wait. In `Commit.meters`, `<step>.breaker.opened` counts how often it opened and `<step>.breaker.held` the calls to be made again for it.
+ * With a `breaker` that is open, nothing fails: records wait, the slice with them, and nothing more is read; heartbeats go on, and a stop
+ * or a rebalance does not wait. In `Commit.meters`, `<step>.breaker.opened` counts how often it opened and `<step>.breaker.held` the calls
+ * to be made again for it.
  *
- * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction. As `error` of a FailedRecord: what the function threw, ATTEMPT_TIMEOUT
+ * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction. As `error` of a FailedRecord: what the
+ * function threw, ATTEMPT_TIMEOUT
  * @example
  * orders.pipe(
  *   attempt(async (order, { signal }) => charge(order.value, { idempotencyKey: order.id, signal }), { timeout: '5s', retry: { times: 3, except: CardDeclined } }),

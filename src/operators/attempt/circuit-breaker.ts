@@ -26,8 +26,8 @@ export interface CircuitBreakerOptions {
   /** Whether an error speaks of the service called; others, such as a refused order, neither open it nor keep it open. Default: all do. */
   readonly when?: (error: unknown) => boolean
   /**
-   * How often the call of one record may fail while the breaker is open or opens. Then the record is taken to be at fault, and becomes a FailedRecord, so that a
-   * poison that was alone in a slice cannot keep the breaker open for ever. Default 5.
+   * How often the call of one record may fail while the breaker is open or opens. Then the record is taken to be at fault, and becomes a
+   * FailedRecord, so that a poison that was alone in a slice cannot keep the breaker open for ever. Default 5.
    */
   readonly maxHolds?: number
   /** Called with each new state, and the error that opened it. */
@@ -57,11 +57,11 @@ const schema = z.strictObject({
 })
 
 /**
- * Makes a circuit breaker for `attempt`: when a service fails several times in a row, calls stop, intake pauses, and after a while one call at a time tries
- * whether it is back. Records wait meanwhile: they do not fail.
+ * Makes a circuit breaker for `attempt`: when a service fails several times in a row, calls stop, intake pauses, and after a while one call
+ * at a time tries whether it is back. Records wait meanwhile: they do not fail.
  *
- * State: for the life of the pipeline, also where it is made inside the function given to withTransaction; one made outside can be shared by
- * several steps and pipelines. It is cockatiel's, on the pipeline's clock.
+ * State: for the life of the pipeline, also where it is made inside the function given to withTransaction; one made outside can be shared
+ * by several steps and pipelines. It is cockatiel's, on the pipeline's clock.
  *
  * @throws MillraceError INVALID_OPTIONS
  * @example
@@ -115,7 +115,8 @@ export class Breaker implements CircuitBreaker {
 
   static of(options: CircuitBreakerOptions): Breaker {
     const { failures, resetAfter, when, maxHolds, onState } = parseOptions(schema, options, 'circuitBreaker')
-    // cockatiel asks the wall clock whether the time is up, and the time to wait of this object: so the latter answers by the pipeline's clock.
+    // cockatiel asks the wall clock whether the time is up, and the time to wait of this object: so the latter answers by the pipeline's
+    // clock.
     const byOurClock: IBackoffFactory<unknown> & { readonly duration: number } = {
       get duration() {
         return breaker.clock.monotonic() >= breaker.retryAt ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY

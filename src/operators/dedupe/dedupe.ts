@@ -41,8 +41,8 @@ export interface BloomOptions {
   /** How many new ids are looked up all the same. Default 0.01, one in a hundred; that costs time and never a record. */
   readonly errorRate?: number
   /**
-   * Says that all records of one id come in one partition of this source, and that nobody else claims ids under the store's prefix. Without it a filter would know nothing of what
-   * others claim, and its 'surely new' would be wrong.
+   * Says that all records of one id come in one partition of this source, and that nobody else claims ids under the store's prefix. Without
+   * it a filter would know nothing of what others claim, and its 'surely new' would be wrong.
    */
   readonly exclusive: true
 }
@@ -51,33 +51,50 @@ export interface DedupeOptions<R> {
   /** The id: a function of the record, `recordKey()`, `header('name')` or `contentHash()`. */
   readonly by: ((record: NoInfer<Good<R>>) => string | null | undefined) | IdRule
   /**
-   * How long an id is remembered. In the task's own store it goes by event time: by the timestamps of the partition that the first one came from, so that
-   * a backlog read in a minute is judged as when it was written. In a shared store it goes by the store's clock, from the claim on.
+   * How long an id is remembered. In the task's own store it goes by event time: by the timestamps of the partition that the first one came
+   * from, so that a backlog read in a minute is judged as when it was written. In a shared store it goes by the store's clock, from the
+   * claim on.
    */
   readonly within: Duration
   /**
-   * Where ids are remembered: 'task' (default), exact within a partition, committed with the offsets; the same with a handle to look into it, `taskClaims()`; or
-   * a store that partitions, pipelines and services share: `redisClaims({ ... })`, `memoryClaims()`, one of your own.
+   * Where ids are remembered: 'task' (default), exact within a partition, committed with the offsets; the same with a handle to look into
+   * it, `taskClaims()`; or a store that partitions, pipelines and services share: `redisClaims({ ... })`, `memoryClaims()`, one of your
+   * own.
    */
   readonly store?: 'task' | TaskClaims | ClaimStore
-  /** Says that all records of one id are in one partition, which a task's own store needs; without it the plan warns. `recordKey()` needs no saying. */
+  /**
+   * Says that all records of one id are in one partition, which a task's own store needs; without it the plan warns. `recordKey()` needs no
+   * saying.
+   */
   readonly partitioned?: true
   /** Gets the duplicates; what it does with them commits with everything else. Default: they are counted (`Commit.duplicate`). */
   readonly onDuplicate?: SideOutput<Duplicate<NoInfer<Good<R>>>>
-  /** What to do with a record whose id is missing, empty or not text: 'fail' (default) fails it with MISSING_ID, which follows `onError` of withTransaction; 'pass' lets it pass unseen. */
+  /**
+   * What to do with a record whose id is missing, empty or not text: 'fail' (default) fails it with MISSING_ID, which follows `onError` of
+   * withTransaction; 'pass' lets it pass unseen.
+   */
   readonly onMissing?: 'fail' | 'pass'
-  /** Most ids a task keeps; beyond it the oldest are forgotten early, with a warning. Default 10,000,000, some 2 GB; it bounds memory where `within` does not. */
+  /**
+   * Most ids a task keeps; beyond it the oldest are forgotten early, with a warning. Default 10,000,000, some 2 GB; it bounds memory where
+   * `within` does not.
+   */
   readonly maxIds?: number
-  /** Shared stores: how long a record waits for another record that has claimed its id and not committed yet; then its slice is given up and run again. Default '5s'. */
+  /**
+   * Shared stores: how long a record waits for another record that has claimed its id and not committed yet; then its slice is given up and
+   * run again. Default '5s'.
+   */
   readonly waitAtMost?: Duration
   /**
-   * Shared stores: a claim this old, whose transaction has still not committed, no longer counts: its group has died whole. Default '2m'. A transaction that takes more than half of it is run again,
-   * and it must exceed the session timeout; shorter frees the ids of a group that is gone sooner.
+   * Shared stores: a claim this old, whose transaction has still not committed, no longer counts: its group has died whole. Default '2m'. A
+   * transaction that takes more than half of it is run again, and it must exceed the session timeout; shorter frees the ids of a group that
+   * is gone sooner.
    */
   readonly takeOverAfter?: Duration
   /** Redis: a Bloom filter before the look-up, where it may stand. Default: none. */
   readonly bloom?: BloomOptions
-  /** Names the state and its changelog, '<group>-<name>-changelog'; must stay the same. Default 'dedupe'; needed where a pipeline has two. */
+  /**
+   * Names the state and its changelog, '<group>-<name>-changelog'; must stay the same. Default 'dedupe'; needed where a pipeline has two.
+   */
   readonly name?: string
 }
 
@@ -135,16 +152,19 @@ const schema = z
 /**
  * Lets the first record of each id pass; later ones within the time are duplicates.
  *
- * The claim of an id commits with the outputs and offsets of the record that made it, or not at all. The same record again, after an abort, a crash,
- * through a retry topic or sent back by `redrive`, is not its own duplicate: it is told by where it was first read. A second record of one origin with the same id in one transaction, a copy that user code made, is one.
+ * The claim of an id commits with the outputs and offsets of the record that made it, or not at all. The same record again, after an abort,
+ * a crash, through a retry topic or sent back by `redrive`, is not its own duplicate: it is told by where it was first read. A second
+ * record of one origin with the same id in one transaction, a copy that user code made, is one.
  *
- * Order: kept. Offsets: duplicates are consumed like others, counted as `duplicate`. State: one claim an id for `within`, on the changelog many to a record. Memory: about 120 bytes an id beside its text,
- * bounded by the ids of `within` and by `maxIds`. With a shared store: no state here, and in memory the records of the slice that wait for its answer. FailedRecords pass untouched.
+ * Order: kept. Offsets: duplicates are consumed like others, counted as `duplicate`. State: one claim an id for `within`, on the changelog
+ * many to a record. Memory: about 120 bytes an id beside its text, bounded by the ids of `within` and by `maxIds`. With a shared store: no
+ * state here, and in memory the records of the slice that wait for its answer. FailedRecords pass untouched.
  *
- * With a shared store a claim counts when its transaction has committed; until then others with the same id wait. Which is first is the store's to say; what it loses lets duplicates pass,
- * never a record. While it does not answer, nothing is taken in.
+ * With a shared store a claim counts when its transaction has committed; until then others with the same id wait. Which is first is the
+ * store's to say; what it loses lets duplicates pass, never a record. While it does not answer, nothing is taken in.
  *
- * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; as error of the slice MISSING_ID, CLAIM_STORE_FAILED
+ * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; as error of the slice MISSING_ID,
+ * CLAIM_STORE_FAILED
  * @example
  * orders.pipe(
  *   dedupe({ by: (order) => order.value.id, within: '10m', partitioned: true, onDuplicate: (all) => all.pipe(map(({ record }) => record), toTopic({ topic: 'again' })) }),

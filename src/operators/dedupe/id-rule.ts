@@ -36,7 +36,8 @@ export function ruleOfFunction(by: (record: never) => unknown): IdRule {
 }
 
 /**
- * The id is the text (UTF-8) of a header; of its last value where it is there more than once. Bytes that are no UTF-8, such as a raw UUID, are the id 'base64:' and their base64.
+ * The id is the text (UTF-8) of a header; of its last value where it is there more than once. Bytes that are no UTF-8, such as a raw UUID,
+ * are the id 'base64:' and their base64.
  *
  * @throws MillraceError INVALID_OPTIONS
  * @example
@@ -63,7 +64,8 @@ function idOfBytes(bytes: Buffer): string {
 }
 
 /**
- * The id is the record's own key, which also decides its partition: a task sees all records of an id. It is the key as text (UTF-8); of one that is none, 'base64:' and its base64.
+ * The id is the record's own key, which also decides its partition: a task sees all records of an id. It is the key as text (UTF-8); of one
+ * that is none, 'base64:' and its base64.
  */
 export function recordKey(): IdRule {
   const keyOf = grouping<AnyLogRecord>('recordKey', undefined)
@@ -80,7 +82,8 @@ let scratch = Buffer.allocUnsafe(4096)
 /**
  * The id is the SHA-256 of key and value, each with its length before it (4 bytes, big-endian; 0xffffffff for null), as base64url.
  *
- * Of a record that was read from a topic it is that of the bytes it was read as, whatever operators have made of them since. About 2 µs a record.
+ * Of a record that was read from a topic it is that of the bytes it was read as, whatever operators have made of them since. About 2 µs a
+ * record.
  */
 export function contentHash(): IdRule {
   return new Rule('the content', false, (record) => {

@@ -30,8 +30,8 @@ const schema = z.strictObject({
 /**
  * Stores what came of a record with the claim of its id, for whoever asks with `find(id)`.
  *
- * Order: kept. State: part of the dedupe's; in the task's own store it commits with the offsets, in a shared one it is written after the commit, and lost if the process ends in between.
- * FailedRecords pass untouched.
+ * Order: kept. State: part of the dedupe's; in the task's own store it commits with the offsets, in a shared one it is written after the
+ * commit, and lost if the process ends in between. FailedRecords pass untouched.
  *
  * @throws MillraceError INVALID_OPTIONS, also as error of the slice, if no dedupe of that name stands before it
  * @example

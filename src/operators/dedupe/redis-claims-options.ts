@@ -32,10 +32,12 @@ const schema = z
   .refine(({ client, url }) => (client === undefined) !== (url === undefined), { path: ['client'], message: 'give either client or url' })
 
 /**
- * Ids in Redis, for `dedupe`: shared by all partitions, pipelines and services that use the same Redis and prefix, and whose groups are on the same Kafka cluster.
+ * Ids in Redis, for `dedupe`: shared by all partitions, pipelines and services that use the same Redis and prefix, and whose groups are on
+ * the same Kafka cluster.
  *
- * One round trip a batch of records. Claims are keys that expire after `within`; beside them stands one key a transaction, telling how it ended. About 200 bytes an id in Redis.
- * Cluster and Sentinel clients work. ioredis, an optional dependency, is loaded when it is first used, and only for a `url`.
+ * One round trip a batch of records. Claims are keys that expire after `within`; beside them stands one key a transaction, telling how it
+ * ended. About 200 bytes an id in Redis. Cluster and Sentinel clients work. ioredis, an optional dependency, is loaded when it is first
+ * used, and only for a `url`.
  *
  * @throws MillraceError INVALID_OPTIONS; later CLAIM_STORE_FAILED
  * @example

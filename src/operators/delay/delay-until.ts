@@ -6,7 +6,10 @@ import { delaying, keptAs, type KeptAs } from './delaying.js'
 import { parseOptions, storeName } from '../../runtime/options.js'
 
 interface DelayUntilBase {
-  /** Names the state and its changelog, '<group>-<name>-changelog', and the meters; must stay the same. Default 'delay'; needed where a pipeline has two. */
+  /**
+   * Names the state and its changelog, '<group>-<name>-changelog', and the meters; must stay the same. Default 'delay'; needed where a
+   * pipeline has two.
+   */
   readonly name?: string
 }
 
@@ -18,13 +21,16 @@ const schema = z.strictObject({ ...keptAs, name: storeName.default('delay') })
 /**
  * Lets each record pass at a time of its own, any time ahead; one whose time has come passes at once.
  *
- * A record that waits is kept with its origin, time and headers, in memory and on a changelog, and its offset commits: it survives crashes and moves with its partition. At its time it
- * passes on in a transaction of its task, also if no other record comes; never early. In `Commit.meters`: `<name>.held`, `.passed`, and by how much they were late, `.lateMs` in all and `.maxLateMs`.
+ * A record that waits is kept with its origin, time and headers, in memory and on a changelog, and its offset commits: it survives crashes
+ * and moves with its partition. At its time it passes on in a transaction of its task, also if no other record comes; never early. In
+ * `Commit.meters`: `<name>.held`, `.passed`, and by how much they were late, `.lateMs` in all and `.maxLateMs`.
  *
- * Order: by time; of one time, as they came. Offsets: commit when a record is kept, and it counts as `processed` then; as it passes it is counted nowhere. State: what waits.
- * Memory: what waits, as bytes, and about 250 bytes each. FailedRecords pass untouched. What fails behind it in plain operators fails for the alarm and names no record: put `attempt` there.
+ * Order: by time; of one time, as they came. Offsets: commit when a record is kept, and it counts as `processed` then; as it passes it is
+ * counted nowhere. State: what waits. Memory: what waits, as bytes, and about 250 bytes each. FailedRecords pass untouched. What fails
+ * behind it in plain operators fails for the alarm and names no record: put `attempt` there.
  *
- * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE; OUTSIDE_SLICE when subscribed outside withTransaction; as error of the slice INVALID_TIMESTAMP, ENCODE_FAILED
+ * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE; OUTSIDE_SLICE when subscribed outside withTransaction; as error of the slice
+ * INVALID_TIMESTAMP, ENCODE_FAILED
  * @example
  * reminders.pipe(delayUntil((reminder) => reminder.value.at, { value: json() }), toTopic({ topic: 'due', value: json() }))
  */

@@ -11,7 +11,10 @@ interface ScheduleBase<R> {
   readonly at: (record: NoInfer<Good<R>>) => number | Date
   /** Whether a record only takes back what waits under its id. It does not pass itself. Default: none does. */
   readonly cancel?: (record: NoInfer<Good<R>>) => boolean
-  /** Names the state and its changelog, '<group>-<name>-changelog', and the meters; must stay the same. Default 'schedule'; needed where a pipeline has two. */
+  /**
+   * Names the state and its changelog, '<group>-<name>-changelog', and the meters; must stay the same. Default 'schedule'; needed where a
+   * pipeline has two.
+   */
   readonly name?: string
 }
 
@@ -50,12 +53,13 @@ const schema = z
 /**
  * Lets each record pass at a time of its own, as `delayUntil` does, unless another one with its id replaces or cancels it before.
  *
- * A record that replaces one that waits counts with its own time: at once if that has come. One that comes late, from a retry topic, replaces and cancels nothing newer.
- * In `Commit.meters` also `<name>.replaced`, `.cancelled` and `.superseded`.
+ * A record that replaces one that waits counts with its own time: at once if that has come. One that comes late, from a retry topic,
+ * replaces and cancels nothing newer. In `Commit.meters` also `<name>.replaced`, `.cancelled` and `.superseded`.
  *
  * Order, offsets, state, memory: as of `delayUntil`. What cancels counts as `processed`. FailedRecords pass untouched.
  *
- * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE; OUTSIDE_SLICE when subscribed outside withTransaction; as error of the slice MISSING_KEY, INVALID_TIMESTAMP, ENCODE_FAILED
+ * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE; OUTSIDE_SLICE when subscribed outside withTransaction; as error of the slice
+ * MISSING_KEY, INVALID_TIMESTAMP, ENCODE_FAILED
  * @example
  * reminders.pipe(schedule({ at: (r) => r.value.at, cancel: (r) => r.value.done, value: json() }), toTopic({ topic: 'due', value: json() }))
  */

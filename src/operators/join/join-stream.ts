@@ -56,15 +56,19 @@ interface Outer<L, R, V> {
 }
 
 interface JoinStreamBase<L extends AnyRecord, R extends AnyRecord> {
-  /** How far the times of a pair may be apart, both ends included; apart: how much earlier and how much later than the left record the right one may be. */
+  /**
+   * How far the times of a pair may be apart, both ends included; apart: how much earlier and how much later than the left record the right
+   * one may be.
+   */
   readonly within: Duration | { readonly before: Duration; readonly after: Duration }
   /** How long after that a record is still taken, for records out of order. Default 0. */
   readonly grace?: Duration
   /** Event time in milliseconds. Default: the record's timestamp. */
   readonly time?: (record: NoInfer<L> | NoInfer<R>) => number
   /**
-   * How far a record's time may be ahead of the clock. One that is further is refused: it fails with INVALID_TIMESTAMP, which follows `onError`, and moves no time. Default: as far as it
-   * likes; then one record with a wrong time closes all that is open in its task, for good, and what comes after it is late. '1h' leaves room for clocks that are wrong.
+   * How far a record's time may be ahead of the clock. One that is further is refused: it fails with INVALID_TIMESTAMP, which follows
+   * `onError`, and moves no time. Default: as far as it likes; then one record with a wrong time closes all that is open in its task, for
+   * good, and what comes after it is late. '1h' leaves room for clocks that are wrong.
    */
   readonly maxAhead?: Duration
   /** How values of the left side are kept. Default: bytes as they are, all else as JSON. */
@@ -73,7 +77,10 @@ interface JoinStreamBase<L extends AnyRecord, R extends AnyRecord> {
   readonly rightValue?: SerdeFor<ValueOf<R>>
   /** What becomes of records that came when their window was closed; they are counted either way. Default: nothing. */
   readonly late?: SideOutput<LateJoinRecord<NoInfer<L>, NoInfer<R>>>
-  /** Names the state and its changelogs, '<group>-<name>-left-changelog' and -right-; must stay the same. Default 'join'; needed where a pipeline has two. */
+  /**
+   * Names the state and its changelogs, '<group>-<name>-left-changelog' and -right-; must stay the same. Default 'join'; needed where a
+   * pipeline has two.
+   */
   readonly name?: string
 }
 
@@ -101,21 +108,22 @@ const schema = z.strictObject({
 /**
  * Joins the records of two streams that have the same key and whose times are not further apart than `within`.
  *
- * Both come from one source: it reads two topics, and `filter((r) => r.origin.topic === ...)` parts them, so that records of one key are in one
- * task. Stream time is the highest time of either side in the task; it commits and survives restarts. The window of a record closes when stream
- * time has passed the last time a partner may have, and the grace. A pair is handed out once, when the second of the two comes, if the windows
- * of both are open. A record without a partner, where `kind` asks for it, is handed out once, when its window closes, as in Kafka Streams since
- * KAFKA-10847. A record whose window is closed when it comes is late: it is counted, goes to `late` and is joined with nothing, where Kafka
- * Streams joins it with what is still there and may have handed out its partner as alone before.
+ * Both come from one source: it reads two topics, and `filter((r) => r.origin.topic === ...)` parts them, so that records of one key are in
+ * one task. Stream time is the highest time of either side in the task; it commits and survives restarts. The window of a record closes
+ * when stream time has passed the last time a partner may have, and the grace. A pair is handed out once, when the second of the two comes,
+ * if the windows of both are open. A record without a partner, where `kind` asks for it, is handed out once, when its window closes, as in
+ * Kafka Streams since KAFKA-10847. A record whose window is closed when it comes is late: it is counted, goes to `late` and is joined with
+ * nothing, where Kafka Streams joins it with what is still there and may have handed out its partner as alone before.
  *
- * The topics of a task are read in order of their records' timestamps, as far as they are fetched, so that neither side runs ahead while a pipeline
- * catches up. Nothing is handed out by the clock: without records time stands still.
+ * The topics of a task are read in order of their records' timestamps, as far as they are fetched, so that neither side runs ahead while a
+ * pipeline catches up. Nothing is handed out by the clock: without records time stands still.
  *
- * Order: pairs in the order their second record comes; records alone by the end of their window. Results carry the key's bytes and the later of
- * the two times, and no headers. State: each record until its window closes, on two changelogs. Memory: the values plus about 250 bytes each.
- * FailedRecords are not accepted: handle them before.
+ * Order: pairs in the order their second record comes; records alone by the end of their window. Results carry the key's bytes and the
+ * later of the two times, and no headers. State: each record until its window closes, on two changelogs. Memory: the values plus about 250
+ * bytes each. FailedRecords are not accepted: handle them before.
  *
- * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE; as error of the slice MISSING_KEY, NOT_REPARTITIONED, INVALID_TIMESTAMP, ENCODE_FAILED
+ * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE; as error of the slice MISSING_KEY, NOT_REPARTITIONED, INVALID_TIMESTAMP,
+ * ENCODE_FAILED
  * @example
  * const from = (topic: string) => records.pipe(filter((record) => record.origin.topic === topic))
  * from('orders').pipe(

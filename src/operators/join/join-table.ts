@@ -36,16 +36,17 @@ const schema = z
 /**
  * Joins each record with the value that its key has in a table at that moment.
  *
- * It differs from the KStream-KTable join of Kafka Streams in one thing: there, a task takes the record with the smaller timestamp first, from
- * stream or table, as far as both are fetched. Here time does not count: the table is complete, up to its end, before the first record, and
- * from then on as new as can be. So a record of last year, read today, meets today's row, and a record read again after an abort or a crash
- * may meet a newer row than before. Rows that change do not set off anything.
+ * It differs from the KStream-KTable join of Kafka Streams in one thing: there, a task takes the record with the smaller timestamp first,
+ * from stream or table, as far as both are fetched. Here time does not count: the table is complete, up to its end, before the first
+ * record, and from then on as new as can be. So a record of last year, read today, meets today's row, and a record read again after an
+ * abort or a crash may meet a newer row than before. Rows that change do not set off anything.
  *
  * Order: kept. The record keeps key, headers, timestamp and origin. State: none of its own, the table is not part of the transaction.
  * Memory: see `table`. A row that cannot be decoded fails the records that ask for it (DECODE_FAILED, follows `onError`), and no others.
  * FailedRecords are not accepted: handle them before.
  *
- * @throws MillraceError INVALID_OPTIONS; as error of the slice MISSING_KEY, NOT_REPARTITIONED, DECODE_FAILED; of the pipeline PARTITION_MISMATCH
+ * @throws MillraceError INVALID_OPTIONS; as error of the slice MISSING_KEY, NOT_REPARTITIONED, DECODE_FAILED; of the pipeline
+ * PARTITION_MISMATCH
  * @example
  * const customers = table({ topic: 'customers', value: Customer })
  * orders.pipe(joinTable(customers, { kind: 'left', join: (order, customer) => ({ ...order.value, city: customer?.city }) }))

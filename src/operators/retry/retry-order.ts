@@ -14,7 +14,10 @@ export interface Line {
   /** Where the first one waits, and until when: the others wait there too. */
   readonly tier: number
   readonly due: number
-  /** Those behind the first offset, up to the second, are done though one before them is not: they were dropped before the step that failed on it. */
+  /**
+   * Those behind the first offset, up to the second, are done though one before them is not: they were dropped before the step that failed
+   * on it.
+   */
   readonly dropped?: readonly [after: number, upTo: number]
 }
 
@@ -33,8 +36,8 @@ export function orderStore(name: string): StoreSpec<MemoryStore<Line>> {
 }
 
 /**
- * Lets the records of a key through one behind the other, also where some of them are in retry topics: each of those knows the offset of the one
- * before it, and goes in when that is done.
+ * Lets the records of a key through one behind the other, also where some of them are in retry topics: each of those knows the offset of
+ * the one before it, and goes in when that is done.
  *
  * Keys are those the records were read with, apart for each topic; records without one have no order. Memory: one entry for each key
  * that has records in retry topics, however many.

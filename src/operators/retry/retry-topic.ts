@@ -21,24 +21,36 @@ import { tierInlet, tierTopic, tiersOf, type Tier } from './retry-tiers.js'
 
 export interface RetryTopicOptions {
   /**
-   * How long a record waits before each further attempt: as many as there are delays, then it passes on. A topic for each delay, so that a long one keeps no short one
-   * waiting; delays of the same length share one.
+   * How long a record waits before each further attempt: as many as there are delays, then it passes on. A topic for each delay, so that a
+   * long one keeps no short one waiting; delays of the same length share one.
    */
   readonly delays: readonly Duration[]
   /**
-   * false (default): others go on while a record waits, also those of its key. 'key': records of its key that come later wait behind it, and are done in the
-   * order they came; those of other keys go on. Costs an entry of state for each key that waits, and its look-up for each record.
+   * false (default): others go on while a record waits, also those of its key. 'key': records of its key that come later wait behind it,
+   * and are done in the order they came; those of other keys go on. Costs an entry of state for each key that waits, and its look-up for
+   * each record.
    */
   readonly ordered?: false | 'key'
-  /** Errors that are retried. Default: all but those of millrace that time cannot change, such as DECODE_FAILED, and those that `attempt` was told not to retry. */
+  /**
+   * Errors that are retried. Default: all but those of millrace that time cannot change, such as DECODE_FAILED, and those that `attempt`
+   * was told not to retry.
+   */
   readonly only?: ErrorMatch | readonly ErrorMatch[]
   /** Errors that are not, in addition: they pass on at once. Default: none. */
   readonly except?: ErrorMatch | readonly ErrorMatch[]
-  /** Names of the headers in the retry topics: 'millrace' (default), 'spring' as Spring Kafka's non-blocking retries, or 'streams', where the failure goes under the names of Kafka Streams. */
+  /**
+   * Names of the headers in the retry topics: 'millrace' (default), 'spring' as Spring Kafka's non-blocking retries, or 'streams', where
+   * the failure goes under the names of Kafka Streams.
+   */
   readonly headers?: FailureHeaders
-  /** Part of the topics' names, '<topic>.<group>.retry.<name>.<delay>', and of the state's. Default: none; needed where a pipeline has two. */
+  /**
+   * Part of the topics' names, '<topic>.<group>.retry.<name>.<delay>', and of the state's. Default: none; needed where a pipeline has two.
+   */
   readonly name?: string
-  /** Delays of an earlier release that this one no longer has: their topics are read until they are empty, and not written to. Default: none. */
+  /**
+   * Delays of an earlier release that this one no longer has: their topics are read until they are empty, and not written to. Default:
+   * none.
+   */
   readonly drain?: readonly Duration[]
 }
 
@@ -56,21 +68,24 @@ const schema = z.strictObject({
 const PAUSE_MS = 1_000
 
 /**
- * Takes FailedRecords out of the stream and brings each back to the front of the slice after a while, through topics of the pipeline's own; after the last
- * delay it passes on as a FailedRecord, to be dealt with by `deadLetter`.
+ * Takes FailedRecords out of the stream and brings each back to the front of the slice after a while, through topics of the pipeline's own;
+ * after the last delay it passes on as a FailedRecord, to be dealt with by `deadLetter`.
  *
- * The hop commits with the offset of the record and nothing else of the failed attempt is left. The topics, '<topic>.<group>.retry.<delay>', have as
- * many partitions as the inputs; `provision` makes them. A record waits there, as bytes in the topic and not in memory, and is never
- * early; partitions, shorter delays and heartbeats do not wait with it. It comes back as it was read: with its own origin, time, headers and bytes, so `dedupe` knows
- * it again. All operators before this one see it again, and so do other branches of the slice: put those that count or add up behind it.
+ * The hop commits with the offset of the record and nothing else of the failed attempt is left. The topics,
+ * '<topic>.<group>.retry.<delay>', have as many partitions as the inputs; `provision` makes them. A record waits there, as bytes in the
+ * topic and not in memory, and is never early; partitions, shorter delays and heartbeats do not wait with it. It comes back as it was read:
+ * with its own origin, time, headers and bytes, so `dedupe` knows it again. All operators before this one see it again, and so do other
+ * branches of the slice: put those that count or add up behind it.
  *
- * Order: a record that is retried is overtaken, unless `ordered` is 'key'. Then only what is synchronous may stand between the step that fails and this operator, besides
- * `attempt` with its order by key; the key is the one the record was read with. Offsets: those of the retry topics commit with the others of the task.
- * State, memory: none beyond the outputs of the transaction; see `ordered`. A hop counts as `failed` in the Commit, and a record that comes back as a record of
- * the retry topic; `Commit.meters` has, for each delay, `retry.<delay>.sent`, `.taken`, and by how much they were late, `.lateMs` in all and `.maxLateMs`; and `retry.parked`.
- * What was not read from an input of the source, but made by the program or read from a `repartition`, passes on at once.
+ * Order: a record that is retried is overtaken, unless `ordered` is 'key'. Then only what is synchronous may stand between the step that
+ * fails and this operator, besides `attempt` with its order by key; the key is the one the record was read with. Offsets: those of the
+ * retry topics commit with the others of the task. State, memory: none beyond the outputs of the transaction; see `ordered`. A hop counts
+ * as `failed` in the Commit, and a record that comes back as a record of the retry topic; `Commit.meters` has, for each delay,
+ * `retry.<delay>.sent`, `.taken`, and by how much they were late, `.lateMs` in all and `.maxLateMs`; and `retry.parked`. What was not read
+ * from an input of the source, but made by the program or read from a `repartition`, passes on at once.
  *
- * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; MISSING_TOPIC, PARTITION_MISMATCH before anything is read
+ * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; MISSING_TOPIC, PARTITION_MISMATCH before
+ * anything is read
  * @example
  * orders.pipe(
  *   attempt((order) => charge(order.value)),
@@ -131,7 +146,8 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
               slice.meter(`${prefix}.parked`).count++
               const hop = record as HopRecord
               const now = slice.clock.now()
-              // One that has waited already finds the first of its key before it in the topic. Should that ever be lost, it must not go round at once.
+              // One that has waited already finds the first of its key before it in the topic. Should that ever be lost, it must not go
+              // round at once.
               const from = hop.source.retries === undefined ? due : Math.max(due, now + PAUSE_MS)
               write(hop, Math.min(tier, tiers.length - 1), waiting(hop, behind, from), now)
             })

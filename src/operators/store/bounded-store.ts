@@ -14,7 +14,8 @@ export interface Bounds {
 /**
  * Values by key that go when they are old, or too many: those put first, first. What goes is deleted like by hand, from the changelog too.
  *
- * The time that entries live by is the stream time of the store; that of events goes on the changelog, so that a restart does not set it back.
+ * The time that entries live by is the stream time of the store; that of events goes on the changelog, so that a restart does not set it
+ * back.
  */
 export class BoundedStore<V> extends DueStore<Sealed<V>> {
   private readonly opened = new OpenValues<V>()

@@ -167,8 +167,8 @@ export type StoresOf<D extends Definitions> =
  * Order: kept. State: the stores'; what a failing function has changed is undone with its transaction. Records count as processed.
  * FailedRecords are not accepted: handle them before.
  *
- * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE; OUTSIDE_SLICE when subscribed outside withTransaction, or the store used after its slice; as error of
- * the slice NOT_PLANNED in a branch that planning does not take, ENCODE_FAILED
+ * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE; OUTSIDE_SLICE when subscribed outside withTransaction, or the store used after its
+ * slice; as error of the slice NOT_PLANNED in a branch that planning does not take, ENCODE_FAILED
  * @example
  * const visits = store<number>({ name: 'visits', maxEntries: 100_000 })
  * clicks.pipe(

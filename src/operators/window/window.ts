@@ -43,18 +43,24 @@ interface WindowBase<R extends AnyRecord, A, Out> {
   /** Event time of a record, in whole milliseconds since the epoch. Default: its timestamp. */
   readonly time?: (record: NoInfer<R>) => number
   /**
-   * How far a record's time may be ahead of the clock. One that is further is refused: it fails with INVALID_TIMESTAMP, which follows `onError`, and moves no time. Default: as far as it
-   * likes; then one record with a wrong time closes all that is open in its task, for good, and what comes after it is late. '1h' leaves room for clocks that are wrong.
+   * How far a record's time may be ahead of the clock. One that is further is refused: it fails with INVALID_TIMESTAMP, which follows
+   * `onError`, and moves no time. Default: as far as it likes; then one record with a wrong time closes all that is open in its task, for
+   * good, and what comes after it is late. '1h' leaves room for clocks that are wrong.
    */
   readonly maxAhead?: Duration
-  /** Gets the records that came too late for a window; what it does with them commits with everything else. Default: they are counted (`Commit.late`). */
+  /**
+   * Gets the records that came too late for a window; what it does with them commits with everything else. Default: they are counted
+   * (`Commit.late`).
+   */
   readonly late?: SideOutput<LateRecord<NoInfer<R>>>
   /**
    * Closes all open windows when nothing has come to the task for this long, by the wall clock. Default: never; windows then wait for
    * the next record. What comes later for those windows is late.
    */
   readonly closeWhenIdle?: Duration
-  /** Names the state and its changelog, '<group>-<name>-changelog'; must stay the same. Default 'window'; needed where a pipeline has two. */
+  /**
+   * Names the state and its changelog, '<group>-<name>-changelog'; must stay the same. Default 'window'; needed where a pipeline has two.
+   */
   readonly name?: string
 }
 
@@ -85,7 +91,8 @@ const schema = z
  * timestamp the last millisecond of the window. Offsets and state: commit together, so each final result is written exactly once.
  * Memory: the state of the open windows, plus about 130 bytes each. FailedRecords are not accepted: handle them before.
  *
- * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE where the state is not what it was when it is read again; as error of the slice MISSING_KEY, INVALID_TIMESTAMP, NOT_REPARTITIONED
+ * @throws MillraceError INVALID_OPTIONS; LOSSY_SERDE where the state is not what it was when it is read again; as error of the slice
+ * MISSING_KEY, INVALID_TIMESTAMP, NOT_REPARTITIONED
  * @example
  * orders.pipe(
  *   window(tumbling('1m'), { aggregate: sum((o) => o.value.amount), grace: '10s' }),

@@ -2,8 +2,8 @@ import { cursor, readVarint, varintSize, writeVarint } from '../../record/varint
 import type { OwnDivision, OwnSubscription } from './messages.js'
 
 /**
- * Numbers as varints, tasks as runs (gap, length), each owner's address once. The broker keeps what all members are told in one record: with
- * every address in full for every member, 25 members of 1,000 tasks make 1.2 MB, which it refuses.
+ * Numbers as varints, tasks as runs (gap, length), each owner's address once. The broker keeps what all members are told in one record:
+ * with every address in full for every member, 25 members of 1,000 tasks make 1.2 MB, which it refuses.
  */
 export const compactSubscription = {
   encode(subscription: OwnSubscription): Buffer {

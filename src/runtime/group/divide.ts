@@ -6,7 +6,10 @@ import type { Division, Subscription } from './messages.js'
 import { assignStandbys } from './standby-assignor.js'
 import { refusedForTopics, unevenTopics } from './topic-agreement.js'
 
-/** A coordinator keeps all that members are told in one record, of 1 MB at most by default; who has what is the one part that can be done without. */
+/**
+ * A coordinator keeps all that members are told in one record, of 1 MB at most by default; who has what is the one part that can be done
+ * without.
+ */
 const MAX_OWNERS_BYTES = 640 * 1024
 
 type Claim = Subscription & JoinedMember

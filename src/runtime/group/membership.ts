@@ -182,7 +182,10 @@ export class Membership {
     throw new MillraceError('GROUP_MISMATCH', why)
   }
 
-  /** Tells the others at once, instead of letting them wait for the session to end. Not one with an instance id, whose place is kept for it meanwhile. (KIP-345) */
+  /**
+   * Tells the others at once, instead of letting them wait for the session to end. Not one with an instance id, whose place is kept for it
+   * meanwhile. (KIP-345)
+   */
   async leave(): Promise<void> {
     this.heartbeat.stop()
     const { member, state } = this
@@ -213,13 +216,19 @@ export class Membership {
     this.enter('lost')
   }
 
-  /** Asks the coordinator now instead of at the next beat. True if it answered that this is still a member, so that nobody else has had its tasks. */
+  /**
+   * Asks the coordinator now instead of at the next beat. True if it answered that this is still a member, so that nobody else has had its
+   * tasks.
+   */
   async probe(): Promise<boolean> {
     if (this.state === 'lost' || this.state === 'fatal') return false
     return this.heartbeat.probe()
   }
 
-  /** Resolves once the coordinator has answered that this is still a member. @throws LogError 'retry' where it does not answer, 'lost' where it is none */
+  /**
+   * Resolves once the coordinator has answered that this is still a member. @throws LogError 'retry' where it does not answer, 'lost' where
+   * it is none
+   */
   async confirm(): Promise<true> {
     if (await this.probe()) return true
     if (this.state === 'fatal') throw this.failure

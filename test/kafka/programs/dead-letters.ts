@@ -1,6 +1,6 @@
 /**
- * A process that puts orders into one topic and what is none into another, and can be told to die: KILL_AT names a step of the transaction, KILL_AFTER how
- * often it is let pass.
+ * A process that puts orders into one topic and what is none into another, and can be told to die: KILL_AT names a step of the transaction,
+ * KILL_AFTER how often it is let pass.
  */
 import { lastValueFrom } from 'rxjs'
 import { attempt, deadLetter, decode, json, kafka, shutdownSignal, silentLogger, toTopic, withTransaction } from '../../../src/index.js'

@@ -1,6 +1,6 @@
 /**
- * A process that dedupes a topic and can be told to die: KILL_AT names a step of the transaction, KILL_AFTER how often it is let pass. STORE: 'task', 'redis' or 'bloom'.
- * Sends its parent a line for each commit.
+ * A process that dedupes a topic and can be told to die: KILL_AT names a step of the transaction, KILL_AFTER how often it is let pass.
+ * STORE: 'task', 'redis' or 'bloom'. Sends its parent a line for each commit.
  */
 import { lastValueFrom, tap } from 'rxjs'
 import {

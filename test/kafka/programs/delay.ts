@@ -1,4 +1,7 @@
-/** A process whose records pass at the time that is their value, and can be told to die: KILL_AT names a step of the transaction, KILL_AFTER how often it is let pass. */
+/**
+ * A process whose records pass at the time that is their value, and can be told to die: KILL_AT names a step of the transaction, KILL_AFTER
+ * how often it is let pass.
+ */
 import { lastValueFrom } from 'rxjs'
 import { delayUntil, kafka, schedule, shutdownSignal, silentLogger, toTopic, withTransaction, type RawRecord } from '../../../src/index.js'
 import { doomed } from '../../support/doomed.js'

@@ -1,4 +1,6 @@
-/** A process that makes topics and produces, runs a pipeline until it is told to end, and closes nothing: the first program of the readme. */
+/**
+ * A process that makes topics and produces, runs a pipeline until it is told to end, and closes nothing: the first program of the readme.
+ */
 import { kafka, shutdownSignal, toTopic, withTransaction } from '../../../src/index.js'
 
 const { INPUT = '', OUTPUT = '', KAFKA_BROKERS = '' } = process.env

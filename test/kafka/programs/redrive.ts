@@ -1,6 +1,6 @@
 /**
- * A process that redrives a topic and can be told to die: KILL_AT names a step of the transaction, KILL_AFTER how often it is let pass. The first
- * transaction is the one that says where to begin.
+ * A process that redrives a topic and can be told to die: KILL_AT names a step of the transaction, KILL_AFTER how often it is let pass. The
+ * first transaction is the one that says where to begin.
  */
 import { redriveWith } from '../../../src/redrive/redrive.js'
 import { kafka, silentLogger } from '../../../src/index.js'

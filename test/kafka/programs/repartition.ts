@@ -1,5 +1,6 @@
 /**
- * A process that sums by another key than the record's, over windows, and can be told to die as copy.ts can. Sends its parent a line for each commit.
+ * A process that sums by another key than the record's, over windows, and can be told to die as copy.ts can. Sends its parent a line for
+ * each commit.
  */
 import { lastValueFrom, map, tap } from 'rxjs'
 import { json, kafka, repartition, shutdownSignal, sum, toTopic, tumbling, window, withTransaction } from '../../../src/index.js'

@@ -1,7 +1,7 @@
 /**
- * A process whose records come back from retry topics: a value 'x!n' fails on its first n attempts. It can be told to die: KILL_AT names a step of the transaction,
- * KILL_AFTER how often it is let pass. BROKEN=outside sends failed records back to the input by a producer of their own, outside of the transaction.
- * Sends its parent a line for each commit, and with MEMORY one for each look at what it holds.
+ * A process whose records come back from retry topics: a value 'x!n' fails on its first n attempts. It can be told to die: KILL_AT names a
+ * step of the transaction, KILL_AFTER how often it is let pass. BROKEN=outside sends failed records back to the input by a producer of
+ * their own, outside of the transaction. Sends its parent a line for each commit, and with MEMORY one for each look at what it holds.
  */
 import { EMPTY, concatMap, from, lastValueFrom, mergeMap, tap, type Observable } from 'rxjs'
 import {

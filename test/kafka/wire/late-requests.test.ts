@@ -10,8 +10,8 @@ const TXN_OFFSET_COMMIT = 28
 const INVALID_PRODUCER_EPOCH = 47
 
 /**
- * A connection breaks, the request on it is tried again over another and acknowledged, and then the first try arrives: brokers read what is left in the
- * sockets of the dead. In the first transaction protocol nothing but the epoch tells one transaction from the next.
+ * A connection breaks, the request on it is tried again over another and acknowledged, and then the first try arrives: brokers read what is
+ * left in the sockets of the dead. In the first transaction protocol nothing but the epoch tells one transaction from the next.
  */
 describe('requests that arrive after their transaction, on Kafka 3.9', () => {
   let server: KafkaServer

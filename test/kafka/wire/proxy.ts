@@ -64,7 +64,10 @@ export class Proxy {
     return new Set(this.held.map(({ apiKey }) => apiKey))
   }
 
-  /** Lets the requests held back reach the broker, all or those of one kind. Resolves when it has answered them, or closed their connections. */
+  /**
+   * Lets the requests held back reach the broker, all or those of one kind. Resolves when it has answered them, or closed their
+   * connections.
+   */
   async release(apiKey?: number): Promise<void> {
     const released = this.held.filter((held) => apiKey === undefined || held.apiKey === apiKey)
     this.held = this.held.filter((held) => !released.includes(held))

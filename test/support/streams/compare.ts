@@ -52,16 +52,16 @@ function arrivals({ records }: Scenario): (Input & { readonly now: number })[] {
 }
 
 /**
- * A record of a sliding window that is closed when it comes: windows that are open and hold it must have it. Streams has it in those that it keeps already, and
- * forgets it for those that other records make later.
+ * A record of a sliding window that is closed when it comes: windows that are open and hold it must have it. Streams has it in those that
+ * it keeps already, and forgets it for those that other records make later.
  */
 export function comesLate(scenario: WindowScenario): (Input & { readonly now: number })[] {
   return arrivals(scenario).filter(({ time, now }) => time + scenario.grace < now)
 }
 
 /**
- * Windows that records in time make, and of what is in them, those records. What comes late stays where it has no business: in a window that was closed when it
- * came; that Streams takes some along into windows that begin after them is left out.
+ * Windows that records in time make, and of what is in them, those records. What comes late stays where it has no business: in a window
+ * that was closed when it came; that Streams takes some along into windows that begin after them is left out.
  */
 function slidingLines(scenario: WindowScenario, lines: readonly string[]): string[] {
   const late = new Map(comesLate(scenario).map((record) => [record.value as string, record]))
@@ -82,7 +82,10 @@ function slidingLines(scenario: WindowScenario, lines: readonly string[]): strin
   )
 }
 
-/** What Streams has in a sliding window, and millrace has not. Streams takes some that come late along into windows that begin after them: not those. */
+/**
+ * What Streams has in a sliding window, and millrace has not. Streams takes some that come late along into windows that begin after them:
+ * not those.
+ */
 export function missing({ records }: WindowScenario, ours: readonly string[], theirs: readonly string[]): string[] {
   const times = new Map(records.map(({ value, time }) => [value as string, time]))
   const has = new Map(ours.map(resultOf).map(({ key, start, ids }) => [`${key} ${start}`, ids]))
@@ -96,8 +99,8 @@ export function missing({ records }: WindowScenario, ours: readonly string[], th
 }
 
 /**
- * Records, as results, that Streams hands out alone as soon as they come, since stream time is past their last partner, though their grace still runs and a
- * partner does come.
+ * Records, as results, that Streams hands out alone as soon as they come, since stream time is past their last partner, though their grace
+ * still runs and a partner does come.
  */
 export function handedOutAtOnce(scenario: JoinScenario): ReadonlySet<string> {
   const all = arrivals(scenario)

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 
 /**
- * Random courses of records for what millrace and Kafka Streams have in common, as both are given them: one record after the other, to one task. What
- * docs/state.md names as different is left out as it is drawn.
+ * Random courses of records for what millrace and Kafka Streams have in common, as both are given them: one record after the other, to one
+ * task. What docs/state.md names as different is left out as it is drawn.
  */
 
 export type WindowKind = 'tumbling' | 'hopping' | 'sliding' | 'session'
@@ -84,7 +84,9 @@ export const windowScenarios: fc.Arbitrary<WindowScenario> = fc
     return { kind, size, advance, grace, records: [...records, { ...LAST, topic: 'in', value: 'last' }], maxRecords }
   })
 
-/** Without records at the gap's distance of a session that is closed: Streams takes such a session up again for as long as its store has it. */
+/**
+ * Without records at the gap's distance of a session that is closed: Streams takes such a session up again for as long as its store has it.
+ */
 function withoutReopened(all: readonly Input[], gap: number, grace: number): Input[] {
   const kept: Input[] = []
   let now = 0
@@ -131,7 +133,9 @@ export function arePartners(one: Input, other: Input, { before, after }: Pick<Jo
   return right.time >= left.time - before && right.time <= left.time + after
 }
 
-/** Without records that are late, and without those that meet a partner whose window is closed: Streams joins them with what it still has. */
+/**
+ * Without records that are late, and without those that meet a partner whose window is closed: Streams joins them with what it still has.
+ */
 function withoutClosedPartners(all: readonly Input[], scenario: Pick<JoinScenario, 'before' | 'after' | 'grace'>): Input[] {
   const kept: Input[] = []
   let now = 0

@@ -28,8 +28,8 @@ const MAX_FILTER_IDS = 100_000_000
 /**
  * Which ids a task has surely not seen within the time: a Bloom filter for the present stretch of time and one for the last.
  *
- * What goes into the filters is on the changelog, 8 bytes an id, in the transaction of its record: so whoever has the task next knows it too. What was added by a
- * transaction that did not commit stays: it makes a look-up more, and nothing wrong.
+ * What goes into the filters is on the changelog, 8 bytes an id, in the transaction of its record: so whoever has the task next knows it
+ * too. What was added by a transaction that did not commit stays: it makes a look-up more, and nothing wrong.
  *
  * Memory: about 1.2 bytes an id for an error rate of 1 %, for the ids of twice the time.
  */

@@ -10,9 +10,10 @@ export const KEY_BYTES = 8
 /**
  * Which claims stand in which record of the changelog.
  *
- * A transaction writes its new claims in chunks of their own. Claims that changed go into a new chunk too, or their chunk is written anew under its number where most of it
- * changed, so that an id met over and over is one record to compaction. Eight chunks of about one size become one, as far as they end at about the same time: each
- * claim is written some three times, and their number does not grow with that of transactions.
+ * A transaction writes its new claims in chunks of their own. Claims that changed go into a new chunk too, or their chunk is written anew
+ * under its number where most of it changed, so that an id met over and over is one record to compaction. Eight chunks of about one size
+ * become one, as far as they end at about the same time: each claim is written some three times, and their number does not grow with that
+ * of transactions.
  */
 export class ClaimChunks {
   /** Oldest first. */

@@ -46,18 +46,20 @@ export interface ClaimNote {
  * Where ids are claimed that several partitions, pipelines or services share: what `dedupe` needs of a store. The cases in
  * `claimStoreContract` of millrace/testing are what an implementation has to pass.
  *
- * The store decides nothing but who came first: whether a claim counts is worked out by those who meet it, from how its transaction ended. So it may lose what it
- * holds, which lets duplicates pass, and never a record.
+ * The store decides nothing but who came first: whether a claim counts is worked out by those who meet it, from how its transaction ended.
+ * So it may lose what it holds, which lets duplicates pass, and never a record.
  *
- * A call that fails is made again until it succeeds, unless it rejects with a MillraceError that is not `retryable`: that ends the pipeline. A call that neither resolves nor
- * rejects stops intake until it does. Calls may come more than once and after one another's answers were lost; calls of one pipeline come in order.
+ * A call that fails is made again until it succeeds, unless it rejects with a MillraceError that is not `retryable`: that ends the
+ * pipeline. A call that neither resolves nor rejects stops intake until it does. Calls may come more than once and after one another's
+ * answers were lost; calls of one pipeline come in order.
  */
 export interface ClaimStore {
   /** For messages and `describe`. */
   readonly name: string
   /**
-   * For each request, in order and atomically: where nobody holds the id, or the claim named by `over` does, makes the claim; undefined. Else who holds it: that may be an earlier claim of the same
-   * record, in this or another transaction. A claim made in this same transaction by this same record is not told: undefined, since the call may have come before.
+   * For each request, in order and atomically: where nobody holds the id, or the claim named by `over` does, makes the claim; undefined.
+   * Else who holds it: that may be an earlier claim of the same record, in this or another transaction. A claim made in this same
+   * transaction by this same record is not told: undefined, since the call may have come before.
    */
   claim(requests: readonly ClaimRequest[], terms: ClaimTerms): Promise<readonly (HeldClaim | undefined)[]>
   /** Remembers for `keepMs` how a transaction ended. The first end stays. */
@@ -91,11 +93,14 @@ export interface ExclusiveId {
 }
 
 /**
- * Ids that nobody else claims at the same time, so that nothing has to be compared when they are written: what a store needs to have for `bloom`.
- * They lie in sections, which are forgotten whole. `exclusiveIdsContract` of millrace/testing has the cases.
+ * Ids that nobody else claims at the same time, so that nothing has to be compared when they are written: what a store needs to have for
+ * `bloom`. They lie in sections, which are forgotten whole. `exclusiveIdsContract` of millrace/testing has the cases.
  */
 export interface ExclusiveIds {
-  /** Writes ids, over what stands there. Their sections are kept for `keepMs` from the last call on; `withinMs`, the length of a section, is for `find`. */
+  /**
+   * Writes ids, over what stands there. Their sections are kept for `keepMs` from the last call on; `withinMs`, the length of a section, is
+   * for `find`.
+   */
   put(ids: readonly ExclusiveId[], keepMs: number, withinMs: number): Promise<void>
   /** In the order asked, from the first of the sections that has it. */
   get(ids: readonly string[], sections: readonly number[]): Promise<readonly (ExclusiveId | undefined)[]>

@@ -36,10 +36,11 @@ const META_KEY = Buffer.alloc(0)
 /**
  * The ids of one task and who came first with each.
  *
- * Time is, for each input partition, the highest timestamp seen in it. A record without one, or ahead of the clock, says nothing of it: then it goes on as the clock does, so that
- * one wrong record ends no claims, and a partition without times has one all the same. A claim is made at that time and lives until it has gone on by `within`. So a re-run over old
- * records finds what the first run found, memory is bounded by the ids of that span, and late records are
- * compared like others. Claims never change but for their counts, so the changelog holds them many to a record (`ClaimChunks`).
+ * Time is, for each input partition, the highest timestamp seen in it. A record without one, or ahead of the clock, says nothing of it:
+ * then it goes on as the clock does, so that one wrong record ends no claims, and a partition without times has one all the same. A claim
+ * is made at that time and lives until it has gone on by `within`. So a re-run over old records finds what the first run found, memory is
+ * bounded by the ids of that span, and late records are compared like others. Claims never change but for their counts, so the changelog
+ * holds them many to a record (`ClaimChunks`).
  *
  * Memory: about 120 bytes an id beside its text, of as many as there were at most.
  */
@@ -238,7 +239,8 @@ export class ClaimTable implements TaskStore {
       const at = rows.time[row] as number
       const isOver = at + withinMs <= this.sourceOf(row).time
       if (!isOver && Math.abs(time - at) < withinMs) return row
-      // One that was made in this transaction and is over is of no more use, and would be walked by all that come: an id may repeat any number of times in it.
+      // One that was made in this transaction and is over is of no more use, and would be walked by all that come: an id may repeat any
+      // number of times in it.
       if (isOver && after >= 0 && rows.chunk[row] === FRESH) this.setAside(id, row, after)
       else after = row
     }

@@ -2,8 +2,8 @@ const FIRST_SLOTS = 256
 const NONE = -1
 
 /**
- * Finds the row of an id: a hash table with open addressing over typed arrays. Of millions of ids it costs the collector nothing but their texts, and a look-up
- * and the insertion after it go the same way once; a Map of objects takes three times as long.
+ * Finds the row of an id: a hash table with open addressing over typed arrays. Of millions of ids it costs the collector nothing but their
+ * texts, and a look-up and the insertion after it go the same way once; a Map of objects takes three times as long.
  */
 export class IdIndex {
   /** By row. Empty text where there is none. */
@@ -18,7 +18,10 @@ export class IdIndex {
   /** Nobody can choose ids that fall together. */
   private readonly seed = Math.floor(Math.random() * 0x7fff_ffff)
 
-  /** The row of an id, or -1; `put` then takes it without looking again. A hash may be given where there is one already: then always the same. */
+  /**
+   * The row of an id, or -1; `put` then takes it without looking again. A hash may be given where there is one already: then always the
+   * same.
+   */
   find(id: string, hash = this.hashOf(id)): number {
     const { slots, ids, hashes, mask } = this
     let slot = hash & mask

@@ -160,7 +160,8 @@ export interface MemoryClaimsOptions {
 }
 
 /**
- * Ids shared by all partitions and pipelines of this process, in memory: for tests, and where it does not matter that they end with the process.
+ * Ids shared by all partitions and pipelines of this process, in memory: for tests, and where it does not matter that they end with the
+ * process.
  *
  * @example
  * const claims = memoryClaims()

@@ -1,7 +1,10 @@
 /** An array whose length takes four bytes. */
 const HEADER = 5
 
-/** Texts as one MessagePack array, which a script in Redis takes apart in one call: many arguments would each cost text to be put together here. */
+/**
+ * Texts as one MessagePack array, which a script in Redis takes apart in one call: many arguments would each cost text to be put together
+ * here.
+ */
 export class TextList {
   private buffer = Buffer.allocUnsafe(4_096)
   private end = HEADER

@@ -11,8 +11,8 @@ function script(text: string): Script {
 }
 
 /*
- * The value of an id: "<transaction> <generation> <group> <topic>/<partition>/<offset> <within>", the group percent-encoded, and behind a line feed, where there is
- * something to note, "<duplicates> <result>", the result empty or preceded by "=".
+ * The value of an id: "<transaction> <generation> <group> <topic>/<partition>/<offset> <within>", the group percent-encoded, and behind a
+ * line feed, where there is something to note, "<duplicates> <result>", the result empty or preceded by "=".
  *
  * KEYS: the ids. ARGV: within, what stands before the offset, what stands behind it, then the offset of each id.
  * Answers only for those that others hold: position, value, milliseconds left.
