@@ -1,19 +1,22 @@
-import { connect as connectTcp, isIP, type Socket } from 'node:net'
-import { connect as connectTls, type ConnectionOptions } from 'node:tls'
+import type { Socket } from 'node:net'
+import type { ConnectionOptions } from 'node:tls'
 import type { SASLOptions } from 'kafkajs'
 import { logError } from '../log/error.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { sleep, systemClock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
+import { addressName, type Address } from './address.js'
 import { CONNECT_FAILURES, connectFailure } from './connect-failure.js'
-import { Credentials, NoToken, ProviderFailed } from './credentials.js'
+import { Credentials } from './credentials.js'
 import { Unanswered } from './errors.js'
 import { Frames } from './frames.js'
-import { bridge, kafkaJsConnection, silence, type KafkaJsConnection, type SocketRequest } from './kafkajs.js'
+import { bridge, kafkaJsConnection, silence, type KafkaJsConnection } from './kafkajs.js'
+import { logInFailure } from './log-in-failure.js'
+import { openSocket } from './open-socket.js'
 import type { Api, Throttled } from './protocol/api.js'
 import type { VersionRange } from './protocol/api-versions.js'
 import { Reader } from './protocol/reader.js'
-import { Writer } from './protocol/writer.js'
+import { encodeRequest } from './protocol/request.js'
 
 export interface ConnectionSettings {
   readonly clientId: string
@@ -23,21 +26,11 @@ export interface ConnectionSettings {
   readonly logger: Logger
 }
 
-export interface Address {
-  readonly host: string
-  readonly port: number
-}
-
 /** What a broker asks for whose quota is used up: nothing is sent to it until then, in milliseconds since the epoch. (KIP-219) */
 export interface Pause {
   until: number
 }
 
-export function addressName({ host, port }: Address): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
-}
-
-const KEEP_ALIVE_MS = 60_000
 /** kafkajs has the same limit, and forgets it where the socket ends early. */
 const CONNECT_MARGIN_MS = 100
 const SASL_AUTHENTICATE_KEY = 36
@@ -49,27 +42,6 @@ const LOG_IN_AGAIN_PART = 0.15
 const LONGEST_PAUSE_MS = 600_000
 /** A pause of this length is worth a warning. */
 const LONG_PAUSE_MS = 5_000
-/** Answers that end a log-in for good; any other may pass. */
-const REFUSALS: ReadonlySet<unknown> = new Set(['UNSUPPORTED_SASL_MECHANISM', 'ILLEGAL_SASL_STATE', 'SASL_AUTHENTICATION_FAILED'])
-
-/** Nagle's algorithm would hold small requests back until the last one is acknowledged. */
-function openSocket({ host, port, ssl, onConnect }: SocketRequest, room: () => Buffer, filledBy: (count: number) => void): Socket {
-  const onread = {
-    buffer: room,
-    callback: (count: number) => {
-      filledBy(count)
-      return true
-    },
-  }
-  const socket =
-    ssl === null || ssl === false
-      ? connectTcp({ host, port, onread }, onConnect)
-      : connectTls({ host, port, ...(isIP(host) === 0 ? { servername: host } : {}), ...(ssl === true ? {} : ssl) }, onConnect)
-  socket.setNoDelay(true)
-  socket.setKeepAlive(true, KEEP_ALIVE_MS)
-  return socket
-}
-
 /**
  * One socket to one broker. It is never connected twice: after it broke, another is opened.
  *
@@ -213,7 +185,7 @@ export class Connection {
       if (!this.usable) return failed(this.ended ?? new Error('the connection was closed'))
       const { key: apiKey, name: apiName, version: apiVersion } = api
       const correlationId = this.inner.nextCorrelationId()
-      const buffers = encode(api, body, correlationId, this.settings.clientId)
+      const buffers = encodeRequest(api, body, correlationId, this.settings.clientId)
       const sendRequest = (): void => {
         sent = true
         cancelTimer = systemClock.after(timeoutMs, () => this.close(new Unanswered(`no answer within ${timeoutMs} ms`, true)))
@@ -361,7 +333,13 @@ export class Connection {
       // kafkajs's fixed 10 s would log in at every request where sessions are short, which brokers refuse.
       this.inner.reauthenticationThreshold = Math.round(this.inner.sessionLifetime.toNumber() * LOG_IN_AGAIN_PART)
     } catch (error) {
-      const failure = this.logInFailure(error)
+      const failure = logInFailure({
+        name: this.name,
+        error,
+        ended: this.ended,
+        requestError: this.logInError,
+        credentials: this.credentials,
+      })
       this.close(failure)
       throw failure
     } finally {
@@ -375,36 +353,4 @@ export class Connection {
       ? `sasl.oauthBearerProvider gave no token within ${ms} ms`
       : `no answer to the log-in within ${ms} ms`
   }
-
-  /** What broke on the way may pass, and so may what the program's provider of tokens failed with; a refusal does not. No cause: it could hold secrets. */
-  private logInFailure(error: unknown): Error {
-    const what = `log-in to ${this.name}`
-    const said = (cause: unknown): string => this.credentials?.redact(errorMessage(cause)) ?? errorMessage(cause)
-    if (this.ended !== undefined)
-      return this.ended instanceof MillraceError ? this.ended : new Unanswered(`${what}: ${said(this.ended)}`, false)
-    if (error instanceof ProviderFailed)
-      return new Unanswered(`${what}: sasl.oauthBearerProvider failed: ${said(error)}`, false, error.cause)
-    if (error instanceof NoToken) return logError('UNAUTHORIZED', 'fatal', `${what}: ${said(error)}`)
-    const { logInError } = this
-    const answered = logInError === undefined || REFUSALS.has((logInError as { type?: unknown }).type)
-    if (!answered) return new Unanswered(`${what}: ${said(logInError)}`, false)
-    return logError('UNAUTHORIZED', 'fatal', `${what} refused: ${said(error)}. Check mechanism, user and password in sasl`)
-  }
-}
-
-function encode<Request, Response extends Throttled>(
-  api: Api<Request, Response>,
-  body: Request,
-  correlationId: number,
-  clientId: string,
-): readonly Buffer[] {
-  const writer = new Writer()
-  writer.int32(0)
-  writer.int16(api.key)
-  writer.int16(api.version)
-  writer.int32(correlationId)
-  writer.string(clientId)
-  if (api.flexible) writer.noTags()
-  api.encode(writer, body)
-  return writer.finish()
 }

@@ -1,6 +1,6 @@
 import type { GroupMember, GroupOptions, GroupProtocol, JoinResult, LogGroup } from '../log/port.js'
 import { systemClock } from '../record/clock.js'
-import type { Address } from './connections.js'
+import type { Address } from './address.js'
 import type { Cluster } from './cluster.js'
 import { ERROR, check, closedError } from './errors.js'
 import type { Lane } from './lane.js'

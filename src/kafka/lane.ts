@@ -1,6 +1,7 @@
 import { systemClock } from '../record/clock.js'
 import type { Api, Throttled } from './protocol/api.js'
-import { addressName, type Address, type Connection, type Pause } from './connections.js'
+import { addressName, type Address } from './address.js'
+import type { Connection, Pause } from './connections.js'
 import { Unanswered, closedError } from './errors.js'
 
 /**

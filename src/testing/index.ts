@@ -4,7 +4,9 @@ export type { FeedRecord, TestTopic, TestTopics, TopicKey, TopicSerdes, TopicVal
 export { sliceOf, type SliceOptions, type SliceRecords, type SliceRun, type TypedRecordStream } from './slice-of.js'
 export { VirtualClock } from './virtual-clock.js'
 export { clockScheduler } from './clock-scheduler.js'
-export { claimStoreContract, exclusiveIdsContract, type ClaimStoreCase } from './claim-store-contract.js'
+export type { ClaimStoreCase } from './claim-store-case.js'
+export { claimStoreContract } from './claim-store-contract.js'
+export { exclusiveIdsContract } from './exclusive-ids-contract.js'
 
 export {
   createEmbeddedBroker,

@@ -1,15 +1,15 @@
 import type { Subscriber } from 'rxjs'
-import { MillraceError } from '../../record/error.js'
-import { FailedRecord } from '../../record/failed-record.js'
-import { LogRecord } from '../../record/record.js'
-import { Mark, mark } from '../../runtime/accounting.js'
+import type { FailedRecord } from '../../record/failed-record.js'
+import type { LogRecord } from '../../record/record.js'
 import { backoffMs, type Backoff } from './backoff.js'
 import type { Breaker } from './circuit-breaker.js'
 import type { Gate, SliceContext } from '../../runtime/context.js'
 import { worthRetrying } from '../../runtime/error-match.js'
 import { FailureNotice } from '../../runtime/notice.js'
 import { Fifo } from '../../runtime/fifo.js'
+import { Call, Calls, isThenable } from './calls.js'
 import { AnyOrder, InputOrder, KeyOrder, keyText, type Job, type JobOrder } from './job-order.js'
+import { Outcomes } from './outcomes.js'
 
 type AnyRecord = LogRecord<unknown, unknown>
 
@@ -39,27 +39,6 @@ class Work implements Job<unknown> {
   ) {}
 }
 
-/** One call of the user's function: its signal, made only if asked for, and its time limit. */
-class Call {
-  private controller: AbortController | undefined
-  private reason: unknown
-  /** Ends it from outside. */
-  abandon: (error: unknown) => void = () => {}
-
-  get signal(): AbortSignal {
-    if (this.controller === undefined) {
-      this.controller = new AbortController()
-      if (this.reason !== undefined) this.controller.abort(this.reason)
-    }
-    return this.controller.signal
-  }
-
-  abort(reason: unknown): void {
-    this.reason = reason
-    this.controller?.abort(reason)
-  }
-}
-
 /**
  * What `attempt` does in one slice: calls the function for each record, not too often at once, again if it fails, and lets the results out in order.
  */
@@ -71,8 +50,7 @@ export class AttemptRunner {
   private readonly ready = new Fifo<Work>()
   /** Those that another one was in the way of: they take over its place. */
   private readonly successors: Work[] = []
-  private readonly calls = new Set<Call>()
-  private readonly timers = new Set<() => void>()
+  private readonly calls: Calls
   private pumping = false
   private ended = false
   private closed = false
@@ -81,7 +59,7 @@ export class AttemptRunner {
   private knock: (() => void) | undefined
   private readonly leaveBreaker: () => void
   private readonly gate: Gate | undefined
-  private readonly worth: FailedTest
+  private readonly outcomes: Outcomes
   private readonly notice: FailureNotice
 
   constructor(
@@ -93,7 +71,8 @@ export class AttemptRunner {
   ) {
     this.gate = slice.gate
     this.notice = new FailureNotice(slice, `attempt '${settings.step}'`, 'calls failed and are made again, in place')
-    this.worth = worthRetrying(settings.retry.only, settings.retry.except)
+    this.calls = new Calls(slice, settings.step, settings.timeout)
+    this.outcomes = new Outcomes(settings.step, worthRetrying(settings.retry.only, settings.retry.except), slice.gate)
     const emit = (output: unknown): void => target.next(output)
     const { order, concurrency } = settings
     this.order =
@@ -137,24 +116,13 @@ export class AttemptRunner {
     this.closed = true
     this.leaveBreaker()
     this.hold(false)
-    for (const cancel of this.timers) cancel()
-    this.timers.clear()
-    if (this.calls.size === 0) return
-    const error = new MillraceError(
-      'CLOSED',
-      'the slice was given up: the pipeline stops, the group rebalances, or another record failed it. Its records come again',
-    )
-    for (const call of this.calls) {
-      call.abort(error)
-      call.abandon(error)
-    }
-    this.calls.clear()
+    this.calls.close()
   }
 
   /** With nothing else under way, a function that returns no promise needs none of what is here. */
   private addAlone(record: AnyRecord): void {
     if (this.gate?.holds(record) === true) {
-      this.target.next(this.kept(record))
+      this.target.next(this.outcomes.kept(record))
       return
     }
     const call = new Call()
@@ -162,13 +130,13 @@ export class AttemptRunner {
     try {
       result = this.fn(record, call)
     } catch (error) {
-      const failed = this.failure(record, error, 1)
-      if (this.settings.retry.times === 0 || !failed.retryable) this.target.next(this.handOver(failed))
+      const failed = this.outcomes.failure(record, error, 1)
+      if (this.settings.retry.times === 0 || !failed.retryable) this.target.next(this.outcomes.handOver(failed))
       else this.failed(this.begin(record), error)
       return
     }
     if (isThenable(result)) this.follow(this.begin(record), call, result)
-    else this.target.next(this.outcome(record, result))
+    else this.target.next(this.outcomes.of(record, result))
   }
 
   private begin(record: AnyRecord): Work {
@@ -213,12 +181,12 @@ export class AttemptRunner {
     this.knock?.()
     this.knock = undefined
     const inMs = shut ? this.breaker?.retryInMs : undefined
-    if (inMs !== undefined) this.knock = this.after(inMs, () => this.pump())
+    if (inMs !== undefined) this.knock = this.calls.after(inMs, () => this.pump())
   }
 
   private run(work: Work): void {
     if (work.tries === 0 && this.gate?.holds(work.record) === true) {
-      this.finish(work, this.kept(work.record))
+      this.finish(work, this.outcomes.kept(work.record))
       return
     }
     const call = new Call()
@@ -248,7 +216,7 @@ export class AttemptRunner {
             // A trial that is given up opens the breaker again; any other call that is given up says nothing, and never ends.
             if (trial) call.abandon = reject
             const result = this.fn(work.record, call)
-            if (isThenable(result)) this.watch(call, result, resolve, reject)
+            if (isThenable(result)) this.calls.watch(call, result, resolve, reject)
             else resolve(result)
           }),
       )
@@ -259,7 +227,7 @@ export class AttemptRunner {
   }
 
   private follow(work: Work, call: Call, result: PromiseLike<unknown>): void {
-    this.watch(
+    this.calls.watch(
       call,
       result,
       (value) => this.succeeded(work, value),
@@ -267,50 +235,10 @@ export class AttemptRunner {
     )
   }
 
-  /** Tells once how a call ended: by itself, or by its time limit. */
-  private watch(call: Call, result: PromiseLike<unknown>, onValue: (value: unknown) => void, onError: (error: unknown) => void): void {
-    const { timeout, step } = this.settings
-    let over = false
-    let cancelTimer: (() => void) | undefined
-    const ended = (): boolean => {
-      if (over || this.closed) return false
-      over = true
-      this.calls.delete(call)
-      if (cancelTimer !== undefined) {
-        cancelTimer()
-        this.slice.waits.bounded--
-      }
-      this.slice.progress()
-      return true
-    }
-    this.calls.add(call)
-    if (timeout !== undefined) {
-      this.slice.waits.bounded++
-      cancelTimer = this.after(timeout, () => {
-        const error = new MillraceError(
-          'ATTEMPT_TIMEOUT',
-          `${step} took longer than its time limit of ${timeout} ms: raise the timeout, or see why the call is slow`,
-          { retryable: true },
-        )
-        if (!ended()) return
-        call.abort(error)
-        onError(error)
-      })
-    }
-    result.then(
-      (value) => {
-        if (ended()) onValue(value)
-      },
-      (error: unknown) => {
-        if (ended()) onError(error)
-      },
-    )
-  }
-
   private succeeded(work: Work, result: unknown): void {
     if (this.closed) return
     try {
-      this.finish(work, this.outcome(work.record, result))
+      this.finish(work, this.outcomes.of(work.record, result))
     } catch (error) {
       this.target.error(error)
     }
@@ -336,14 +264,14 @@ export class AttemptRunner {
         return
       }
     }
-    const failure = this.failure(work.record, error, work.tries)
+    const failure = this.outcomes.failure(work.record, error, work.tries)
     if (work.tries > retry.times || !failure.retryable) {
-      this.finish(work, this.handOver(failure))
+      this.finish(work, this.outcomes.handOver(failure))
       return
     }
     this.notice.add(failure)
     this.slice.waits.bounded++
-    this.after(backoffMs(retry, work.tries), () => {
+    this.calls.after(backoffMs(retry, work.tries), () => {
       this.slice.waits.bounded--
       this.running--
       this.successors.push(work)
@@ -360,62 +288,7 @@ export class AttemptRunner {
     this.pump()
   }
 
-  /** What the record is if it is not tried again, and whether it is to be. */
-  private failure(record: AnyRecord, error: unknown, tries: number): FailedRecord {
-    const { step } = this.settings
-    const failed = new FailedRecord(record, error, step, tries)
-    return this.worth(failed) === failed.retryable ? failed : new FailedRecord(record, error, step, tries, !failed.retryable)
-  }
-
-  private handOver(failed: FailedRecord): FailedRecord {
-    mark(failed.record, Mark.failed)
-    this.gate?.failing(failed.record)
-    return failed
-  }
-
-  /** What the user's function returned, as what goes on. */
-  private outcome(record: AnyRecord, result: unknown): unknown {
-    if (result === undefined) return record
-    if (result instanceof LogRecord) return result
-    if (result instanceof FailedRecord) {
-      mark(result.record, Mark.failed)
-      this.gate?.failing(record)
-      return result
-    }
-    return record.with({ value: result })
-  }
-
-  /** Not tried, since one of its key before it failed. */
-  private kept(record: AnyRecord): FailedRecord {
-    return new FailedRecord(
-      record,
-      new MillraceError('KEY_IN_RETRY', `${record.id} waits for a record of its key that is being retried`, {
-        retryable: true,
-        origin: record.origin,
-      }),
-      this.settings.step,
-      0,
-    )
-  }
-
   private keyOf(record: AnyRecord): string | undefined {
     return this.settings.order === 'key' ? keyText(record.key) : undefined
   }
-
-  private after(ms: number, fn: () => void): () => void {
-    const stop = this.slice.clock.after(ms, () => {
-      this.timers.delete(cancel)
-      fn()
-    })
-    const cancel = (): void => {
-      this.timers.delete(cancel)
-      stop()
-    }
-    this.timers.add(cancel)
-    return cancel
-  }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { readonly then?: unknown }).then === 'function'
 }

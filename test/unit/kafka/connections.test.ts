@@ -1,6 +1,7 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
-import { Connection, type Address, type ConnectionSettings } from '../../../src/kafka/connections.js'
+import type { Address } from '../../../src/kafka/address.js'
+import { Connection, type ConnectionSettings } from '../../../src/kafka/connections.js'
 import { Unanswered } from '../../../src/kafka/errors.js'
 import { Frames } from '../../../src/kafka/frames.js'
 import { Lane } from '../../../src/kafka/lane.js'
