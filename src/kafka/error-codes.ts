@@ -12,7 +12,12 @@ type Row = readonly [code: number, name: string, passes: boolean, reason: string
 /** The codes by themselves; what one means for a request stands in `error-table.ts`. */
 const ROWS: readonly Row[] = [
   [-1, 'UNKNOWN_SERVER_ERROR', false, 'the broker failed in a way it has no code for: its log tells more'],
-  [1, 'OFFSET_OUT_OF_RANGE', false, 'the offset is not in the log: its records were deleted by retention, or the topic was created anew'],
+  [
+    1,
+    'OFFSET_OUT_OF_RANGE',
+    false,
+    'the offset is not in the log: its records were deleted by retention or lost in an unclean leader election, or the topic was created anew',
+  ],
   [2, 'CORRUPT_MESSAGE', true, 'a batch failed its CRC on the broker'],
   [
     3,

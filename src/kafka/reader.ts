@@ -8,7 +8,7 @@ import { ERROR, Refused, check, refreshAfter } from './errors.js'
 import { PartitionFetch } from './fetched-partition.js'
 import type { Lane } from './lane.js'
 import { postpone } from './postpone.js'
-import { Fetch, type FetchRequest, type FetchResponse } from './protocol/fetch.js'
+import { Fetch, FetchWithoutEpoch, type FetchRequest, type FetchResponse } from './protocol/fetch.js'
 import { retryDelay } from './retry.js'
 
 /** How long a broker may hold back an answer while it has no data. */
@@ -27,6 +27,8 @@ const KEPT_PART = 1 / 8
 /** After an error that was handed out, the next try is put off the longer the more of them there were: how far into the row of pauses it begins, and where that ends. */
 const FIRST_PAUSE = 4
 const LONGEST_PAUSE_MS = 10_000
+
+const FETCH_VERSIONS = [FetchWithoutEpoch.version, Fetch.version]
 
 /** A request under way. */
 interface Asked {
@@ -84,7 +86,7 @@ export class KafkaReader implements LogReader {
     const next = new Map<string, Map<number, PartitionFetch>>()
     for (const { topic, partition, offset } of positions) {
       const current = this.partitions.get(topic)?.get(partition)
-      const kept = current !== undefined && current.position === offset
+      const kept = current !== undefined && current.position === offset && !current.reportedLost
       const fetch = kept ? current : new PartitionFetch(topic, partition, offset, this.queueSettings)
       const of = next.get(topic)
       if (of === undefined) next.set(topic, new Map([[partition, fetch]]))
@@ -244,11 +246,12 @@ export class KafkaReader implements LogReader {
     let response: FetchResponse | undefined
     let failure: unknown
     try {
-      const partitions = inOrder.map(({ topic, partition, fetchOffset }) => ({
+      const partitions = inOrder.map(({ topic, partition, fetchOffset, fetchEpoch }) => ({
         topic,
         partition,
         offset: fetchOffset,
         leaderEpoch: this.cluster.leaderEpoch(topic, partition),
+        lastFetchedEpoch: fetchEpoch,
         maxBytes: partitionBytes,
       }))
       response = await this.request(slot.lane, node, { maxWaitMs, maxBytes, readCommitted, partitions })
@@ -271,7 +274,8 @@ export class KafkaReader implements LogReader {
 
   /** Fails in another turn, so that a fetch never ends before the call that began it. */
   private async request(lane: Lane, node: number, body: FetchRequest): Promise<FetchResponse> {
-    return lane.send(this.cluster.addressOf(node), Fetch, body, body.maxWaitMs + this.cluster.requestTimeoutMs)
+    const api = this.cluster.bestVersion(Fetch.key, FETCH_VERSIONS) === Fetch.version ? Fetch : FetchWithoutEpoch
+    return lane.send(this.cluster.addressOf(node), api, body, body.maxWaitMs + this.cluster.requestTimeoutMs)
   }
 
   private accept(response: FetchResponse, asked: ReadonlyMap<PartitionFetch, number>, readCommitted: boolean): boolean {
@@ -284,8 +288,14 @@ export class KafkaReader implements LogReader {
       if (answer.error === ERROR.none) {
         const first = fetch.end === undefined
         fetch.failures = 0
-        const { lastStableOffset, highWatermark, aborted, records } = answer
+        const { lastStableOffset, highWatermark, aborted, records, diverging } = answer
         const end = lastStableOffset >= 0 ? lastStableOffset : highWatermark
+        if (diverging !== undefined) {
+          const { topic, partition, position } = fetch
+          this.cluster.logger.warn({ topic, partition, position, fetched: fetch.fetchOffset, diverging }, 'the log was truncated')
+          if (fetch.truncated(diverging, end)) arrived = true
+          continue
+        }
         if (fetch.accept({ batches: [records], aborted: readCommitted ? aborted : [], end }) || first) arrived = true
       } else if (
         this.setBack(

@@ -6,7 +6,7 @@ import { CreateTopics } from './protocol/create-topics.js'
 import { DeleteTopics } from './protocol/delete-topics.js'
 import { DescribeConfigs } from './protocol/describe-configs.js'
 import { EndTxn, EndTxnBumpingEpoch } from './protocol/end-txn.js'
-import { Fetch } from './protocol/fetch.js'
+import { Fetch, FetchWithoutEpoch } from './protocol/fetch.js'
 import { FindCoordinator } from './protocol/find-coordinator.js'
 import { Heartbeat } from './protocol/heartbeat.js'
 import { INIT_PRODUCER_ID_VERSIONS, initProducerId } from './protocol/init-producer-id.js'
@@ -47,7 +47,7 @@ export const REQUESTS: readonly Spoken[] = [
   spoken('always', ApiVersions),
   spoken('always', Metadata),
   spoken('always', FindCoordinator),
-  spoken('always', Fetch),
+  spoken('always', Fetch, FetchWithoutEpoch),
   spoken('always', ListOffsets),
   spoken('always', Produce),
   spoken('always', ...INIT_PRODUCER_ID_VERSIONS.map(initProducerId)),

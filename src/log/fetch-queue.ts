@@ -11,11 +11,18 @@ export const MAX_BATCH_BYTES = 64 * 1024 * 1024
 interface Entry {
   batch: BatchView | undefined
   readonly fromOffset: number
+  /** In which election's time the batch before it was written, and its own last. */
+  readonly fromEpoch: number
+  epoch: number
   nextOffset: number
   bytes: number
   /** Whether it can be handed out: its records are uncompressed, or there are none. */
   ready: boolean
+  /** No longer to be handed out, though it may be on its way through a codec. */
+  dropped: boolean
 }
+
+const UNKNOWN_EPOCH = -1
 
 /** What a broker answered to a fetch of one partition. */
 export interface FetchedBatches {
@@ -47,14 +54,18 @@ export class FetchQueue {
   private inflating = false
   /** Where the reader stands: what it was given ends before this. */
   private takenOffset: number
+  private takenEpoch = UNKNOWN_EPOCH
   /** The next offset to fetch. */
   fetchOffset: number
+  /** In which election's time the batch before it was written; -1 where that is not known. (KIP-320) */
+  fetchEpoch = UNKNOWN_EPOCH
   /** Bytes held here. */
   bytes = 0
   /** Bytes of them that can be handed out. */
   private readyBytes = 0
   private error: LogError | undefined
   private lastError: LogError | undefined
+  private lost = false
   /** How often it failed since anything was handed out, or all there was had been read. */
   setbacks = 0
   /** Taken out of the assignment: answers that are still on their way are not for it. */
@@ -90,6 +101,11 @@ export class FetchQueue {
     return this.error !== undefined
   }
 
+  /** It was handed out that what was read up to the position is not in the log: whoever goes on there wants what is there now. */
+  get reportedLost(): boolean {
+    return this.lost && !this.failed
+  }
+
   take(): Fetched | undefined {
     const entry = this.entries[this.head]
     if (entry === undefined) {
@@ -104,6 +120,7 @@ export class FetchQueue {
     this.head++
     this.forgetTaken()
     this.takenOffset = entry.nextOffset
+    this.takenEpoch = entry.epoch
     this.passed()
     this.bytes -= entry.bytes
     this.readyBytes -= entry.bytes
@@ -133,6 +150,39 @@ export class FetchQueue {
     return this.fetchOffset !== before || this.failed
   }
 
+  /**
+   * The log has, of elections up to the latest one fetched, no more than those up to `epoch`, and of that one no more than ends at
+   * `endOffset`: what was fetched beyond is gone from it. What was not taken of that is dropped, and read anew; what was taken cannot be,
+   * which is an error. Returns whether there is one.
+   */
+  truncated({ epoch, endOffset }: { readonly epoch: number; readonly endOffset: number }, end: number): boolean {
+    this.end = end
+    let at = this.head
+    while (at < this.entries.length && !isBeyond(this.entries[at] as Entry)) at++
+    const first = this.entries[at]
+    const { takenOffset: nextOffset, takenEpoch } = this
+    const lost = first === undefined || isBeyond({ nextOffset, epoch: takenEpoch })
+    // What was last fetched stays known where it was lost: the broker is to say so again until reading goes on elsewhere.
+    if (!lost) this.fetchEpoch = first.fromEpoch
+    const from = lost ? this.head : at
+    const freed = from < this.entries.length ? this.dropFrom(from) : 0
+    if (lost) {
+      this.lost = true
+      const { topic, partition } = this
+      const origin = { topic, partition, offset: nextOffset }
+      const message =
+        `${this.where} was read up to offset ${nextOffset}, but the log was truncated: it parts from what was read at offset ${endOffset} or before. ` +
+        'Its leader was elected without all that was written (an unclean election), so records that were read no longer exist; or the topic was created anew'
+      this.fail(logError('OFFSET_OUT_OF_RANGE', 'fatal', message, { origin }))
+    }
+    this.settings.changed(-freed)
+    return lost
+
+    function isBeyond(batches: Pick<Entry, 'nextOffset' | 'epoch'>): boolean {
+      return batches.nextOffset > endOffset || batches.epoch > epoch
+    }
+  }
+
   drop(): void {
     this.dropped = true
     this.bytes = 0
@@ -150,7 +200,7 @@ export class FetchQueue {
         at += batch.bytes.length
         const visible = filter.isVisible(batch)
         if (batch.lastOffset < this.fetchOffset) continue
-        this.push(visible && batch.count > 0 ? batch : undefined, batch.lastOffset + 1)
+        this.push(visible && batch.count > 0 ? batch : undefined, batch.lastOffset + 1, batch.leaderEpoch)
       }
       // A broker that has something gives at least one batch whole. Asked again, it would answer the same.
       if (at === 0 && source.length > 0) throw cut(this.where, source)
@@ -167,7 +217,7 @@ export class FetchQueue {
     const { onSkipped } = this.settings
     if (onSkipped === undefined || extent === undefined) return this.fail(failure)
     onSkipped(this.skipped(extent, failure))
-    this.push(undefined, extent.lastOffset + 1)
+    this.push(undefined, extent.lastOffset + 1, UNKNOWN_EPOCH)
   }
 
   private skipped({ firstOffset, lastOffset }: Extent, error: LogError): Parameters<NonNullable<ReaderOptions['onSkipped']>>[0] {
@@ -186,20 +236,37 @@ export class FetchQueue {
     this.head = 0
   }
 
-  private push(batch: BatchView | undefined, nextOffset: number): void {
-    const fromOffset = this.fetchOffset
+  private push(batch: BatchView | undefined, nextOffset: number, epoch: number): void {
+    const { fetchOffset: fromOffset, fetchEpoch: fromEpoch } = this
     this.fetchOffset = nextOffset
+    this.fetchEpoch = epoch
     const last = this.entries.length > this.head ? this.entries[this.entries.length - 1] : undefined
     if (batch === undefined && last !== undefined) {
       last.nextOffset = nextOffset
+      last.epoch = Math.max(last.epoch, epoch)
       return
     }
     const ready = batch === undefined || batch.compression === 0
     const bytes = batch === undefined ? 0 : batch.bytes.length
-    this.entries.push({ batch, fromOffset, nextOffset, bytes, ready })
+    this.entries.push({ batch, fromOffset, fromEpoch, epoch, nextOffset, bytes, ready, dropped: false })
     this.bytes += bytes
     if (ready) this.readyBytes += bytes
     this.settings.changed(bytes)
+  }
+
+  /** This entry and all behind it are to be fetched again. Returns the bytes they held. */
+  private dropFrom(at: number): number {
+    this.fetchOffset = (this.entries[at] as Entry).fromOffset
+    let freed = 0
+    for (const entry of this.entries.splice(at)) {
+      entry.dropped = true
+      freed += entry.bytes
+      if (entry.ready) this.readyBytes -= entry.bytes
+    }
+    this.bytes -= freed
+    this.firstCompressed = Math.min(this.firstCompressed, this.entries.length)
+    this.forgetTaken()
+    return freed
   }
 
   private async inflate(): Promise<void> {
@@ -218,15 +285,15 @@ export class FetchQueue {
   private async inflateOne(entry: Entry, batch: BatchView): Promise<void> {
     // Not in the turn of whoever takes: a codec that is missing fails at once.
     await Promise.resolve()
-    if (this.dropped) return
+    if (this.dropped || entry.dropped) return
     const { codecs, maxBatchBytes = MAX_BATCH_BYTES, changed, onSkipped } = this.settings
     try {
       const codec = codecByNumber(batch.compression, codecs)
       const records = await codec.decompress(batch.bytes.subarray(batch.records), maxBatchBytes)
-      if (this.dropped) return
+      if (this.dropped || entry.dropped) return
       this.uncompressed(entry, withUncompressed(batch, records, this.where))
     } catch (error) {
-      if (this.dropped) return
+      if (this.dropped || entry.dropped) return
       const extent = { firstOffset: Math.max(batch.baseOffset, entry.fromOffset), lastOffset: batch.lastOffset }
       const failure = batchError(error, this.where, extent)
       if (onSkipped !== undefined) {
@@ -234,14 +301,8 @@ export class FetchQueue {
         return this.uncompressed(entry, undefined)
       }
       // It and what is behind it is fetched again once the error was taken.
-      let freed = 0
-      for (const { bytes, ready } of this.entries.splice(this.entries.indexOf(entry))) {
-        freed += bytes
-        if (ready) this.readyBytes -= bytes
-      }
-      this.bytes -= freed
-      this.forgetTaken()
-      this.fetchOffset = entry.fromOffset
+      this.fetchEpoch = entry.fromEpoch
+      const freed = this.dropFrom(this.entries.indexOf(entry))
       this.fail(failure)
       changed(-freed)
     }

@@ -276,7 +276,7 @@ export class Committer {
     if (origin === undefined || task === undefined) throw error
     if (task.shows(origin.topic)) {
       // A table is what its topic holds: no record of the input is lost, and no other place than the beginning tells it.
-      logger.warn({ origin }, 'the beginning of a table was deleted before it was read; the table is read again')
+      logger.warn({ origin }, 'the log no longer holds what of a table was to be read next; the table is read again')
       this.run.tasks = []
       this.run.stale = true
       return
@@ -286,7 +286,7 @@ export class Committer {
     const at = plan.inlets.some(({ topic }) => topic === origin.topic) ? 'earliest' : onOutOfRange
     const [offset] = (await this.run.whileHeld('to know where a partition begins and ends', () => log.offsets([origin], at))) ?? []
     if (offset === undefined) return
-    logger.warn({ origin, offset, onOutOfRange }, 'records were deleted before they were read; going on at another offset')
+    logger.warn({ origin, offset, onOutOfRange }, 'the log no longer holds what was to be read next; going on at another offset')
     task.relocate(origin.topic, offset)
     this.run.assignReader()
   }

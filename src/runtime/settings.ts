@@ -25,10 +25,11 @@ export interface SourceOptions {
    */
   readonly startFrom?: StartFrom
   /**
-   * What to do when the offset to read on at is no longer in the log (deleted by retention, or the topic was created anew): 'stop'
-   * (default) ends with OFFSET_OUT_OF_RANGE, whose `origin` is that offset, since records were lost; 'earliest' and 'latest' go on there
-   * and log from where to where. What was fetched before is worked on first. The pipeline's own topics (retries, repartitions) go on at
-   * their earliest either way, and a table is read again from its beginning whatever is set here: it is what its topic holds.
+   * What to do when the offset to read on at is no longer in the log (deleted by retention, the topic was created anew, or its leader was
+   * elected without records that were read: an unclean election, noticed while the pipeline runs, on Kafka 2.7 and later): 'stop' (default)
+   * ends with OFFSET_OUT_OF_RANGE, whose `origin` is that offset, since records were lost; 'earliest' and 'latest' go on there and log from
+   * where to where. What was fetched before is worked on first. The pipeline's own topics (retries, repartitions) go on at their earliest
+   * either way, and a table is read again from its beginning whatever is set here: it is what its topic holds.
    */
   readonly onOutOfRange?: 'stop' | 'earliest' | 'latest'
   /**

@@ -183,7 +183,7 @@ async function run(
     async function relocated({ origin }: MillraceError, at: 'earliest' | 'latest'): Promise<unknown> {
       try {
         const [offset] = await log.offsets([{ topic, partition }], at)
-        logger.warn({ origin, offset, onOutOfRange: at }, 'records were deleted before they were read; going on at another offset')
+        logger.warn({ origin, offset, onOutOfRange: at }, 'the log no longer holds what was to be read next; going on at another offset')
         stream.positions.set(topic, { topic, partition, offset: offset as number })
         reader.assign(streams.flatMap(({ positions }) => [...positions.values()]))
         return undefined

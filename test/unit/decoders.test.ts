@@ -4,7 +4,7 @@ import type { Api, Throttled } from '../../src/kafka/protocol/api.js'
 import { ApiVersions } from '../../src/kafka/protocol/api-versions.js'
 import { CreateTopics } from '../../src/kafka/protocol/create-topics.js'
 import { DescribeConfigs } from '../../src/kafka/protocol/describe-configs.js'
-import { Fetch } from '../../src/kafka/protocol/fetch.js'
+import { Fetch, FetchWithoutEpoch } from '../../src/kafka/protocol/fetch.js'
 import { FindCoordinator } from '../../src/kafka/protocol/find-coordinator.js'
 import { JoinGroup } from '../../src/kafka/protocol/join-group.js'
 import { ListOffsets } from '../../src/kafka/protocol/list-offsets.js'
@@ -159,6 +159,7 @@ const APIS: readonly Api<never, Throttled>[] = [
   CreateTopics,
   DescribeConfigs,
   Fetch,
+  FetchWithoutEpoch,
   FindCoordinator,
   JoinGroup,
   ListOffsets,

@@ -202,3 +202,39 @@ describe('what is fetched of a partition', () => {
     expect(many / some).toBeLessThan(4.4)
   })
 })
+
+describe('a log that was truncated', () => {
+  it('what is dropped is not counted on, also where it was on its way through a codec', async () => {
+    const held: (() => void)[] = []
+    const codecs: CodecLookup = () => ({
+      ...gzipCodec,
+      decompress: async (bytes: Buffer) => {
+        await new Promise<void>((resolve) => held.push(resolve))
+        return gunzipSync(bytes)
+      },
+    })
+    let counted = 0
+    const queue = queueOf({ codecs, changed: (bytes) => void (counted += bytes) })
+    const batch = (offset: number, epoch: number): Buffer => {
+      const bytes = batchAt(offset, 1, 1)
+      bytes.writeInt32BE(epoch, AT.leaderEpoch)
+      return bytes
+    }
+    queue.accept(answer(3, batch(0, 1), batch(1, 2), batch(2, 2)))
+    await until(() => held.length === 1)
+    held.shift()?.()
+    await until(() => held.length === 1)
+    // The first is ready, the second under way.
+    expect(queue.truncated({ epoch: 1, endOffset: 5 }, 5)).toBe(false)
+    expect([queue.fetchOffset, queue.fetchEpoch, counted]).toEqual([1, 1, queue.bytes])
+    queue.accept(answer(5, batch(1, 1)))
+    held.shift()?.()
+    await until(() => held.length === 1)
+    held.shift()?.()
+    await until(() => {
+      drain(queue)
+      return queue.position === 2
+    })
+    expect([queue.position, queue.bytes, counted]).toEqual([2, 0, 0])
+  })
+})

@@ -1,6 +1,8 @@
 import type { AbortedTransaction } from '../../log/batch/committed.js'
 import type { Api, Throttled } from './api.js'
 import { byTopic } from './api.js'
+import type { Reader } from './reader.js'
+import type { Writer } from './writer.js'
 
 export interface FetchPartition {
   readonly topic: string
@@ -8,6 +10,8 @@ export interface FetchPartition {
   readonly offset: number
   /** Of the leader that is asked, as far as is known: another refuses. -1: any. (KIP-320) */
   readonly leaderEpoch: number
+  /** Of the batch before the offset: where the log of the broker has another one there, it says so. -1: not known. (KIP-595) */
+  readonly lastFetchedEpoch: number
   readonly maxBytes: number
 }
 
@@ -18,6 +22,15 @@ export interface FetchRequest {
   readonly partitions: readonly FetchPartition[]
 }
 
+/**
+ * Where the log of the broker parts from what was fetched: the latest election up to the one named of which it has batches, and where
+ * those end.
+ */
+export interface Divergence {
+  readonly epoch: number
+  readonly endOffset: number
+}
+
 export interface FetchedPartition {
   readonly topic: string
   readonly partition: number
@@ -26,6 +39,8 @@ export interface FetchedPartition {
   readonly lastStableOffset: number
   readonly aborted: readonly AbortedTransaction[]
   readonly records: Buffer
+  /** Then there are no records. */
+  readonly diverging?: Divergence | undefined
 }
 
 export interface FetchResponse extends Throttled {
@@ -35,22 +50,91 @@ export interface FetchResponse extends Throttled {
 
 const NO_SESSION = 0
 const NO_SESSION_EPOCH = -1
+const DIVERGING_EPOCH_TAG = 0
+
+function encodeHead(writer: Writer, { maxWaitMs, maxBytes, readCommitted }: FetchRequest): void {
+  writer.int32(-1)
+  writer.int32(maxWaitMs)
+  writer.int32(1)
+  writer.int32(maxBytes)
+  writer.int8(readCommitted ? 1 : 0)
+  writer.int32(NO_SESSION)
+  writer.int32(NO_SESSION_EPOCH)
+}
 
 /** Without a fetch session: each request names all of its partitions, so none can be forgotten by either side. */
 export const Fetch: Api<FetchRequest, FetchResponse> = {
   key: 1,
   name: 'Fetch',
+  version: 12,
+  flexible: true,
+  encode(writer, request) {
+    encodeHead(writer, request)
+    writer.compactArray(byTopic(request.partitions), ({ topic, items }) => {
+      writer.compactString(topic)
+      writer.compactArray(items, (item) => {
+        writer.int32(item.partition)
+        writer.int32(item.leaderEpoch)
+        writer.int64(item.offset)
+        writer.int32(item.lastFetchedEpoch)
+        writer.int64(-1)
+        writer.int32(item.maxBytes)
+        writer.noTags()
+      })
+      writer.noTags()
+    })
+    writer.compactArray([], () => {})
+    writer.compactString('')
+    writer.noTags()
+  },
+  decode(reader) {
+    const throttleMs = reader.int32()
+    const error = reader.int16()
+    reader.int32()
+    const partitions = reader.compactArray(() => {
+      const topic = reader.compactString()
+      const items = reader.compactArray((): FetchedPartition => {
+        const partition = reader.int32()
+        const partitionError = reader.int16()
+        const highWatermark = reader.int64()
+        const lastStableOffset = reader.int64()
+        reader.int64()
+        const aborted = reader.compactArray(() => {
+          const transaction = { producerId: reader.bigint64(), firstOffset: reader.int64() }
+          reader.tags()
+          return transaction
+        })
+        reader.int32()
+        const records = reader.compactBytes()
+        let diverging: Divergence | undefined
+        reader.eachTag((tag) => {
+          if (tag === DIVERGING_EPOCH_TAG) diverging = decodeDivergence(reader)
+        })
+        return { topic, partition, error: partitionError, highWatermark, lastStableOffset, aborted, records, diverging }
+      })
+      reader.tags()
+      return items
+    })
+    reader.tags()
+    return { throttleMs, error, partitions: partitions.flat() }
+  },
+}
+
+function decodeDivergence(reader: Reader): Divergence | undefined {
+  const divergence = { epoch: reader.int32(), endOffset: reader.int64() }
+  reader.tags()
+  return divergence.epoch < 0 && divergence.endOffset < 0 ? undefined : divergence
+}
+
+/** For Kafka 2.5 and 2.6, which do not compare what was fetched before with what they have. */
+export const FetchWithoutEpoch: Api<FetchRequest, FetchResponse> = {
+  key: 1,
+  name: 'Fetch',
   version: 11,
   flexible: false,
-  encode(writer, { maxWaitMs, maxBytes, readCommitted, partitions }) {
-    writer.int32(-1)
-    writer.int32(maxWaitMs)
-    writer.int32(1)
-    writer.int32(maxBytes)
-    writer.int8(readCommitted ? 1 : 0)
-    writer.int32(NO_SESSION)
-    writer.int32(NO_SESSION_EPOCH)
-    writer.array(byTopic(partitions), ({ topic, items }) => {
+  encode(writer, request) {
+    encodeHead(writer, request)
+    writer.array(byTopic(request.partitions), ({ topic, items }) => {
       writer.string(topic)
       writer.array(items, (item) => {
         writer.int32(item.partition)

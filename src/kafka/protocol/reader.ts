@@ -67,6 +67,11 @@ export class Reader {
     return length < 0 ? this.slice(0) : this.slice(length)
   }
 
+  compactBytes(): Buffer {
+    const length = this.uvarint() - 1
+    return length < 0 ? this.slice(0) : this.slice(length)
+  }
+
   /** A null array reads as an empty one. */
   array<T>(each: () => T): T[] {
     return this.items(this.int32(), each)

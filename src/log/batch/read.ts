@@ -33,6 +33,8 @@ export interface BatchView {
   readonly control: boolean
   readonly producerId: bigint
   readonly producerEpoch: number
+  /** In which election's time it was written. */
+  readonly leaderEpoch: number
 }
 
 /**
@@ -94,6 +96,7 @@ export function viewBatch(source: Buffer, at: number, where: string): BatchView 
     control: (attributes & CONTROL) !== 0,
     producerId: bytes.readBigInt64BE(AT.producerId),
     producerEpoch: bytes.readInt16BE(AT.producerEpoch),
+    leaderEpoch: bytes.readInt32BE(AT.leaderEpoch),
   }
 }
 

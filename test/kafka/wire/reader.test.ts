@@ -9,8 +9,8 @@ const FETCH = 1
 const LONG_POLL_MS = 100
 
 const isFetch = ({ apiKey }: ProxiedRequest): boolean => apiKey === FETCH
-/** The replica id stands before it. */
-const isLongPoll = (request: ProxiedRequest): boolean => isFetch(request) && request.body.readInt32BE(4) >= LONG_POLL_MS
+/** The end of the header and the replica id stand before it. */
+const isLongPoll = (request: ProxiedRequest): boolean => isFetch(request) && request.body.readInt32BE(5) >= LONG_POLL_MS
 
 describe('fetching ahead', () => {
   let proxy: Proxy
@@ -98,8 +98,9 @@ describe('fetching ahead', () => {
     let together = false
     proxy.decide = (request) => {
       // After wait, least bytes, most bytes, isolation, session, its epoch and one topic with its name comes the number of partitions.
-      const name = request.body.length >= 33 ? request.body.readInt16BE(29) : 0
-      if (isLongPoll(request) && request.body.readInt32BE(31 + name) === 2) together = true
+      // Both lengths are one more than they say.
+      const name = isFetch(request) ? request.body.readUInt8(27) - 1 : 0
+      if (isLongPoll(request) && request.body.readUInt8(28 + name) - 1 === 2) together = true
       return 'pass'
     }
     await until(() => together)
@@ -177,6 +178,39 @@ describe('fetching ahead', () => {
     await Promise.all([sender.commit([{ topic, partition: 0, offset: 0 }], member), group.heartbeat(member)])
     expect(await log.committedOffsets(name, [{ topic, partition: 0 }])).toEqual([0])
     expect(proxy.heldKinds).toEqual(new Set([FETCH]))
+    reader.close()
+  })
+
+  it('a log that no longer reaches to what was read of it: the broker says up to where it does', async () => {
+    let version = 0
+    proxy.decide = (request) => {
+      if (isFetch(request)) version = request.version
+      return 'pass'
+    }
+    await write(0, ['a'], ['b'], ['c'])
+    const seen: string[] = []
+    const errors: unknown[] = []
+    const reader = reading(100_000, (reader) => {
+      try {
+        drain(reader, topic, 0, seen)
+      } catch (error) {
+        errors.push(error)
+      }
+    })
+    reader.assign(at(0))
+    await until(() => seen.length === 3)
+    expect(version).toBe(12)
+    await direct.deleteTopics([topic])
+    await until(async () => (await direct.topics([topic])).size === 0)
+    await direct.createTopics([{ topic, partitions: 1 }])
+    await write(0, ['other'])
+    await until(() => errors.length > 0)
+    expect(errors[0]).toMatchObject({
+      code: 'OFFSET_OUT_OF_RANGE',
+      origin: { topic, partition: 0, offset: 3 },
+      message: expect.stringMatching(/the log was truncated.* at offset [01] or before/),
+    })
+    expect(seen).toEqual(['a', 'b', 'c'])
     reader.close()
   })
 })

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Api, Throttled } from '../../../src/kafka/protocol/api.js'
 import { ApiVersions } from '../../../src/kafka/protocol/api-versions.js'
 import { EndTxn, EndTxnBumpingEpoch } from '../../../src/kafka/protocol/end-txn.js'
-import { Fetch } from '../../../src/kafka/protocol/fetch.js'
+import { Fetch, FetchWithoutEpoch } from '../../../src/kafka/protocol/fetch.js'
 import { initProducerId } from '../../../src/kafka/protocol/init-producer-id.js'
 import { JoinGroup } from '../../../src/kafka/protocol/join-group.js'
 import { ListOffsets } from '../../../src/kafka/protocol/list-offsets.js'
@@ -93,9 +93,13 @@ describe('requests', () => {
       maxWaitMs: 250,
       maxBytes: 1_000,
       readCommitted: true,
-      partitions: [{ topic: 't', partition: 1, offset: 2 ** 32 + 4, leaderEpoch: 7, maxBytes: 500 }],
+      partitions: [{ topic: 't', partition: 1, offset: 2 ** 32 + 4, leaderEpoch: 7, lastFetchedEpoch: 6, maxBytes: 500 }],
     }
     expect(written(Fetch, body)).toBe(
+      'ffffffff000000fa00000001000003e80100000000ffffffff0202740200000001000000070000000100000004' +
+        '00000006ffffffffffffffff000001f40000010100',
+    )
+    expect(written(FetchWithoutEpoch, body)).toBe(
       'ffffffff000000fa00000001000003e80100000000ffffffff000000010001740000000100000001000000070000000100000004ffffffffffffffff000001f4000000000000',
     )
   })
@@ -171,11 +175,21 @@ describe('responses', () => {
       aborted: [{ producerId: 7n, firstOffset: 3 }],
       records,
     }
-    expect(read(Fetch, bytes)).toEqual({ throttleMs: 9, error: 0, partitions: [partition] })
+    expect(read(FetchWithoutEpoch, bytes)).toEqual({ throttleMs: 9, error: 0, partitions: [partition] })
+    const head =
+      '00000009000000000000020274020000000100000000000000000014000000000000001200000000000000020200000000000000070000000000000003'
+    // The last tagged field is the current leader, of which nothing is taken.
+    expect(read(Fetch, `${head}00ffffffff0401020300` + '0000')).toEqual({ throttleMs: 9, error: 0, partitions: [partition] })
+    const tags = '02000d00000005000000000000001100' + '01090000000200000006' + '00'
+    expect(read(Fetch, `${head}00ffffffff01${tags}` + '0000')).toEqual({
+      throttleMs: 9,
+      error: 0,
+      partitions: [{ ...partition, records: Buffer.alloc(0), diverging: { epoch: 5, endOffset: 17 } }],
+    })
   })
 
   it('one that ends too early is an error, not garbage', () => {
-    expect(() => read(Fetch, '00000009000000000000000000010001')).toThrow(RangeError)
+    expect(() => read(FetchWithoutEpoch, '00000009000000000000000000010001')).toThrow(RangeError)
   })
 })
 

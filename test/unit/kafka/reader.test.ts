@@ -1,18 +1,19 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Cluster } from '../../../src/kafka/cluster.js'
-import type { FetchRequest, FetchResponse } from '../../../src/kafka/protocol/fetch.js'
+import type { Divergence, FetchRequest, FetchResponse } from '../../../src/kafka/protocol/fetch.js'
 import { KafkaReader } from '../../../src/kafka/reader.js'
 import { AT, writeInt64 } from '../../../src/log/batch/header.js'
 import { BatchWriter, stampBatch, type OutputBatch } from '../../../src/log/batch/write.js'
 import { silentLogger } from '../../../src/record/logger.js'
 
-function batchAt(offset: number): Buffer {
+function batchAt(offset: number, leaderEpoch = -1): Buffer {
   const writer = new BatchWriter('t', 0, 1024)
   writer.append(null, 'x'.repeat(50), {}, 1)
   const [batch] = writer.take(true)
   const stamp = { producerId: -1n, producerEpoch: -1, baseSequence: -1, transactional: false, compression: 0 }
   const bytes = stampBatch(batch as OutputBatch, stamp)
   writeInt64(bytes, AT.baseOffset, offset)
+  bytes.writeInt32BE(leaderEpoch, AT.leaderEpoch)
   return bytes
 }
 
@@ -23,6 +24,8 @@ class OneBroker {
   /** What the client knows, and which election made the broker leader. */
   knownEpoch = 0
   epoch = 0
+  /** Whether the log parts from what was fetched. */
+  divergence: (offset: number, lastFetchedEpoch: number) => Divergence | undefined = () => undefined
 
   constructor(private readonly records: (partition: number, offset: number) => { readonly bytes: Buffer; readonly end: number }) {}
 
@@ -30,10 +33,12 @@ class OneBroker {
     const send = async (_address: unknown, _api: unknown, { partitions }: FetchRequest): Promise<FetchResponse> => {
       this.fetches++
       await new Promise((resolve) => setTimeout(resolve, 1))
-      const answers = partitions.map(({ topic, partition, offset, leaderEpoch }) => {
+      const answers = partitions.map(({ topic, partition, offset, leaderEpoch, lastFetchedEpoch }) => {
         const error = leaderEpoch < this.epoch ? 74 : leaderEpoch > this.epoch ? 75 : 0
         const { bytes, end } = error === 0 ? this.records(partition, offset) : { bytes: Buffer.alloc(0), end: -1 }
-        return { topic, partition, error, highWatermark: end, lastStableOffset: end, aborted: [], records: bytes }
+        const diverging = this.divergence(offset, lastFetchedEpoch)
+        const records = diverging === undefined ? bytes : Buffer.alloc(0)
+        return { topic, partition, error, highWatermark: end, lastStableOffset: end, aborted: [], records, diverging }
       })
       return { throttleMs: 0, error: 0, partitions: answers }
     }
@@ -45,6 +50,7 @@ class OneBroker {
         return 1
       },
       leaderEpoch: () => this.knownEpoch,
+      bestVersion: (_: number, wanted: number[]) => wanted.at(-1),
       refresh: async () => {
         this.knownEpoch = 5
       },
@@ -59,6 +65,28 @@ class OneBroker {
       () => {},
     )
     return reader
+  }
+}
+
+/**
+ * A log of one partition: in which election's time the record at each offset was written. It says as Kafka does where it parts from what
+ * was fetched.
+ */
+class EpochLog {
+  constructor(public epochs: readonly number[]) {}
+
+  broker(): OneBroker {
+    const broker = new OneBroker((_partition, offset) => ({
+      bytes: Buffer.concat(this.epochs.slice(offset, offset + 3).map((epoch, i) => batchAt(offset + i, epoch))),
+      end: this.epochs.length,
+    }))
+    broker.divergence = (offset, last) => {
+      if (last < 0) return undefined
+      const epoch = Math.max(-1, ...this.epochs.filter((each) => each <= last))
+      const endOffset = this.epochs.lastIndexOf(epoch) + 1
+      return epoch < last || endOffset < offset ? { epoch, endOffset } : undefined
+    }
+    return broker
   }
 }
 
@@ -134,5 +162,68 @@ describe('the reader', () => {
     await vi.advanceTimersByTimeAsync(5_000)
     expect([taken, errors]).toEqual([2, []])
     reader.close()
+  })
+
+  describe('of a log that an unclean election cut short', () => {
+    const taking = (broker: OneBroker): { reader: KafkaReader; taken: [number, number][]; errors: unknown[]; take: () => void } => {
+      const taken: [number, number][] = []
+      const errors: unknown[] = []
+      const reader = broker.reader(() => {})
+      const take = (): void => {
+        try {
+          for (let fetched = reader.take('t', 0); fetched !== undefined; fetched = reader.take('t', 0))
+            if (fetched.batch !== undefined) taken.push([fetched.batch.baseOffset, fetched.batch.leaderEpoch])
+        } catch (error) {
+          errors.push(error)
+        }
+      }
+      reader.assign([{ topic: 't', partition: 0, offset: 0 }])
+      return { reader, taken, errors, take }
+    }
+
+    it.each([
+      ['what was taken lay behind the end of what is left', [4, 4, 4, 4, 4], [4, 4, 5, 5, 5, 5, 5, 5], 2],
+      ['offsets that were taken hold what others wrote before', [4, 5, 5], [4, 4, 4, 4, 4, 6], 5],
+    ])('%s: OFFSET_OUT_OF_RANGE again and again, until it is to read on elsewhere', async (_how, before, after, endOffset) => {
+      const log = new EpochLog(before)
+      const { reader, taken, errors, take } = taking(log.broker())
+      await vi.advanceTimersByTimeAsync(1_000)
+      take()
+      expect([taken.length, errors]).toEqual([before.length, []])
+      log.epochs = after
+      for (let times = 1; times <= 3; times++) {
+        await vi.advanceTimersByTimeAsync(15_000)
+        take()
+        expect([taken.length, errors.length]).toEqual([before.length, times])
+      }
+      for (const error of errors)
+        expect(error).toMatchObject({
+          code: 'OFFSET_OUT_OF_RANGE',
+          origin: { topic: 't', partition: 0, offset: before.length },
+          message: expect.stringContaining(`offset ${endOffset} or before`),
+        })
+      // The same position is another one now: whoever goes on there wants what is there.
+      reader.assign([{ topic: 't', partition: 0, offset: before.length }])
+      await vi.advanceTimersByTimeAsync(1_000)
+      take()
+      expect(errors).toHaveLength(3)
+      expect(taken.slice(before.length)).toEqual(after.map((epoch, offset) => [offset, epoch]).slice(before.length))
+      reader.close()
+    })
+
+    it('what was fetched and not taken is dropped, and what is there now is read', async () => {
+      const log = new EpochLog([4, 4, 4, 4, 5])
+      const { reader, taken, errors, take } = taking(log.broker())
+      await vi.advanceTimersByTimeAsync(1_000)
+      log.epochs = [4, 4, 6, 6, 6, 6, 6]
+      await vi.advanceTimersByTimeAsync(1_000)
+      for (let times = 0; times < 3; times++) {
+        take()
+        await vi.advanceTimersByTimeAsync(1_000)
+      }
+      expect(errors).toEqual([])
+      expect(taken).toEqual(log.epochs.map((epoch, offset) => [offset, epoch]))
+      reader.close()
+    })
   })
 })
