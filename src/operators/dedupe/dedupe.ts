@@ -7,7 +7,7 @@ import type { Origin } from '../../record/origin.js'
 import type { LogRecord } from '../../record/record.js'
 import type { Good } from '../../record/types.js'
 import { Mark, mark } from '../../runtime/accounting.js'
-import { ClaimQueue, type ClaimQueueTarget } from './claim-queue.js'
+import { ClaimQueue } from './claim-queue.js'
 import { ClaimSession, type ClaimSettings } from './claim-session.js'
 import { activeSlice, type SliceContext } from '../../runtime/context.js'
 import { isIdRule, ruleOfFunction, type IdRule } from './id-rule.js'
@@ -15,6 +15,7 @@ import { resultKeepers, type KeepResult } from './kept-results.js'
 import { operate, type Step } from '../../runtime/operate.js'
 import { functionOption, objectWith, parseOptions, positiveDuration, positiveInteger, storeName } from '../../runtime/options.js'
 import { ExclusiveQueue } from './exclusive-queue.js'
+import type { IdQueueTarget } from './id-queue.js'
 import { ExclusiveSession, type ExclusiveSettings } from './exclusive-session.js'
 import { withSideOutput, type SideOutput } from '../../runtime/side-output.js'
 import { loadBloomFilters } from './claims/bloom-filter.js'
@@ -240,7 +241,7 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
       }
 
       /** What both kinds of queues do with records. */
-      const ends = (target: Subscriber<R>): ClaimQueueTarget<R> => ({
+      const ends = (target: Subscriber<R>): IdQueueTarget<R> => ({
         pass: (item) => target.next(item),
         duplicate(item, id, first) {
           mark(item as unknown as LogRecord<unknown, unknown>, Mark.duplicate)

@@ -3,13 +3,10 @@ import type { BloomTable } from './claims/bloom-table.js'
 import { placeInPartition } from '../../record/lineage.js'
 import { sameOrigin, type Origin } from '../../record/origin.js'
 import type { ExclusiveId } from './claims/claim-store.js'
-import type { ClaimQueueTarget } from './claim-queue.js'
 import { runInSlice, type SliceContext } from '../../runtime/context.js'
-import { Fifo } from '../../runtime/fifo.js'
 import type { ExclusiveSession } from './exclusive-session.js'
+import { IdQueue, type IdQueueTarget } from './id-queue.js'
 
-/** Ids looked up in one call. */
-const BATCH = 512
 /** Records between two looks at the clock. */
 const LOOK = 64
 
@@ -27,15 +24,10 @@ class Item<R> {
 }
 
 /**
- * The records of one slice before a Bloom filter: those whose id is surely new pass at once, the others wait for an exact look-up, and those behind them with them, so that
- * the order stays.
+ * The records of one slice before a Bloom filter: those whose id is surely new pass at once, the others wait for an exact look-up, and those behind them
+ * with them, so that the order stays.
  */
-export class ExclusiveQueue<R> {
-  private readonly items = new Fifo<Item<R>>()
-  private unsent: Item<R>[] = []
-  private scheduled = false
-  private ended = false
-  private over = false
+export class ExclusiveQueue<R> extends IdQueue<R, Item<R>> {
   private now = 0
   private untilLook = 0
 
@@ -43,15 +35,11 @@ export class ExclusiveQueue<R> {
     private readonly session: ExclusiveSession,
     private readonly table: BloomTable,
     private readonly withinMs: number,
-    private readonly slice: SliceContext,
-    private readonly target: ClaimQueueTarget<R>,
+    slice: SliceContext,
+    target: IdQueueTarget<R>,
   ) {
+    super(slice, target)
     this.look()
-  }
-
-  pass(item: R): void {
-    if (this.items.length === 0) this.target.pass(item)
-    else this.items.push(new Item<R>(item, '', undefined, false))
   }
 
   add(item: R, id: string, record: LogRecord<unknown, unknown>): void {
@@ -65,26 +53,12 @@ export class ExclusiveQueue<R> {
       return
     }
     const one = new Item(item, id, record, true)
-    this.items.push(one)
-    this.unsent.push(one)
-    if (this.unsent.length >= BATCH) this.send()
-    else if (!this.scheduled) {
-      this.scheduled = true
-      queueMicrotask(() => {
-        this.scheduled = false
-        this.send()
-      })
-    }
+    this.push(one)
+    this.enquire(one)
   }
 
-  end(): void {
-    this.ended = true
-    this.send()
-    this.drain()
-  }
-
-  close(): void {
-    this.over = true
+  protected passing(item: R): Item<R> {
+    return new Item<R>(item, '', undefined, false)
   }
 
   private look(): void {
@@ -99,10 +73,7 @@ export class ExclusiveQueue<R> {
     this.session.pass(id, topic, partition, placeOf(record), this.now, this.table.section, this.slice)
   }
 
-  private send(): void {
-    const { unsent } = this
-    if (unsent.length === 0 || this.over) return
-    this.unsent = []
+  protected ask(unsent: readonly Item<R>[]): void {
     // What is in the open transaction is known here, and may not be in the store yet.
     const asked = unsent.filter(({ id }) => this.session.inTransaction(id) === undefined)
     const answer =
@@ -123,16 +94,11 @@ export class ExclusiveQueue<R> {
     )
   }
 
-  private drain(): void {
-    if (this.over || this.slice.closed) return
-    runInSlice(this.slice, () => {
-      for (let head = this.items.first; head !== undefined && !head.open; head = this.items.first) {
-        this.items.shift()
-        this.decide(head)
-        if (this.over || this.slice.closed) return
-      }
-    })
-    if (!this.ended || this.items.length > 0 || this.over) return
+  protected isAnswered({ open }: Item<R>): boolean {
+    return !open
+  }
+
+  protected finish(): void {
     this.over = true
     this.session.written(this.slice).then(
       () => {
@@ -144,7 +110,7 @@ export class ExclusiveQueue<R> {
     )
   }
 
-  private decide({ item, id, record, held: found }: Item<R>): void {
+  protected leave({ item, id, record, held: found }: Item<R>): void {
     if (record === undefined) return this.target.pass(item)
     const here = this.session.inTransaction(id)
     const held = here ?? (found !== undefined && found.at + this.withinMs > this.now ? found : undefined)
@@ -165,18 +131,13 @@ export class ExclusiveQueue<R> {
   }
 
   /**
-   * Put by a transaction that did not commit and could not take it out again. For a record that no transaction went past: it comes again. For one that was passed over since the task
-   * came here, and put by a transaction of ours: it was given up. What was passed over before may have been written over by a member that did not know yet that it had lost the task.
+   * Put by a transaction that did not commit and could not take it out again. For a record that no transaction went past: it comes again. For one
+   * that was passed over since the task came here, and put by a transaction of ours: it was given up. What was passed over before may have been
+   * written over by a member that did not know yet that it had lost the task.
    */
   private isLeftBehind(held: ExclusiveId): boolean {
     const { origin } = held
     return !this.table.isPast(origin) || (this.session.isDoubtful(held) && !this.table.wasPast(origin))
-  }
-
-  private fail(error: unknown): void {
-    if (this.over || this.slice.closed) return
-    this.over = true
-    this.target.fail(error)
   }
 }
 
