@@ -36,6 +36,7 @@ interface Try {
 }
 
 interface Wanted {
+  readonly topic?: string
   readonly options?: Partial<RetryTopicOptions>
   readonly transaction?: TransactionOptions
   /** How often each value fails; what is not named never does. */
@@ -48,7 +49,7 @@ interface Wanted {
 /** A pipeline whose step fails so often for each value, and what it was called with. */
 function failing(
   kit: TestKit,
-  { options = {}, transaction = {}, fails = {}, concurrency = 16, takes }: Wanted,
+  { topic = 'in', options = {}, transaction = {}, fails = {}, concurrency = 16, takes }: Wanted,
   tries: Try[] = [],
 ): { pipeline: Observable<Commit>; tries: Try[] } {
   const called = new Map<string, number>()
@@ -75,7 +76,7 @@ function failing(
   return {
     tries,
     pipeline: kit.cluster
-      .source({ group: 'g', topics: ['in'] })
+      .source({ group: 'g', topics: [topic] })
       .pipe(withTransaction(project, { every: '100ms', provision: true, retryDelay: 1, ...transaction })),
   }
 }
@@ -638,6 +639,21 @@ describe('retryTopic', () => {
     await kit.advance('1m')
     expect(await outputs(kit)).toEqual(['small'])
     expect(await outputs(kit, 'dead')).toEqual(['x'.repeat(1_900)])
+  })
+
+  it('retry topics made by provision take records 8 kB larger than the input does', async () => {
+    const kit = await inOutDeadKit()
+    await kit.cluster.createTopics([{ topic: 'narrow', partitions: 1, config: { 'max.message.bytes': '2000' } }])
+    const full = 'x'.repeat(1_800)
+    const { pipeline, tries } = failing(kit, { topic: 'narrow', fails: { [full]: 1 }, options: { delays: ['1s'] } })
+    kit.run(pipeline)
+    await kit.feed('narrow', [{ value: full }])
+    await kit.advance('1m')
+    expect(tries).toHaveLength(2)
+    expect(await outputs(kit)).toEqual([full])
+    expect(await outputs(kit, 'dead')).toEqual([])
+    await kit.feed('narrow.g.retry.1s', [{ value: 'x'.repeat(1_800 + 8_192) }])
+    await expect(kit.feed('narrow.g.retry.1s', [{ value: 'x'.repeat(2_000 + 8_192) }])).rejects.toMatchObject({ code: 'RECORD_TOO_LARGE' })
   })
 
   it('what somebody else put into a retry topic is taken at once, as what it is', async () => {
