@@ -1,4 +1,5 @@
 export { kafka, type KafkaOptions } from './cluster/kafka.js'
+export type { CompressionCodec, CompressionCodecs } from './kafka/codecs.js'
 export { embedded, type EmbeddedOptions } from './cluster/embedded.js'
 export type { Cluster } from './cluster/cluster.js'
 export type { ProduceOptions, ProduceRecord } from './cluster/produce.js'

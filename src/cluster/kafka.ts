@@ -1,6 +1,7 @@
 import type { ConnectionOptions } from 'node:tls'
 import type { SASLOptions } from 'kafkajs'
 import { z } from 'zod'
+import type { CompressionCodec, CompressionCodecs } from '../kafka/codecs.js'
 import type { TraceEvent } from '../log/port.js'
 import { systemClock } from '../record/clock.js'
 import type { Duration } from '../record/duration.js'
@@ -20,6 +21,11 @@ export interface KafkaOptions {
    * a function that resolves to `{ value: token }`, asked for each log-in. What it fails with is taken for something that passes.
    */
   readonly sasl?: SASLOptions
+  /**
+   * Codecs by format, for snappy, lz4 and zstd; gzip is built in. Each is a function that makes one, in the form that packages made for
+   * kafkajs have: `{ snappy: SnappyCodec }` of kafkajs-snappy. Default: what is registered in kafkajs's CompressionCodecs.
+   */
+  readonly codecs?: CompressionCodecs
   /** For a connection to come up. Default '5s'. */
   readonly connectionTimeout?: Duration
   /** For a request to be answered, retries included. Default '30s'. */
@@ -29,6 +35,8 @@ export interface KafkaOptions {
   /** Told of each step of each transaction as it is done; for debugging and for tests that stop a process between steps. */
   readonly trace?: (event: TraceEvent) => void
 }
+
+const codecOption = functionOption<() => CompressionCodec>('a function that makes a codec')
 
 const schema = z.strictObject({
   brokers: z
@@ -41,6 +49,7 @@ const schema = z.strictObject({
       message: "expected { mechanism: 'plain' | 'scram-sha-256' | ... }",
     })
     .optional(),
+  codecs: z.strictObject({ snappy: codecOption, lz4: codecOption, zstd: codecOption }).partial().default({}),
   connectionTimeout: timeLimit.default(5_000),
   requestTimeout: timeLimit.default(30_000),
   logger: objectWith<Logger>(['debug', 'info', 'warn', 'error'], 'a logger with debug, info, warn and error').default(quietLogger),
@@ -55,7 +64,7 @@ const schema = z.strictObject({
  * const cluster = kafka({ brokers: ['localhost:9092'] })
  */
 export function kafka(options: KafkaOptions): Cluster {
-  const { brokers, clientId, ssl, sasl, connectionTimeout, requestTimeout, logger, trace } = parseOptions(schema, options, 'kafka')
+  const { connectionTimeout, requestTimeout, logger, trace, codecs, ...given } = parseOptions(schema, options, 'kafka')
   return new LogCluster({
     clock: systemClock,
     logger,
@@ -63,10 +72,8 @@ export function kafka(options: KafkaOptions): Cluster {
     openLog: async () => {
       const { createKafkaLog } = await import('../kafka/client.js')
       return createKafkaLog({
-        brokers,
-        clientId,
-        ssl,
-        ...(sasl === undefined ? {} : { sasl }),
+        ...given,
+        codecs: codecs as CompressionCodecs,
         connectionTimeoutMs: connectionTimeout,
         requestTimeoutMs: requestTimeout,
         logger,

@@ -17,6 +17,7 @@ import type {
 import type { Logger } from '../record/logger.js'
 import { KafkaAdmin } from './admin.js'
 import { Cluster } from './cluster.js'
+import type { CompressionCodecs } from './codecs.js'
 import { KafkaGroup } from './group.js'
 import { KafkaProducer } from './producer.js'
 import { KafkaReader } from './reader.js'
@@ -32,6 +33,7 @@ export interface KafkaLogOptions {
   readonly connectionTimeoutMs?: number | undefined
   /** How long a request may take, with all it is tried again. Default: 30 s. */
   readonly requestTimeoutMs?: number | undefined
+  readonly codecs?: CompressionCodecs | undefined
   readonly logger: Logger
 }
 
@@ -56,6 +58,7 @@ class KafkaLog implements LogClient {
       sasl: options.sasl,
       connectionTimeoutMs: options.connectionTimeoutMs ?? CONNECTION_TIMEOUT_MS,
       requestTimeoutMs: options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS,
+      codecs: options.codecs,
       logger: options.logger,
     })
     this.admin = new KafkaAdmin(this.cluster)

@@ -1,3 +1,5 @@
+import type { CodecLookup } from '../log/batch/compression.js'
+import { codecLookup, type CompressionCodecs } from './codecs.js'
 import { logError } from '../log/error.js'
 import type { TopicPartition } from '../log/port.js'
 import type { Logger } from '../record/logger.js'
@@ -17,6 +19,8 @@ import { checkVersions, common, knowsProtocol2, tooOld, type Versions } from './
 export interface ClusterSettings extends ConnectionSettings {
   readonly brokers: readonly string[]
   readonly requestTimeoutMs: number
+  /** Of formats that are not built in. */
+  readonly codecs?: CompressionCodecs | undefined
 }
 
 export interface BrokerVersions {
@@ -41,6 +45,7 @@ const TRANSACTION_VERSION_FEATURE = 'transaction.version'
 export class Cluster {
   readonly signal: AbortSignal
   readonly logger: Logger
+  readonly codecs: CodecLookup
   readonly requestTimeoutMs: number
   /** How long one try of a request may take: a broker that is frozen leaves time for its successor. */
   readonly tryMs: number
@@ -62,6 +67,7 @@ export class Cluster {
   constructor(private readonly settings: ClusterSettings) {
     this.signal = this.closing.signal
     this.logger = settings.logger
+    this.codecs = codecLookup(settings.codecs ?? {})
     this.requestTimeoutMs = settings.requestTimeoutMs
     this.tryMs = Math.ceil(settings.requestTimeoutMs / 2)
     this.lookUpMs = Math.ceil(settings.requestTimeoutMs / 3)

@@ -12,30 +12,40 @@ import { AT } from '../log/batch/header.js'
 import type { OutputBatch } from '../log/batch/write.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 
-interface KafkaJsCodec {
-  compress(encoder: { readonly buffer: Buffer }): Promise<Buffer> | Buffer
-  decompress(buffer: Buffer): Promise<Buffer> | Buffer
+/** A compression format, in the form that packages made for kafkajs have. */
+export interface CompressionCodec {
+  compress(encoder: { readonly buffer: Buffer }): Promise<Uint8Array> | Uint8Array
+  decompress(buffer: Buffer): Promise<Uint8Array> | Uint8Array
 }
+
+/** Makes a codec, by the name of its format. */
+export type CompressionCodecs = Partial<Record<'snappy' | 'lz4' | 'zstd', () => CompressionCodec>>
 
 const require = createRequire(import.meta.url)
-const adapted = new Map<CompressionName, { readonly factory: unknown; readonly codec: Codec }>()
 
-/** gzip, and whatever was registered in kafkajs's CompressionCodecs, so that the codec packages made for kafkajs fit. */
-export const kafkaCodecs: CodecLookup = (name) => {
-  const builtIn = builtInCodecs(name)
-  if (builtIn !== undefined || name === 'none') return builtIn
-  const { CompressionCodecs } = require('kafkajs') as { CompressionCodecs: Record<number, (() => KafkaJsCodec) | undefined> }
-  const factory = CompressionCodecs[compressionNumber(name)]
-  if (factory === undefined) return undefined
-  const known = adapted.get(name)
-  if (known?.factory === factory) return known.codec
-  const codec = adapt(name, factory)
-  if (codec !== undefined) adapted.set(name, { factory, codec })
-  return codec
+/** gzip, the codecs given, and whatever was registered in kafkajs's own CompressionCodecs. */
+export function codecLookup(given: CompressionCodecs): CodecLookup {
+  const adapted = new Map<CompressionName, { readonly factory: unknown; readonly codec: Codec }>()
+  return (name) => {
+    const builtIn = builtInCodecs(name)
+    if (builtIn !== undefined || name === 'none') return builtIn
+    const factory = given[name as keyof CompressionCodecs] ?? registered(name)
+    if (factory === undefined) return undefined
+    const known = adapted.get(name)
+    if (known?.factory === factory) return known.codec
+    const codec = adapt(name, factory)
+    if (codec !== undefined) adapted.set(name, { factory, codec })
+    return codec
+  }
 }
 
-function adapt(name: CompressionName, factory: () => KafkaJsCodec): Codec | undefined {
-  let codec: KafkaJsCodec
+function registered(name: CompressionName): (() => CompressionCodec) | undefined {
+  const { CompressionCodecs } = require('kafkajs') as { CompressionCodecs: Record<number, (() => CompressionCodec) | undefined> }
+  return CompressionCodecs[compressionNumber(name)]
+}
+
+function adapt(name: CompressionName, factory: () => CompressionCodec): Codec | undefined {
+  let codec: CompressionCodec
   try {
     codec = factory()
   } catch (error) {
@@ -62,8 +72,12 @@ function asBuffer(bytes: Uint8Array): Buffer {
 }
 
 /** The records of a batch, compressed. @throws MillraceError UNSUPPORTED_FORMAT */
-export async function compressRecords({ bytes, topic, partition }: OutputBatch, compression: CompressionName): Promise<Uint8Array> {
-  const codec = codecFor(compression, kafkaCodecs)
+export async function compressRecords(
+  { bytes, topic, partition }: OutputBatch,
+  compression: CompressionName,
+  codecs: CodecLookup,
+): Promise<Uint8Array> {
+  const codec = codecFor(compression, codecs)
   try {
     return await codec.compress(bytes.subarray(AT.records))
   } catch (error) {

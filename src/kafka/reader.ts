@@ -3,7 +3,6 @@ import type { Fetched, LogError, LogReader, PartitionOffset, ReaderOptions } fro
 import { systemClock } from '../record/clock.js'
 import { errorMessage } from '../record/error.js'
 import type { Cluster } from './cluster.js'
-import { kafkaCodecs } from './codecs.js'
 import { ERROR, Refused, check, refreshAfter } from './errors.js'
 import { PartitionFetch } from './fetched-partition.js'
 import type { Lane } from './lane.js'
@@ -74,7 +73,7 @@ export class KafkaReader implements LogReader {
   ) {
     this.slots = [newSlot(cluster), newSlot(cluster)]
     this.queueSettings = {
-      codecs: kafkaCodecs,
+      codecs: cluster.codecs,
       inflateBytes: () => this.share(),
       changed: (bytes) => this.changed(bytes),
       maxBatchBytes: options.maxBatchBytes,

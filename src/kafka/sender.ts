@@ -129,7 +129,7 @@ export class Sender {
 
   private async compress(queued: QueuedBatch): Promise<void> {
     try {
-      queued.compressed = await compressRecords(queued.batch, this.options.compression)
+      queued.compressed = await compressRecords(queued.batch, this.options.compression, this.cluster.codecs)
       queued.compressing = false
       this.schedule()
     } catch (error) {

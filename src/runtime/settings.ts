@@ -138,7 +138,7 @@ export interface TransactionOptions {
   readonly transactionTimeout?: Duration
   /** Outputs in memory beyond this are sent while the slice still runs. Default 1 MiB. */
   readonly streamBytes?: number
-  /** Compression of outputs. Default 'none'. gzip is built in; snappy, lz4 and zstd come from kafkajs's CompressionCodecs registry. */
+  /** Compression of outputs. Default 'none'. gzip is built in; for snappy, lz4 and zstd see `codecs` of `kafka`. */
   readonly compression?: 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
   /** Topics written in branches that an empty slice does not take (inside mergeMap, defer, ...). */
   readonly declare?: { readonly topics: readonly string[] }

@@ -1,12 +1,15 @@
 import { CompressionCodecs, CompressionTypes } from 'kafkajs'
+// @ts-expect-error the package has no types
+import snappy from 'kafkajs-snappy'
 import { Subject, lastValueFrom, map, mergeMap, take, takeWhile, tap, toArray, type Observable } from 'rxjs'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import {
   kafka,
   silentLogger,
   toTopic,
   withTransaction,
   type Cluster,
+  type CompressionCodec,
   type RecordStream,
   type SourceOptions,
   type TransactionOptions,
@@ -54,6 +57,26 @@ describe('a pipeline on Kafka', () => {
     await runUntil(cluster, { group: uniqueName('g'), topics: [input], records: 6 }, copy(output))
     const strip = (seen: Awaited<ReturnType<Observer['readAllJava']>>) => seen.map(({ offset: _, ...rest }) => rest)
     expect(strip(await observer.readAllJava(output))).toEqual(strip(await observer.readAllJava(input)))
+  })
+
+  it('compresses and uncompresses by the codecs that the cluster was given', async () => {
+    const [input, output] = [await observer.createTopic(), await observer.createTopic()]
+    await cluster.produce({ topic: input, records: [{ key: 'k', value: 'v' }] })
+    const registry = CompressionCodecs as Partial<Record<number, unknown>>
+    const kept = registry[CompressionTypes.Snappy]
+    registry[CompressionTypes.Snappy] = undefined
+    const own = kafka({ brokers: inject('kafkaBrokers'), logger: silentLogger, codecs: { snappy: snappy as () => CompressionCodec } })
+    try {
+      const without = await failure({ topics: [input] }, copy(output), { compression: 'snappy' })
+      expect(without).toMatchObject({ code: 'UNSUPPORTED_FORMAT', message: expect.stringContaining('kafka({ codecs: { snappy') as string })
+      await runUntil(own, { group: uniqueName('g'), topics: [input], records: 1, options: { compression: 'snappy' } }, copy(output))
+      const read: string[] = []
+      for await (const { value } of own.read({ topic: output })) read.push(String(value))
+      expect(read).toEqual(['v'])
+    } finally {
+      registry[CompressionTypes.Snappy] = kept
+      await own.close()
+    }
   })
 
   it('a codec that cannot compress ends the pipeline, and no record is charged with it', async () => {

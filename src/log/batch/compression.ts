@@ -47,20 +47,15 @@ export function compressionNumber(name: CompressionName): number {
   return NUMBER[name]
 }
 
-/** What to install for the others, and what kafkajs calls them. */
-const ELSEWHERE: Partial<Record<CompressionName, { readonly packages: string; readonly type: string }>> = {
-  snappy: { packages: 'kafkajs-snappy', type: 'Snappy' },
-  lz4: { packages: 'lz4-napi', type: 'LZ4' },
-  zstd: { packages: 'fzstd @bokuweb/zstd-wasm', type: 'ZSTD' },
-}
+/** What to install for the others. */
+const PACKAGES: Partial<Record<CompressionName, string>> = { snappy: 'kafkajs-snappy', lz4: 'lz4-napi', zstd: 'fzstd @bokuweb/zstd-wasm' }
 
 export function codecFor(name: CompressionName, lookup: CodecLookup): Codec {
   const codec = lookup(name)
   if (codec !== undefined) return codec
-  const { packages = '', type = name } = ELSEWHERE[name] ?? {}
   throw new MillraceError(
     'UNSUPPORTED_FORMAT',
-    `no codec for ${name} compression is registered: npm install ${packages}, and set CompressionCodecs[CompressionTypes.${type}] of kafkajs to a function that returns { compress({ buffer }), decompress(buffer) }`,
+    `no codec for ${name} compression is registered: npm install ${PACKAGES[name] ?? ''}, and give kafka({ codecs: { ${name}: () => ({ compress({ buffer }), decompress(buffer) }) } })`,
   )
 }
 
