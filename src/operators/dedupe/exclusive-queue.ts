@@ -24,8 +24,8 @@ class Item<R> {
 }
 
 /**
- * The records of one slice before a Bloom filter: those whose id is surely new pass at once, the others wait for an exact look-up, and those behind them
- * with them, so that the order stays.
+ * The records of one slice before a Bloom filter: those whose id is surely new pass at once, the others wait for an exact look-up, and those
+ * behind them with them, so that the order stays.
  */
 export class ExclusiveQueue<R> extends IdQueue<R, Item<R>> {
   private now = 0
@@ -131,9 +131,9 @@ export class ExclusiveQueue<R> extends IdQueue<R, Item<R>> {
   }
 
   /**
-   * Put by a transaction that did not commit and could not take it out again. For a record that no transaction went past: it comes again. For one
-   * that was passed over since the task came here, and put by a transaction of ours: it was given up. What was passed over before may have been
-   * written over by a member that did not know yet that it had lost the task.
+   * Put by a transaction that did not commit and could not take it out again. For a record that no transaction went past: it comes again.
+   * For one that was passed over since the task came here, and put by a transaction of ours: it was given up. What was passed over before
+   * may have been written over by a member that did not know yet that it had lost the task.
    */
   private isLeftBehind(held: ExclusiveId): boolean {
     const { origin } = held

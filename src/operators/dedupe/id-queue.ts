@@ -15,8 +15,8 @@ export interface IdQueueTarget<R> {
 }
 
 /**
- * The records of one slice that wait for what a store says about their ids: many are asked for in a call, calls go out after one another without waiting for
- * answers, and records leave in the order they came.
+ * The records of one slice that wait for what a store says about their ids: many are asked for in a call, calls go out after one another
+ * without waiting for answers, and records leave in the order they came.
  */
 export abstract class IdQueue<R, Item> {
   private readonly items = new Fifo<Item>()

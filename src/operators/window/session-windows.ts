@@ -3,6 +3,7 @@ import type { Serde } from '../../record/serde.js'
 import type { SessionWindows, Window } from '../../record/windows.js'
 import type { KeyText } from '../../state/key.js'
 import type { TimelineEntry, TimelineStore } from '../../state/timeline-store.js'
+import { TimelineWindowing } from './timeline-windowing.js'
 import type { EmitWindow, MergingAggregator, Windowing } from './windowing.js'
 
 /** A session under way; it stands in the store at the time of its first record. */
@@ -18,30 +19,19 @@ export function sessionClosesAt({ gapMs }: SessionWindows, graceMs: number): (en
 }
 
 /** Sessions of a key lie further apart than the gap, so a record joins at most the one before and the one after it. */
-export class SessionWindowing<R, A> implements Windowing<R> {
-  missedAll = false
+export class SessionWindowing<R, A> extends TimelineWindowing<Session<A>> implements Windowing<R> {
   private readonly closesAt: (end: number) => number
 
   constructor(
     private readonly windows: SessionWindows,
     graceMs: number,
-    private readonly store: TimelineStore<Session<A>>,
+    store: TimelineStore<Session<A>>,
     private readonly aggregator: MergingAggregator<R, A>,
     private readonly emit: EmitWindow<A>,
     private readonly updates: boolean,
   ) {
+    super(store)
     this.closesAt = sessionClosesAt(windows, graceMs)
-  }
-
-  get streamTime(): number {
-    return this.store.streamTime
-  }
-
-  advance(time: number): void {
-    const { store } = this
-    if (time <= store.streamTime) return
-    store.advance(time)
-    if (store.nextDue <= time) store.expire(time, (entry) => this.close(entry))
   }
 
   add(record: R, key: KeyText, time: number): readonly Window[] | undefined {
@@ -87,17 +77,13 @@ export class SessionWindowing<R, A> implements Windowing<R> {
     for (const entry of this.store.changedEntries) if (entry.value !== undefined && entry.stamp >= 0) this.give(entry)
   }
 
-  get isEmpty(): boolean {
-    return this.store.isEmpty
-  }
-
   get allClosedAt(): number | undefined {
     let last: number | undefined
     for (const [, { end }] of this.store) if (last === undefined || end > last) last = end
     return last === undefined ? undefined : this.closesAt(last)
   }
 
-  private close(entry: TimelineEntry<Session<A>>): void {
+  protected close(entry: TimelineEntry<Session<A>>): void {
     // With updates the last one is out already, unless the session closes in the slice that changed it.
     if (!this.updates || (this.store.isChanged(entry) && entry.stamp >= 0)) this.give(entry)
     this.store.remove(entry)

@@ -3,6 +3,7 @@ import { copyOf } from '../../state/copy.js'
 import type { KeyText } from '../../state/key.js'
 import { TimeTree, type Folding, type TreeNode } from '../../state/time-tree.js'
 import type { TimelineEntry, TimelineStore } from '../../state/timeline-store.js'
+import { TimelineWindowing } from './timeline-windowing.js'
 import type { EmitWindow, MergingAggregator, Windowing } from './windowing.js'
 
 /** The stream time at which a window with this end closes. Up to its end a record may come for it without being late, also where there is no grace. */
@@ -22,8 +23,7 @@ export function slidingDue({ sizeMs }: SlidingWindows, graceMs: number): (time: 
  *
  * Kept is one state a record time; that of a window is made of them when it is asked for.
  */
-export class SlidingWindowing<R, A> implements Windowing<R> {
-  missedAll = false
+export class SlidingWindowing<R, A> extends TimelineWindowing<A> implements Windowing<R> {
   /** Times of the records of this slice, where updates are asked for. */
   private readonly added = new Map<KeyText, TimeTree<AddedTime>>()
   private readonly folding: Folding<TimelineEntry<A>, A>
@@ -31,28 +31,18 @@ export class SlidingWindowing<R, A> implements Windowing<R> {
   constructor(
     private readonly windows: SlidingWindows,
     private readonly graceMs: number,
-    private readonly store: TimelineStore<A>,
+    store: TimelineStore<A>,
     private readonly aggregator: MergingAggregator<R, A>,
     private readonly emit: EmitWindow<A>,
     private readonly updates: boolean,
   ) {
+    super(store)
     const { serde, merge } = aggregator
     this.folding = {
       of: ({ value }) => value as A,
       merge: (earlier, later) => merge.call(aggregator, earlier, later),
       copy: (state) => copyOf(serde, state),
     }
-  }
-
-  get streamTime(): number {
-    return this.store.streamTime
-  }
-
-  advance(time: number): void {
-    const { store } = this
-    if (time <= store.streamTime) return
-    store.advance(time)
-    if (store.nextDue <= time) store.expire(time, (entry, at) => this.close(entry, at - closesAt(0, this.graceMs)))
   }
 
   add(record: R, key: KeyText, time: number): readonly Window[] | undefined {
@@ -78,10 +68,6 @@ export class SlidingWindowing<R, A> implements Windowing<R> {
     for (const [key, times] of this.added) for (const end of this.openEnds(key, times)) this.give(key, end)
   }
 
-  get isEmpty(): boolean {
-    return this.store.isEmpty
-  }
-
   get allClosedAt(): number | undefined {
     const { sizeMs } = this.windows
     let last = Number.NEGATIVE_INFINITY
@@ -100,8 +86,9 @@ export class SlidingWindowing<R, A> implements Windowing<R> {
     return this.store.streamTime - closesAt(0, this.graceMs)
   }
 
-  private close(entry: TimelineEntry<A>, end: number): void {
+  protected close(entry: TimelineEntry<A>, at: number): void {
     const { key, time } = entry
+    const end = at - closesAt(0, this.graceMs)
     // The window after it may be the one that ends at another record, which then is looked at for it.
     if (end === time || this.store.entry(key, end) === undefined) {
       // With updates the last one is out already, unless the window closes in the slice that changed it.
