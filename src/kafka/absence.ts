@@ -4,8 +4,8 @@ import { Refused, Unanswered } from './errors.js'
 const BELIEVED_MS = 5_000
 
 /**
- * What a row of failed tries says of a topic that is reported missing. Brokers that come back from an outage do not know all topics at once, so that is believed where
- * nothing else went wrong before, or when it has been said for long enough.
+ * What a row of failed tries says of a topic that is reported missing. Brokers that come back from an outage do not know all topics at
+ * once, so that is believed where nothing else went wrong before, or when it has been said for long enough.
  */
 export class Absence {
   /** Since when it has been said, and nothing else. */

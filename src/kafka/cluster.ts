@@ -160,7 +160,10 @@ export class Cluster {
     return node === undefined || !this.brokers.has(node) ? undefined : node
   }
 
-  /** Which election made that leader one: a broker that was deposed since, or is yet to hear of it, refuses the request. -1 where that is not known. (KIP-320) */
+  /**
+   * Which election made that leader one: a broker that was deposed since, or is yet to hear of it, refuses the request. -1 where that is
+   * not known. (KIP-320)
+   */
   leaderEpoch(topic: string, partition: number): number {
     return this.leaders.of(topic, partition)?.epoch ?? -1
   }

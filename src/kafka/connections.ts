@@ -45,8 +45,8 @@ const LONG_PAUSE_MS = 5_000
 /**
  * One socket to one broker. It is never connected twice: after it broke, another is opened.
  *
- * Under it is kafkajs's Connection, which does TCP, TLS, SASL, re-authentication, and keeps account of what is to be answered. Requests are written and
- * frames are read here, so that record batches go to the socket as they are, and lie where they came in.
+ * Under it is kafkajs's Connection, which does TCP, TLS, SASL, re-authentication, and keeps account of what is to be answered. Requests are
+ * written and frames are read here, so that record batches go to the socket as they are, and lie where they came in.
  */
 export class Connection {
   readonly name: string
@@ -149,7 +149,8 @@ export class Connection {
   /**
    * @param timeoutMs counted from when the request is given to the socket, which a pause can delay
    * @param onSent called then
-   * @throws Unanswered, LogError UNAUTHORIZED; after a timeout the connection is closed, since a late answer could not be told from a lost one
+   * @throws Unanswered, LogError UNAUTHORIZED; after a timeout the connection is closed, since a late answer could not be told from a lost
+   * one
    */
   async request<Request, Response extends Throttled>(
     api: Api<Request, Response>,
@@ -231,7 +232,9 @@ export class Connection {
     }
   }
 
-  /** Whoever waits for an answer gets the error. kafkajs's own disconnect waits for the answers instead, which a long poll can hold back. */
+  /**
+   * Whoever waits for an answer gets the error. kafkajs's own disconnect waits for the answers instead, which a long poll can hold back.
+   */
   close(error: Error): void {
     if (this.ended !== undefined) return
     this.ended = error

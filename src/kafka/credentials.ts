@@ -48,8 +48,8 @@ export class Credentials {
   }
 
   /**
-   * OAUTHBEARER (RFC 7628). A broker that refuses a token says so as if it had a question; kafkajs's own takes that for the end of the log-in, and the
-   * connection is then closed without a reason.
+   * OAUTHBEARER (RFC 7628). A broker that refuses a token says so as if it had a question; kafkajs's own takes that for the end of the
+   * log-in, and the connection is then closed without a reason.
    */
   private bearing(options: {
     readonly oauthBearerProvider: () => Promise<{ readonly value: string; readonly extensions?: object }>

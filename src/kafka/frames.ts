@@ -11,7 +11,8 @@ const FIRST_ROOM_BYTES = 64 * 1024 * 1024
 /**
  * Cuts what comes over a socket into frames: four bytes of length, then so many bytes.
  *
- * Whoever reads puts the bytes where `room` says, so that those of a long frame land where they stay: fetched megabytes are not copied again.
+ * Whoever reads puts the bytes where `room` says, so that those of a long frame land where they stay: fetched megabytes are not copied
+ * again.
  */
 export class Frames {
   private readonly scratch = Buffer.allocUnsafe(SCRATCH_BYTES)
@@ -21,7 +22,10 @@ export class Frames {
   private length = 0
   private filled = 0
 
-  /** `onFrame` gets each frame with its length in front, in a buffer of its own. A length that cannot be one is a RangeError for whoever put the bytes there. */
+  /**
+   * `onFrame` gets each frame with its length in front, in a buffer of its own. A length that cannot be one is a RangeError for whoever put
+   * the bytes there.
+   */
   constructor(private readonly onFrame: (frame: Buffer) => void) {}
 
   /** Where the next bytes go; never empty. */

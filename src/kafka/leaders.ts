@@ -17,12 +17,15 @@ interface Known {
   behindSince: number | undefined
 }
 
-/** For so long a broker may not have heard of the latest election. After that, the topic was deleted and created anew: elections are counted from the beginning again. */
+/**
+ * For so long a broker may not have heard of the latest election. After that, the topic was deleted and created anew: elections are counted
+ * from the beginning again.
+ */
 const BEHIND_MS = 10_000
 
 /**
- * The leaders of partitions as last heard. What a broker says of an election before the latest that was heard of is not believed: the leader of then was deposed, and
- * what it says of the end of its log leaves out what was written since.
+ * The leaders of partitions as last heard. What a broker says of an election before the latest that was heard of is not believed: the
+ * leader of then was deposed, and what it says of the end of its log leaves out what was written since.
  */
 export class Leaders {
   private readonly topics = new Map<string, Known[]>()

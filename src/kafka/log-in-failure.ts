@@ -18,7 +18,10 @@ export interface FailedLogIn {
   readonly credentials: Credentials | undefined
 }
 
-/** What broke on the way may pass, and so may what the program's provider of tokens failed with; a refusal does not. No cause: it could hold secrets. */
+/**
+ * What broke on the way may pass, and so may what the program's provider of tokens failed with; a refusal does not. No cause: it could hold
+ * secrets.
+ */
 export function logInFailure({ name, error, ended, requestError, credentials }: FailedLogIn): Error {
   const what = `log-in to ${name}`
   const said = (cause: unknown): string => credentials?.redact(errorMessage(cause)) ?? errorMessage(cause)

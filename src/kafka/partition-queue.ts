@@ -95,8 +95,8 @@ export class PartitionQueue {
   }
 
   /**
-   * Whether another batch may leave now. A broker that knows nothing of a producer takes any sequence number from it, so the second leaves only when one has been
-   * acknowledged: from then on a gap is refused.
+   * Whether another batch may leave now. A broker that knows nothing of a producer takes any sequence number from it, so the second leaves
+   * only when one has been acknowledged: from then on a gap is refused.
    */
   get isOpen(): boolean {
     return this.away < this.batches.length && !this.adding && !this.blocked && this.away < (this.sequence > 0 ? BATCHES_AWAY : 1)

@@ -6,7 +6,10 @@ import { retryDelay } from './retry.js'
 /** A topic that is reported missing is waited for so long, whatever went wrong before: it may have been created just now. */
 const MISSING_MS = 5_000
 
-/** Plans another try of each, or gives the failure to whoever takes next: where trying again cannot help, or has not for `patienceMs`. Returns whether it gave one. */
+/**
+ * Plans another try of each, or gives the failure to whoever takes next: where trying again cannot help, or has not for `patienceMs`.
+ * Returns whether it gave one.
+ */
 export function postpone(fetches: readonly PartitionFetch[], failure: unknown, patienceMs: number, now: number): boolean {
   const again = refreshAfter(failure) !== undefined
   let failed = false

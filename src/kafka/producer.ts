@@ -236,8 +236,8 @@ export class KafkaProducer implements LogProducer {
   }
 
   /**
-   * An end, offsets or partitions that were sent twice, as the first try was not answered, may arrive for the second time in the next transaction:
-   * the first protocol tells transactions apart by nothing but their epoch. (KIP-360)
+   * An end, offsets or partitions that were sent twice, as the first try was not answered, may arrive for the second time in the next
+   * transaction: the first protocol tells transactions apart by nothing but their epoch. (KIP-360)
    */
   private async bumpEpoch(): Promise<void> {
     try {

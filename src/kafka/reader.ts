@@ -20,10 +20,16 @@ const FETCH_BYTES = 8 * 1024 * 1024
 const PARTITION_BYTES = 1024 * 1024
 /** What is asked for where everything there was has been read: more than comes in one go, and little to keep free for it. */
 const CAUGHT_UP_BYTES = 256 * 1024
-/** Of the prefetch: kept for partitions of which nothing is there, so that others whose records nobody takes cannot keep them from being read. */
+/**
+ * Of the prefetch: kept for partitions of which nothing is there, so that others whose records nobody takes cannot keep them from being
+ * read.
+ */
 const KEPT_PART = 1 / 8
 
-/** After an error that was handed out, the next try is put off the longer the more of them there were: how far into the row of pauses it begins, and where that ends. */
+/**
+ * After an error that was handed out, the next try is put off the longer the more of them there were: how far into the row of pauses it
+ * begins, and where that ends.
+ */
 const FIRST_PAUSE = 4
 const LONGEST_PAUSE_MS = 10_000
 

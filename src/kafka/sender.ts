@@ -43,8 +43,8 @@ export interface Identity {
 /**
  * Gets batches into their partitions, in order and once.
  *
- * The batches of a partition go over one connection in order, and a retry sends the same bytes with the same sequence number, after everything behind it has come
- * back: a broker that has a batch already says so, and one that has not can only take it in order.
+ * The batches of a partition go over one connection in order, and a retry sends the same bytes with the same sequence number, after
+ * everything behind it has come back: a broker that has a batch already says so, and one that has not can only take it in order.
  */
 export class Sender {
   private readonly queues = new Map<string, Map<number, PartitionQueue>>()

@@ -42,7 +42,10 @@ const spoken = (use: Use, ...versions: readonly Versioned[]): Spoken => ({ use, 
 const SASL_HANDSHAKE = [0, 1].map((version) => ({ key: 17, name: 'SaslHandshake', version }))
 const SASL_AUTHENTICATE = [0, 1].map((version) => ({ key: 36, name: 'SaslAuthenticate', version }))
 
-/** Every request that is made, with its versions. OffsetFetch makes the brokers before Kafka 2.5 too old: they hand out offsets that are not stable. (KIP-447) */
+/**
+ * Every request that is made, with its versions. OffsetFetch makes the brokers before Kafka 2.5 too old: they hand out offsets that are not
+ * stable. (KIP-447)
+ */
 export const REQUESTS: readonly Spoken[] = [
   spoken('always', ApiVersions),
   spoken('always', Metadata),
@@ -93,8 +96,8 @@ export function common(some: Versions, others: Versions): Versions {
 /**
  * Compares what is spoken here with what a broker knows.
  *
- * @throws LogError BROKER_TOO_OLD where the broker lacks what came with later versions; BROKER_REFUSED where it has dropped what is spoken here, or does not
- * offer a request at all
+ * @throws LogError BROKER_TOO_OLD where the broker lacks what came with later versions; BROKER_REFUSED where it has dropped what is spoken
+ * here, or does not offer a request at all
  */
 export function checkVersions(broker: string, known: Versions, logsIn: boolean): void {
   // Either protocol will do. Where neither is whole, what is missing of the first tells most.

@@ -44,7 +44,8 @@ export interface QueueSettings extends Pick<ReaderOptions, 'maxBatchBytes' | 'on
 /**
  * What is fetched of one partition and not taken yet, in offset order.
  *
- * Compressed batches wait as they came and are uncompressed a few ahead of the reader, since they can be a thousand times larger afterwards.
+ * Compressed batches wait as they came and are uncompressed a few ahead of the reader, since they can be a thousand times larger
+ * afterwards.
  */
 export class FetchQueue {
   private readonly entries: Entry[] = []

@@ -40,7 +40,8 @@ class Work implements Job<unknown> {
 }
 
 /**
- * What `attempt` does in one slice: calls the function for each record, not too often at once, again if it fails, and lets the results out in order.
+ * What `attempt` does in one slice: calls the function for each record, not too often at once, again if it fails, and lets the results out
+ * in order.
  */
 export class AttemptRunner {
   private readonly order: JobOrder<Work>

@@ -24,8 +24,8 @@ class Item<R> {
 }
 
 /**
- * The records of one slice before a Bloom filter: those whose id is surely new pass at once, the others wait for an exact look-up, and those
- * behind them with them, so that the order stays.
+ * The records of one slice before a Bloom filter: those whose id is surely new pass at once, the others wait for an exact look-up, and
+ * those behind them with them, so that the order stays.
  */
 export class ExclusiveQueue<R> extends IdQueue<R, Item<R>> {
   private now = 0

@@ -34,8 +34,8 @@ const MAX_NOT_COMMITTED = 10_000
 const SLACK_MS = 60_000
 
 /**
- * The ids of one `dedupe` with a Bloom filter, transaction by transaction, over all tasks of the pipeline: written as they pass, without asking, and taken out again
- * where the transaction does not commit.
+ * The ids of one `dedupe` with a Bloom filter, transaction by transaction, over all tasks of the pipeline: written as they pass, without
+ * asking, and taken out again where the transaction does not commit.
  */
 export class ExclusiveSession implements Participant {
   /** What passed in the open transaction, by row: an id may have several, of which the last counts. */

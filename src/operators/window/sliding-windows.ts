@@ -6,7 +6,10 @@ import type { TimelineEntry, TimelineStore } from '../../state/timeline-store.js
 import { TimelineWindowing } from './timeline-windowing.js'
 import type { EmitWindow, MergingAggregator, Windowing } from './windowing.js'
 
-/** The stream time at which a window with this end closes. Up to its end a record may come for it without being late, also where there is no grace. */
+/**
+ * The stream time at which a window with this end closes. Up to its end a record may come for it without being late, also where there is no
+ * grace.
+ */
 const closesAt = (end: number, graceMs: number): number => end + graceMs + 1
 
 /**

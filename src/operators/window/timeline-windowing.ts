@@ -1,6 +1,8 @@
 import type { TimelineEntry, TimelineStore } from '../../state/timeline-store.js'
 
-/** What kinds of windows have in common whose store tells what of it is due: event time goes on, and what is due is closed, earliest first. */
+/**
+ * What kinds of windows have in common whose store tells what of it is due: event time goes on, and what is due is closed, earliest first.
+ */
 export abstract class TimelineWindowing<V> {
   missedAll = false
   private readonly closeDue = (entry: TimelineEntry<V>, at: number): void => this.close(entry, at)
