@@ -1,7 +1,7 @@
 import { DueStore } from '../../state/due-store.js'
 import type { EntryStoreOptions } from '../../state/entry-store.js'
 import type { KeyText } from '../../state/key.js'
-import { OpenValues, type Sealed } from './sealed.js'
+import { OpenValues, type StoredValue } from './stored-value.js'
 
 export interface Bounds {
   /** Milliseconds an entry lives after it was last put. */
@@ -17,12 +17,12 @@ export interface Bounds {
  * The time that entries live by is the stream time of the store; that of events goes on the changelog, so that a restart does not set it
  * back.
  */
-export class BoundedStore<V> extends DueStore<Sealed<V>> {
+export class BoundedStore<V> extends DueStore<StoredValue<V>> {
   private readonly opened = new OpenValues<V>()
   private count = 0
 
   constructor(
-    options: Omit<EntryStoreOptions<Sealed<V>>, 'timed' | 'keepsTime'>,
+    options: Omit<EntryStoreOptions<StoredValue<V>>, 'timed' | 'keepsTime'>,
     private readonly bounds: Bounds,
   ) {
     const byEvents = bounds.by === 'event'
@@ -49,7 +49,7 @@ export class BoundedStore<V> extends DueStore<Sealed<V>> {
   }
 
   /** An entry put with one that is over goes at once. */
-  write(key: KeyText, value: Sealed<V>): void {
+  write(key: KeyText, value: StoredValue<V>): void {
     if (this.get(key) === undefined) this.count++
     this.put(key, this.opened.put(value))
     this.evictOld()
@@ -79,7 +79,7 @@ export class BoundedStore<V> extends DueStore<Sealed<V>> {
     this.count = this.size
   }
 
-  protected override reveal(value: Sealed<V>): V {
+  protected override reveal(value: StoredValue<V>): V {
     return value.copy()
   }
 

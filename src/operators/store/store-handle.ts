@@ -2,7 +2,7 @@ import { MillraceError, errorMessage } from '../../record/error.js'
 import type { DeepReadonly } from '../../record/types.js'
 import type { BoundedStore } from './bounded-store.js'
 import { bytesOfKey, keyTextOf, type StoreKey } from '../../state/key.js'
-import { seal, type Sealed, type SealedSerde } from './sealed.js'
+import { encodeChanged, type StoredValue, type StoredValueSerde } from './stored-value.js'
 import type { TimedStore } from './timed-store.js'
 import { isSpread } from '../../record/record-source.js'
 import { unspread } from '../../record/record.js'
@@ -51,19 +51,19 @@ abstract class Guarded<V> {
   constructor(
     private readonly slice: SliceContext,
     protected readonly name: string,
-    private readonly serde: SealedSerde<V>,
-    private readonly changed: { readonly changedEntries: Iterable<{ readonly value: Sealed<V> | undefined }> },
+    private readonly serde: StoredValueSerde<V>,
+    private readonly changed: { readonly changedEntries: Iterable<{ readonly value: StoredValue<V> | undefined }> },
   ) {}
 
   end(): void {
     try {
-      seal(this.changed, this.serde)
+      encodeChanged(this.changed, this.serde)
     } catch (error) {
       throw this.refused(error)
     }
   }
 
-  protected sealed(value: V, at: number): Sealed<V> {
+  protected stored(value: V, at: number): StoredValue<V> {
     this.check()
     unspread(value, `store '${this.name}': what was put`)
     if (value === undefined || value === null)
@@ -100,7 +100,7 @@ export class PlainHandle<V> extends Guarded<V> implements StoreHandle<V>, OpenSt
   constructor(
     slice: SliceContext,
     name: string,
-    serde: SealedSerde<V>,
+    serde: StoredValueSerde<V>,
     private readonly store: BoundedStore<V>,
     /** Undefined: entries live by event time. */
     private readonly wall: (() => number) | undefined,
@@ -125,7 +125,7 @@ export class PlainHandle<V> extends Guarded<V> implements StoreHandle<V>, OpenSt
   }
 
   put(key: StoreKey, value: V): void {
-    this.store.write(keyTextOf(key), this.sealed(value, this.at))
+    this.store.write(keyTextOf(key), this.stored(value, this.at))
   }
 
   delete(key: StoreKey): boolean {
@@ -157,7 +157,7 @@ export class TimedHandle<V> extends Guarded<V> implements TimedStoreHandle<V>, O
   constructor(
     slice: SliceContext,
     name: string,
-    serde: SealedSerde<V>,
+    serde: StoredValueSerde<V>,
     private readonly store: TimedStore<V>,
     private readonly ttlMs: number | undefined,
   ) {
@@ -177,7 +177,7 @@ export class TimedHandle<V> extends Guarded<V> implements TimedStoreHandle<V>, O
   }
 
   put(key: StoreKey, time: number, value: V): void {
-    this.store.put(keyTextOf(key), this.timeOf(time), this.store.opened.put(this.sealed(value, time)))
+    this.store.put(keyTextOf(key), this.timeOf(time), this.store.opened.put(this.stored(value, time)))
     if (this.ttlMs !== undefined && this.store.nextDue <= this.store.streamTime) this.expire()
   }
 
@@ -207,7 +207,7 @@ export class TimedHandle<V> extends Guarded<V> implements TimedStoreHandle<V>, O
     return entry === undefined ? undefined : [entry.time, this.read(entry.value) as DeepReadonly<V>]
   }
 
-  private read(entry: Sealed<V> | undefined): DeepReadonly<V> | undefined {
+  private read(entry: StoredValue<V> | undefined): DeepReadonly<V> | undefined {
     return this.store.opened.read(entry) as DeepReadonly<V> | undefined
   }
 

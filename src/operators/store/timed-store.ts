@@ -1,11 +1,11 @@
 import { TimelineStore } from '../../state/timeline-store.js'
-import { OpenValues, type Sealed } from './sealed.js'
+import { OpenValues, type StoredValue } from './stored-value.js'
 
 /** Values of user code by key and time. */
-export class TimedStore<V> extends TimelineStore<Sealed<V>> {
+export class TimedStore<V> extends TimelineStore<StoredValue<V>> {
   readonly opened = new OpenValues<V>()
 
-  protected override reveal(value: Sealed<V>): V {
+  protected override reveal(value: StoredValue<V>): V {
     return value.copy()
   }
 

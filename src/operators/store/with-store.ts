@@ -10,7 +10,7 @@ import { operate } from '../../runtime/operate.js'
 import { functionOption, objectWith, parseOptions, positiveDuration, positiveInteger, storeName } from '../../runtime/options.js'
 import { PlainHandle, TimedHandle, type OpenStore, type StoreHandle, type TimedStoreHandle } from './store-handle.js'
 import { BoundedStore, type Bounds } from './bounded-store.js'
-import { SealedSerde, type Sealed } from './sealed.js'
+import { StoredValueSerde, type StoredValue } from './stored-value.js'
 import { TimedStore } from './timed-store.js'
 import { readBack } from '../../state/read-back.js'
 import type { StoreSpec } from '../../state/store.js'
@@ -91,7 +91,7 @@ export class StoreDefinition<H> {
 export function store<V>(options: StoreOptions<V>): StoreDefinition<StoreHandle<V>> {
   const { name, value = json(), version, migrate, ttl, maxEntries } = parseOptions(storeSchema, options, 'store')
   const bounds: Bounds = { ttlMs: ttl?.after, by: ttl?.by ?? 'event', maxEntries }
-  const serde = sealing(name, value as Serde<V>, true)
+  const serde = stored(name, value as Serde<V>, true)
   const spec: StoreSpec<BoundedStore<V>> = {
     name,
     kind: bounds.by === 'event' ? 'store/event-time' : 'store/wall',
@@ -105,7 +105,7 @@ export function store<V>(options: StoreOptions<V>): StoreDefinition<StoreHandle<
           migrate:
             migrate === undefined
               ? undefined
-              : (old, from) => serde.put(migrate((old as Sealed<unknown>).value, from) as V, (old as Sealed<unknown>).at),
+              : (old, from) => serde.put(migrate((old as StoredValue<unknown>).value, from) as V, (old as StoredValue<unknown>).at),
         },
         bounds,
       ),
@@ -117,8 +117,11 @@ export function store<V>(options: StoreOptions<V>): StoreDefinition<StoreHandle<
   )
 }
 
-function sealing<V>(name: string, serde: Serde<V>, stamped: boolean): SealedSerde<V> {
-  return new SealedSerde<V>(readBack(serde, `store '${name}': a value put`, 'give the store a serde that holds it (value: ...)'), stamped)
+function stored<V>(name: string, serde: Serde<V>, stamped: boolean): StoredValueSerde<V> {
+  return new StoredValueSerde<V>(
+    readBack(serde, `store '${name}': a value put`, 'give the store a serde that holds it (value: ...)'),
+    stamped,
+  )
 }
 
 /**
@@ -134,7 +137,7 @@ function sealing<V>(name: string, serde: Serde<V>, stamped: boolean): SealedSerd
  */
 export function timedStore<V>(options: TimedStoreOptions<V>): StoreDefinition<TimedStoreHandle<V>> {
   const { name, value = json(), version, migrate, ttl } = parseOptions(timedSchema, options, 'timedStore')
-  const serde = sealing(name, value as Serde<V>, false)
+  const serde = stored(name, value as Serde<V>, false)
   const spec: StoreSpec<TimedStore<V>> = {
     name,
     kind: 'store/timed',
@@ -145,7 +148,7 @@ export function timedStore<V>(options: TimedStoreOptions<V>): StoreDefinition<Ti
         serde,
         version,
         due: (time) => (ttl === undefined ? Number.POSITIVE_INFINITY : time + ttl),
-        migrate: migrate === undefined ? undefined : (old, from) => serde.put(migrate((old as Sealed<unknown>).value, from) as V, 0),
+        migrate: migrate === undefined ? undefined : (old, from) => serde.put(migrate((old as StoredValue<unknown>).value, from) as V, 0),
       }),
   }
   return new StoreDefinition(name, (slice, operator) => new TimedHandle<V>(slice, name, serde, slice.store(operator, spec), ttl))

@@ -4,11 +4,10 @@ import { isShared } from '../../state/copy.js'
 import { nextOrder, type DueValue } from '../../state/due-store.js'
 
 /**
- * A value of user code in a store. An object is kept as its stored form, from when it is put: what somebody does with the object, or with
- * one that was handed out, is
- * not in it. A plain value is kept as it is.
+ * A value of user code in a store. An object is kept encoded, from when it is put: what somebody does with the object, or with one that
+ * was handed out, is not in it. A plain value is kept as it is.
  */
-export class Sealed<V> implements DueValue {
+export class StoredValue<V> implements DueValue {
   readonly order = nextOrder()
   private readonly plain: boolean
   private held: V | undefined
@@ -18,8 +17,8 @@ export class Sealed<V> implements DueValue {
     /** When it was put, by the clock its life is counted on. */
     readonly at: number,
     /** Of a plain value from the end of its slice to the commit: what cannot be stored fails its slice, not the commit. */
-    public sealed: Buffer | undefined,
-    private readonly serde: SealedSerde<V>,
+    public encoded: Buffer | undefined,
+    private readonly serde: StoredValueSerde<V>,
   ) {
     this.held = plain
     this.plain = plain !== undefined
@@ -36,27 +35,27 @@ export class Sealed<V> implements DueValue {
 
   /** A value of one's own. */
   copy(): V {
-    return this.plain ? (this.held as V) : this.serde.open(this.sealed as Buffer)
+    return this.plain ? (this.held as V) : this.serde.open(this.encoded as Buffer)
   }
 
   /** The transaction is over, what was handed out in it may have been changed. */
   close(): void {
-    if (this.plain) this.sealed = undefined
+    if (this.plain) this.encoded = undefined
     else this.held = undefined
   }
 }
 
 /** The values that were handed out or put in the open transaction, as far as something is to be done at its end. */
 export class OpenValues<V> {
-  private open: Sealed<V>[] = []
+  private open: StoredValue<V>[] = []
 
-  read(entry: Sealed<V> | undefined): V | undefined {
+  read(entry: StoredValue<V> | undefined): V | undefined {
     if (entry === undefined) return undefined
     if (!entry.isOpen) this.open.push(entry)
     return entry.value
   }
 
-  put(entry: Sealed<V>): Sealed<V> {
+  put(entry: StoredValue<V>): StoredValue<V> {
     if (entry.isOpen) this.open.push(entry)
     return entry
   }
@@ -70,7 +69,7 @@ export class OpenValues<V> {
 const AT_BYTES = 8
 
 /** Values with the time they were put at, in front; `stamped` false leaves that out, where the key has it. */
-export class SealedSerde<V> implements Serde<Sealed<V>> {
+export class StoredValueSerde<V> implements Serde<StoredValue<V>> {
   readonly name: string
   private readonly from: number
 
@@ -83,27 +82,29 @@ export class SealedSerde<V> implements Serde<Sealed<V>> {
   }
 
   /** @throws what encoding throws */
-  put(value: V, at: number): Sealed<V> {
-    return isShared(value) ? new Sealed<V>(undefined, at, this.seal(value, at), this) : new Sealed<V>(value, at, undefined, this)
+  put(value: V, at: number): StoredValue<V> {
+    return isShared(value)
+      ? new StoredValue<V>(undefined, at, this.bytesOf(value, at), this)
+      : new StoredValue<V>(value, at, undefined, this)
   }
 
-  encode(entry: Sealed<V>): Buffer {
-    return entry.sealed ?? this.seal(entry.value, entry.at)
+  encode(entry: StoredValue<V>): Buffer {
+    return entry.encoded ?? this.bytesOf(entry.value, entry.at)
   }
 
   /** @throws what decoding throws: what cannot be read is to be noticed at the restore */
-  decode(bytes: Buffer): Sealed<V> {
+  decode(bytes: Buffer): StoredValue<V> {
     const value = this.serde.decode(bytes.subarray(this.from))
     const at = this.stamped ? readInt64(bytes, 0) : 0
-    return isShared(value) ? new Sealed<V>(undefined, at, Buffer.from(bytes), this) : new Sealed<V>(value, at, undefined, this)
+    return isShared(value) ? new StoredValue<V>(undefined, at, Buffer.from(bytes), this) : new StoredValue<V>(value, at, undefined, this)
   }
 
-  open(sealed: Buffer): V {
+  open(encoded: Buffer): V {
     // A copy, as a serde of bytes hands out the very bytes.
-    return this.serde.decode(Buffer.from(sealed.subarray(this.from)))
+    return this.serde.decode(Buffer.from(encoded.subarray(this.from)))
   }
 
-  private seal(value: V, at: number): Buffer {
+  private bytesOf(value: V, at: number): Buffer {
     const { serde, from } = this
     const encoded = serde.encode(value)
     if (encoded === null || encoded === undefined)
@@ -117,11 +118,11 @@ export class SealedSerde<V> implements Serde<Sealed<V>> {
   }
 }
 
-interface HoldsSealed<V> {
-  readonly changedEntries: Iterable<{ readonly value: Sealed<V> | undefined }>
+interface HoldsStored<V> {
+  readonly changedEntries: Iterable<{ readonly value: StoredValue<V> | undefined }>
 }
 
 /** Encodes what changed, at the end of a slice. @throws what encoding throws */
-export function seal<V>({ changedEntries }: HoldsSealed<V>, serde: SealedSerde<V>): void {
-  for (const { value } of changedEntries) if (value !== undefined) value.sealed ??= serde.encode(value)
+export function encodeChanged<V>({ changedEntries }: HoldsStored<V>, serde: StoredValueSerde<V>): void {
+  for (const { value } of changedEntries) if (value !== undefined) value.encoded ??= serde.encode(value)
 }
