@@ -180,6 +180,8 @@ describe('record batches', () => {
             control: false,
             producerId: 7n,
             producerEpoch: 3,
+            // It has not been in the log of a leader.
+            leaderEpoch: -1,
           })
         },
       ),
