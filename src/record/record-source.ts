@@ -1,4 +1,5 @@
 import { MillraceError } from './error.js'
+import { HandOut } from './hand-out.js'
 import type { Lineage } from './lineage.js'
 
 /** The way of a record through retry topics so far. */
@@ -44,6 +45,7 @@ export class RecordSource {
   readonly retries: Retries | undefined
   /** Of a record with a source of its own, which was in a batch before: where it came from, if it was sent back. */
   readonly lineage: Lineage | undefined
+  #handOut: HandOut | undefined
   /** A function as a property of its own also has structuredClone and postMessage refuse. */
   readonly toJSON = copyOfARecord
 
@@ -55,6 +57,11 @@ export class RecordSource {
     this.retries = retries
     this.lineage = lineage
     Object.defineProperty(this, 'bytes', { value: bytes })
+  }
+
+  /** Part of its bytes, for user code. */
+  handOut(start: number, end: number): Buffer {
+    return (this.#handOut ??= new HandOut()).part(this.bytes, start, end)
   }
 }
 

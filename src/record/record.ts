@@ -119,7 +119,7 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
     if (this.h === undefined) {
       const { bytes } = this.source
       const start = this.headersStart()
-      this.h = bytes[start] === 0 ? NO_HEADERS : readHeaders(Buffer.from(bytes.subarray(start, this.end)), 0)
+      this.h = bytes[start] === 0 ? NO_HEADERS : readHeaders(this.source.handOut(start, this.end), 0)
     }
     return this.h
   }
@@ -197,14 +197,11 @@ export class LogRecord<K, V> implements StreamRecord<K, V> {
     return this.within(skipSection(this.source.bytes, this.valueStart()))
   }
 
-  /**
-   * The part whose length was just read, as a copy: whoever changes it in place changes nothing that is read again after an abort, or
-   * stored as it was read, and whoever keeps it keeps no whole batch in memory.
-   */
+  /** The part whose length was just read. */
   private section(length: number): Buffer | null {
     if (length < 0) return null
     const { pos } = cursor
-    return Buffer.from(this.source.bytes.subarray(pos, this.within(pos + length)))
+    return this.source.handOut(pos, this.within(pos + length))
   }
 
   /** The parts of a record that was written wrong may go beyond it, and what is there belongs to others. */

@@ -6,6 +6,7 @@ import { BatchWriter, stampBatch, type OutputBatch } from '../log/batch/write.js
 import { MillraceError } from '../record/error.js'
 import { NO_HEADERS } from '../record/headers.js'
 import { silentLogger } from '../record/logger.js'
+import { RecordSource } from '../record/record-source.js'
 import { LogRecord, type RawRecord, type StreamRecord } from '../record/record.js'
 import { string } from '../record/serde.js'
 import { Tally, markedSource, newMarks, type RecordCounts } from '../runtime/accounting.js'
@@ -231,7 +232,8 @@ class SliceUnderTest<T> {
     if (given instanceof LogRecord) {
       const known = given.offset >= 0
       const marks = newMarks(1)
-      const source = { ...given.source, ...(known ? {} : { topic, partition }), marks }
+      const { source: from } = given
+      const source = new RecordSource({ ...from, bytes: from.bytes, ...(known ? {} : { topic, partition }), marks })
       this.marks.push(marks)
       const offset = known ? given.offset : this.offset++
       return new LogRecord(
