@@ -94,7 +94,7 @@ export { deliveryAttempt, record, type NewRecord, type RawRecord, type RecordPat
 export type { Origin } from './record/origin.js'
 export { FailedRecord, isFailed } from './record/failed-record.js'
 export { readFailure, type Failure, type FailureHeaders } from './record/failure-headers.js'
-export { bytes, json, string, type Serde } from './record/serde.js'
+export { bytes, json, string, type AnySerde, type AsyncSerde, type Serde } from './record/serde.js'
 export type { DeepReadonly } from './record/types.js'
 export type { Headers, HeaderValue, HeadersInput } from './record/headers.js'
 export type { Duration } from './record/duration.js'

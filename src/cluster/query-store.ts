@@ -4,7 +4,7 @@ import { MillraceError } from '../record/error.js'
 import type { DeepReadonly } from '../record/types.js'
 import { CommitStream } from '../runtime/commit-stream.js'
 import { bytesOfKey, keyTextOf, type StoreKey } from '../state/key.js'
-import { isQueryable, type QueryableStore } from '../state/store.js'
+import { LATER, isQueryable, type QueryableStore } from '../state/store.js'
 
 /** What is known of a key. */
 export type StoreAnswer<V> =
@@ -12,7 +12,10 @@ export type StoreAnswer<V> =
   | { readonly at: 'here'; readonly partition: number; readonly value: DeepReadonly<V> | undefined }
   /** Its task is another member's: `owner` is that one's `address`, or its member id if it gave none. */
   | { readonly at: 'elsewhere'; readonly partition: number; readonly owner: string }
-  /** Ask again later: the pipeline is not running or has no assignment right now, or the task's state is being restored. */
+  /**
+   * Ask again later: the pipeline is not running or has no assignment right now, the task's state is being restored, or the serde of a
+   * table answers with a promise, which is under way now.
+   */
   | { readonly at: 'unavailable'; readonly partition: number | undefined }
 
 export interface StoreEntry<V> {
@@ -89,12 +92,10 @@ export function queryStore<V = unknown>(pipeline: Observable<unknown>, name: str
         const found = running.whereIs(partition)
         if (found === undefined) continue
         if ('owner' in found) elsewhere = { at: 'elsewhere', partition, owner: found.owner }
-        else
-          return {
-            at: 'here',
-            partition,
-            value: (found.state.find(name) as QueryableStore).queried(keyText, time ?? 0) as DeepReadonly<V> | undefined,
-          }
+        else {
+          const value = (found.state.find(name) as QueryableStore).queried(keyText, time ?? 0)
+          return value === LATER ? { at: 'unavailable', partition } : { at: 'here', partition, value: value as DeepReadonly<V> | undefined }
+        }
       }
       return elsewhere ?? { at: 'unavailable', partition }
     },
@@ -104,8 +105,14 @@ export function queryStore<V = unknown>(pipeline: Observable<unknown>, name: str
         for (let partition = 0; partition < (running.taskCount ?? 0); partition++) {
           const found = running.whereIs(partition)
           if (found === undefined || 'owner' in found) continue
-          for (const [key, value, time] of (found.state.find(name) as QueryableStore).queriedEntries())
+          for (const [key, value, time] of (found.state.find(name) as QueryableStore).queriedEntries()) {
+            if (value === LATER)
+              throw new MillraceError(
+                'DECODE_FAILED',
+                `queryStore: the serde of '${name}' answers with promises, for which entries() cannot wait: ask for its keys one by one`,
+              )
             yield { key: bytesOfKey(key), time, value: value as DeepReadonly<V>, partition }
+          }
         }
       }
     },

@@ -1,24 +1,27 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import type { OperatorFunction, Subscriber } from 'rxjs'
+import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { FailedRecord } from '../record/failed-record.js'
 import { type LogRecord, type StreamRecord } from '../record/record.js'
-import { json, type Serde } from '../record/serde.js'
+import { isLater, json, type AnySerde } from '../record/serde.js'
 import { Mark, mark } from '../runtime/accounting.js'
+import { isUnavailable } from '../runtime/blame.js'
+import { optionalSlice } from '../runtime/context.js'
+import { InOrder } from '../runtime/in-order.js'
 import { objectWith, parseOptions } from '../runtime/options.js'
 import { operate } from '../runtime/operate.js'
 import { issuesText, isStandardSchema } from '../runtime/schema.js'
 
 export interface DecodeOptions {
-  /** How the bytes become the value that the schema checks. Default `json()`. */
-  readonly from?: Serde<unknown>
+  /** How the bytes become the value that the schema checks; it may answer later. Default `json()`. */
+  readonly from?: AnySerde<unknown>
   /** Name in `FailedRecord.step`. Default 'decode'; give another where a pipeline decodes twice. */
   readonly step?: string
 }
 
 const schema = z.strictObject({
-  from: objectWith<Serde<unknown>>(['decode'], 'a serde such as json()').default(json()),
+  from: objectWith<AnySerde<unknown>>(['decode'], 'a serde such as json()').default(json()),
   step: z.string().min(1).default('decode'),
 })
 
@@ -30,8 +33,9 @@ type Out<K, S extends StandardSchemaV1> = StreamRecord<K, StandardSchemaV1.Infer
  *
  * Any Standard Schema does: zod, valibot, arktype. A tombstone is checked as null. FailedRecords from before pass untouched.
  *
- * Order: kept, also with schemas that check asynchronously. State: none. Memory: with an asynchronous schema, the records being checked.
- * The failed record keeps its bytes (`failed.raw`).
+ * Order: kept, also with serdes and schemas that answer with a promise, of which 256 are asked at once. State: none. Memory: those records
+ * of the slice that wait; where nothing answers with a promise, none. The failed record keeps its bytes (`failed.raw`). A serde that fails
+ * with SERDE_UNAVAILABLE is asked again until it answers: nobody's record is to blame.
  *
  * @throws MillraceError INVALID_OPTIONS if the first argument is not a Standard Schema; as error of the slice SCHEMA_FAILED where the
  * schema throws
@@ -60,17 +64,13 @@ export function decode<S extends StandardSchemaV1, K = Buffer | null>(
     }
     const settle = (result: StandardSchemaV1.Result<unknown>): Out<K, S> =>
       result.issues === undefined ? (record.with({ value: result.value }) as Out<K, S>) : failed(mismatch(result.issues, record))
-    let value: unknown
-    try {
-      value = record.value === null ? null : from.decode(record.value)
-    } catch (error) {
-      return failed(
-        new MillraceError('DECODE_FAILED', `${record.id} is not ${from.name}: ${error instanceof Error ? error.message : String(error)}`, {
+    const unreadable = (error: unknown): FailedRecord =>
+      failed(
+        new MillraceError('DECODE_FAILED', `${record.id} is not ${from.name}: ${errorMessage(error)}`, {
           origin: record.origin,
           cause: error,
         }),
       )
-    }
     // It tells by issues what does not fit: what it throws is a mistake in it, most likely met by every record, and no failure of this one.
     const threw = (error: unknown): never => {
       throw new MillraceError(
@@ -87,21 +87,40 @@ export function decode<S extends StandardSchemaV1, K = Buffer | null>(
         { origin: record.origin },
       )
     }
-    let result: ReturnType<typeof standard.validate>
-    try {
-      result = standard.validate(value)
-    } catch (error) {
-      return threw(error)
+    const validated = (value: unknown): Out<K, S> | Promise<Out<K, S>> => {
+      let result: ReturnType<typeof standard.validate>
+      try {
+        result = standard.validate(value)
+      } catch (error) {
+        return threw(error)
+      }
+      return result instanceof Promise ? result.then(checked, threw) : checked(result)
     }
-    return result instanceof Promise ? result.then(checked, threw) : checked(result)
+    let value: unknown
+    try {
+      value = record.value === null ? null : from.decode(record.value)
+    } catch (error) {
+      if (isUnavailable(error)) throw error
+      return unreadable(error)
+    }
+    if (!isLater(value)) return validated(value)
+    return Promise.resolve(value).then(validated, (error: unknown) => {
+      if (isUnavailable(error)) throw error
+      return unreadable(error)
+    })
   }
 
   return operate(step, (target) => {
-    const queue = new InOrder(target)
-    return {
-      next: (item) => queue.add(item instanceof FailedRecord ? item : check(item as LogRecord<K, Buffer | null>)),
-      complete: () => queue.end(),
-    }
+    const queue = new InOrder<In<K>, Out<K, S>>({
+      begin: (item) => (item instanceof FailedRecord ? item : check(item as LogRecord<K, Buffer | null>)),
+      give: (_, out) => target.next(out),
+      complete: () => target.complete(),
+      fail: (error) => target.error(error),
+      slice: optionalSlice(),
+      what: step,
+    })
+    target.add(() => queue.close())
+    return { next: (item) => queue.add(item), complete: () => queue.end() }
   })
 }
 
@@ -110,41 +129,4 @@ function mismatch(issues: readonly StandardSchemaV1.Issue[], record: LogRecord<u
     origin: record.origin,
     cause: issues,
   })
-}
-
-/** Lets values and promises of values through in the order they were added. */
-class InOrder<T> {
-  /** Empty as long as no promise is under way: then values pass at once. */
-  private readonly waiting: { value: T | undefined; ready: boolean }[] = []
-  private ended = false
-
-  constructor(private readonly subscriber: Subscriber<T>) {}
-
-  add(item: T | Promise<T>): void {
-    if (!(item instanceof Promise)) {
-      if (this.waiting.length === 0) this.subscriber.next(item)
-      else this.waiting.push({ value: item, ready: true })
-      return
-    }
-    const slot: { value: T | undefined; ready: boolean } = { value: undefined, ready: false }
-    this.waiting.push(slot)
-    item.then(
-      (value) => {
-        slot.value = value
-        slot.ready = true
-        this.drain()
-      },
-      (error: unknown) => this.subscriber.error(error),
-    )
-  }
-
-  end(): void {
-    this.ended = true
-    this.drain()
-  }
-
-  private drain(): void {
-    while (this.waiting[0]?.ready === true) this.subscriber.next(this.waiting.shift()?.value as T)
-    if (this.ended && this.waiting.length === 0) this.subscriber.complete()
-  }
 }

@@ -1,12 +1,15 @@
 import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
+import type { Encoded } from '../log/batch/write.js'
 import { MillraceError, errorMessage } from '../record/error.js'
-import type { LogRecord, StreamRecord } from '../record/record.js'
-import { bytes, type Serde, type SerdeFor } from '../record/serde.js'
+import type { LogRecord, RawRecord, StreamRecord } from '../record/record.js'
+import { bytes, isLater, type AnySerde, type AnySerdeFor } from '../record/serde.js'
 import type { ValueOf } from '../record/types.js'
 import { Mark, mark } from '../runtime/accounting.js'
 import { activeSlice } from '../runtime/context.js'
-import { asWritable, encodePart } from '../runtime/encode.js'
+import { isUnavailable } from '../runtime/blame.js'
+import { asWritable, encodeSoon } from '../runtime/encode.js'
+import { InOrder } from '../runtime/in-order.js'
 import { operate } from '../runtime/operate.js'
 import { functionOption, objectWith, parseOptions, storeName, topicName } from '../runtime/options.js'
 import { readBack } from '../state/read-back.js'
@@ -17,7 +20,7 @@ type AnyRecord = StreamRecord<unknown, unknown>
 export type Repartitioned<V> = V extends Uint8Array ? Buffer : V
 
 /** Required unless the value is bytes. */
-type ValueOption<V> = [V] extends [Uint8Array | null] ? { readonly value?: SerdeFor<V> } : { readonly value: SerdeFor<V> }
+type ValueOption<V> = [V] extends [Uint8Array | null] ? { readonly value?: AnySerdeFor<V> } : { readonly value: AnySerdeFor<V> }
 
 interface RepartitionBase<R extends AnyRecord> {
   /** The new key, as text (UTF-8) or bytes. */
@@ -28,13 +31,13 @@ interface RepartitionBase<R extends AnyRecord> {
   readonly topic?: string
 }
 
-/** `value` is the serde that the value takes through the topic; it is required unless the value is bytes. */
+/** `value` is the serde that the value takes through the topic, which may answer later; it is required unless the value is bytes. */
 export type RepartitionOptions<R extends AnyRecord> = RepartitionBase<R> & ValueOption<ValueOf<R>>
 
 const schema = z
   .strictObject({
     key: functionOption<(record: AnyRecord) => string | Uint8Array>('a function from the record to text or bytes'),
-    value: objectWith<Serde<unknown>>(['encode', 'decode'], 'a serde such as json()').optional(),
+    value: objectWith<AnySerde<unknown>>(['encode', 'decode'], 'a serde such as json()').optional(),
     name: storeName.optional(),
     topic: topicName.optional(),
   })
@@ -42,6 +45,11 @@ const schema = z
     path: ['topic'],
     message: 'is the whole name of the topic, and name a part of it: give one of the two',
   })
+
+interface Keyed {
+  readonly record: LogRecord<unknown, unknown>
+  readonly newKey: string | Uint8Array
+}
 
 /** Event times may be of any age, and nothing is to be lost while the pipeline stands still: time must not delete. */
 const CONFIG = { 'cleanup.policy': 'delete', 'retention.ms': '-1' } as const
@@ -69,7 +77,7 @@ const CONFIG = { 'cleanup.policy': 'delete', 'retention.ms': '-1' } as const
 export function repartition<R extends AnyRecord>(
   options: RepartitionOptions<R>,
 ): OperatorFunction<R, StreamRecord<Buffer, Repartitioned<ValueOf<R>>>> {
-  const { key, value = bytes() as Serde<unknown>, name = 'repartition', topic: given } = parseOptions(schema, options, 'repartition')
+  const { key, value = bytes() as AnySerde<unknown>, name = 'repartition', topic: given } = parseOptions(schema, options, 'repartition')
   const what = `repartition '${given ?? name}'`
   // What comes out has the type of what went in.
   const serde = readBack(value, `${what}: the value it writes`, 'give it a serde that holds it (value: ...)')
@@ -78,27 +86,59 @@ export function repartition<R extends AnyRecord>(
     const slice = activeSlice(what)
     const topic = given ?? `${slice.group}-${name}-repartition`
     const output = slice.outputs(what, [topic]).get(topic)
-    slice.inlet(what, { topic, config: CONFIG }, (record) =>
-      target.next(
-        record.with({ value: decoded(record as LogRecord<Buffer, Buffer | null>) }) as StreamRecord<Buffer, Repartitioned<ValueOf<R>>>,
-      ),
-    )
+    let open = 2
+    const queue = {
+      complete: () => {
+        if (--open === 0) target.complete()
+      },
+      fail: (error: unknown) => target.error(error),
+      slice,
+      what,
+    }
+    const reading = new InOrder<RawRecord, unknown>({
+      ...queue,
+      begin: (record) => decoded(record),
+      give: (record, value) => target.next(record.with({ value }) as StreamRecord<Buffer, Repartitioned<ValueOf<R>>>),
+    })
+    const writing = new InOrder<Keyed, Encoded>({
+      ...queue,
+      begin: ({ record }) => encodeSoon(what, serde, record.value, record, 'value'),
+      give: ({ record, newKey }, encoded) => write(record, newKey, encoded),
+    })
+    target.add(() => reading.close())
+    target.add(() => writing.close())
+    slice.inlet(what, { topic, config: CONFIG }, (record) => reading.add(record))
 
-    const decoded = (record: LogRecord<Buffer, Buffer | null>): unknown => {
+    const decoded = (record: RawRecord): unknown => {
       const { value } = record
       if (value === null) return null
-      try {
-        return serde.decode(value)
-      } catch (error) {
+      const unreadable = (error: unknown): never => {
+        if (isUnavailable(error)) throw error
         throw new MillraceError(
           'DECODE_FAILED',
           `${record.id} cannot be read as ${serde.name}, though ${what} wrote it so: ${errorMessage(error)}. Was the serde changed while records were in the topic?`,
           { origin: record.origin, cause: error },
         )
       }
+      try {
+        const found: unknown = serde.decode(value)
+        return isLater(found) ? Promise.resolve(found).catch(unreadable) : found
+      } catch (error) {
+        return unreadable(error)
+      }
+    }
+
+    const write = (record: LogRecord<unknown, unknown>, newKey: string | Uint8Array, encoded: Encoded): void => {
+      if (slice.closed || output === undefined) return
+      output.append(record, output.partitionOf(record, newKey), newKey, encoded, undefined)
+      mark(record, Mark.processed)
     }
 
     return {
+      complete() {
+        reading.end()
+        writing.end()
+      },
       next(item) {
         if (slice.mode === 'plan' || slice.closed || output === undefined) return
         const record = asWritable(what, item)
@@ -110,8 +150,10 @@ export function repartition<R extends AnyRecord>(
             { origin: record.origin },
           )
         }
-        output.append(record, output.partitionOf(record, newKey), newKey, encodePart(what, serde, record.value, record, 'value'), undefined)
-        mark(record, Mark.processed)
+        if (!writing.isEmpty) return writing.add({ record, newKey })
+        const encoded = encodeSoon(what, serde, record.value, record, 'value')
+        if (isLater(encoded)) writing.wait({ record, newKey }, encoded)
+        else write(record, newKey, encoded)
       },
     }
   })

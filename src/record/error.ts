@@ -31,6 +31,7 @@ export type ErrorCode =
   | 'DECODE_FAILED'
   | 'ENCODE_FAILED'
   | 'LOSSY_SERDE'
+  | 'SERDE_UNAVAILABLE'
   | 'ATTEMPT_TIMEOUT'
   | 'KEY_IN_RETRY'
   | 'CORRUPT_STATE'

@@ -15,6 +15,7 @@ const NOBODYS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'OUTSIDE_SLICE',
   'OUTSIDE_SOURCE',
   'PLAN_FAILED',
+  'SERDE_UNAVAILABLE',
   'SLICE_COMPLETED_EARLY',
   'SLICE_STALLED',
   'SLICE_SUBSCRIBED_LATE',
@@ -39,4 +40,9 @@ export function isNobodys(error: unknown): boolean {
 /** Of what the log refused. */
 export function isOfARecord(error: unknown): boolean {
   return error instanceof MillraceError && OF_A_RECORD.has(error.code)
+}
+
+/** A serde cannot be asked now: it is waited for. */
+export function isUnavailable(error: unknown): boolean {
+  return error instanceof MillraceError && error.code === 'SERDE_UNAVAILABLE'
 }

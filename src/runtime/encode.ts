@@ -3,10 +3,45 @@ import { MillraceError, errorMessage } from '../record/error.js'
 import { FailedRecord } from '../record/failed-record.js'
 import { isSpread } from '../record/record-source.js'
 import { LogRecord, unspread } from '../record/record.js'
-import type { Serde } from '../record/serde.js'
+import { isLater, type AnySerde, type Serde } from '../record/serde.js'
+import { isUnavailable } from './blame.js'
+
+type Encoder = Pick<AnySerde<unknown>, 'name' | 'encode'>
 
 /**
- * Key or value of a record as it will be written.
+ * Key or value of a record as it will be written; a promise of it where the serde answers with one, or cannot be asked now.
+ *
+ * @throws MillraceError ENCODE_FAILED, LOSSY_SERDE
+ */
+export function encodeSoon(
+  operator: string,
+  serde: Encoder,
+  given: unknown,
+  record: LogRecord<unknown, unknown>,
+  part: string,
+): Encoded | Promise<Encoded> {
+  let encoded: ReturnType<Encoder['encode']>
+  try {
+    encoded = serde.encode(given)
+  } catch (error) {
+    if (isUnavailable(error)) return Promise.reject(error as Error)
+    throw encodeFailure(serde, error, record, part)
+  }
+  if (encoded === null || typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
+  if (!isLater<Encoded>(encoded)) throw notEncoded(operator, encoded, record, part)
+  return Promise.resolve(encoded).then(
+    (found) => {
+      if (found === null || typeof found === 'string' || found instanceof Uint8Array) return found
+      throw notEncoded(operator, found, record, part)
+    },
+    (error: unknown) => {
+      throw isUnavailable(error) ? error : encodeFailure(serde, error, record, part)
+    },
+  )
+}
+
+/**
+ * The same where there is no waiting.
  *
  * @throws MillraceError ENCODE_FAILED, LOSSY_SERDE
  */
@@ -17,20 +52,27 @@ export function encodePart(
   record: LogRecord<unknown, unknown>,
   part: string,
 ): Encoded {
-  let encoded: Encoded
-  try {
-    encoded = serde.encode(given)
-  } catch (error) {
-    // No record is to blame for that.
-    if (isSpread(error) || (error instanceof MillraceError && error.code === 'LOSSY_SERDE')) throw error
-    throw new MillraceError(
-      'ENCODE_FAILED',
-      `the ${part} made from ${record.id} cannot be written as ${serde.name}: ${errorMessage(error)}`,
-      { origin: record.origin, cause: error },
-    )
-  }
-  if (encoded === null || typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
+  const encoded = encodeSoon(operator, serde, given, record, part)
+  if (!isLater(encoded)) return encoded
+  encoded.catch(() => undefined)
   throw new MillraceError(
+    'ENCODE_FAILED',
+    `the ${part} made from ${record.id} was written by ${serde.name} with a promise: ${operator} needs a serde that answers at once`,
+    { origin: record.origin },
+  )
+}
+
+function encodeFailure({ name }: Encoder, error: unknown, record: LogRecord<unknown, unknown>, part: string): unknown {
+  // No record is to blame for that.
+  if (isSpread(error) || (error instanceof MillraceError && error.code === 'LOSSY_SERDE')) return error
+  return new MillraceError('ENCODE_FAILED', `the ${part} made from ${record.id} cannot be written as ${name}: ${errorMessage(error)}`, {
+    origin: record.origin,
+    cause: error,
+  })
+}
+
+function notEncoded(operator: string, encoded: unknown, record: LogRecord<unknown, unknown>, part: string): MillraceError {
+  return new MillraceError(
     'ENCODE_FAILED',
     `the ${part} made from ${record.id} is ${encoded === undefined ? 'undefined' : `a ${typeof encoded}`}, not bytes, text or null: give ${operator} a serde for it, e.g. ${part}: json()`,
     { origin: record.origin },

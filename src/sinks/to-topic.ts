@@ -3,20 +3,22 @@ import { z } from 'zod'
 import type { Encoded } from '../log/batch/write.js'
 import { MillraceError } from '../record/error.js'
 import type { HeadersInput } from '../record/headers.js'
-import { RAW_ALL, RAW_HEADERS, RAW_KEY, type StreamRecord } from '../record/record.js'
-import { bytes, type Serde } from '../record/serde.js'
+import { RAW_ALL, RAW_HEADERS, RAW_KEY, type LogRecord, type StreamRecord } from '../record/record.js'
+import { bytes, isLater, type AnySerde } from '../record/serde.js'
 import type { KeyOf, ValueOf } from '../record/types.js'
 import { Mark, mark } from '../runtime/accounting.js'
 import { activeSlice } from '../runtime/context.js'
-import { asWritable, encodePart } from '../runtime/encode.js'
+import { asWritable, encodeSoon } from '../runtime/encode.js'
+import { InOrder } from '../runtime/in-order.js'
 import { operate } from '../runtime/operate.js'
 import type { TopicOutput } from '../runtime/outputs.js'
 import { functionOption, objectWith, parseOptions, topicName } from '../runtime/options.js'
 
 export type AnyRecord = StreamRecord<unknown, unknown>
+type AnyLogRecord = LogRecord<unknown, unknown>
 /** What needs no serde. */
 type Plain = Uint8Array | string | null
-type EncoderOf<T> = Pick<Serde<T>, 'name' | 'encode'>
+type EncoderOf<T> = Pick<AnySerde<T>, 'name' | 'encode'>
 
 interface SerdeOptions<T, Name extends string> {
   readonly required: { readonly [name in Name]: EncoderOf<T> }
@@ -42,13 +44,13 @@ export interface ToTopicBase<R extends AnyRecord> {
   readonly partition?: (record: R, partitions: number) => number
 }
 
-/** `key` and `value` are the serdes; they are required unless key or value are bytes or text. */
+/** `key` and `value` are the serdes, which may answer later; they are required unless key or value are bytes or text. */
 export type ToTopicOptions<R extends AnyRecord> = ToTopicBase<R> & SerdeOption<KeyOf<R>, 'key'> & SerdeOption<ValueOf<R>, 'value'>
 
 /** Options of everything that writes records to topics. */
 export const writeSchema = z.strictObject({
-  key: objectWith<Serde<unknown>>(['encode'], 'a serde such as string()').optional(),
-  value: objectWith<Serde<unknown>>(['encode'], 'a serde such as json()').optional(),
+  key: objectWith<AnySerde<unknown>>(['encode'], 'a serde such as string()').optional(),
+  value: objectWith<AnySerde<unknown>>(['encode'], 'a serde such as json()').optional(),
   headers: functionOption<(record: AnyRecord) => HeadersInput>('a function of the record').optional(),
   partition: functionOption<(record: AnyRecord, partitions: number) => number>(
     'a function of the record and the number of partitions',
@@ -98,7 +100,7 @@ export function writeTo<R extends AnyRecord>(
   sink: string,
   { topic, topics, key: keySerde, value: valueSerde, headers, partition }: WriteSettings,
 ): MonoTypeOperatorFunction<R> {
-  const plain = bytes() as Serde<unknown>
+  const plain = bytes() as AnySerde<unknown>
   // Defaults are set here, not in the schema: zod hands out copies of them, and `plain` is compared below.
   const [key, value] = [keySerde ?? plain, valueSerde ?? plain]
   const names = typeof topic === 'string' ? [topic] : (topics as readonly string[])
@@ -109,26 +111,60 @@ export function writeTo<R extends AnyRecord>(
     const outputs = slice.outputs(sink, names)
     const only = typeof topic === 'string' ? outputs.get(topic) : undefined
 
-    const write = (given: R): void => {
+    /** False where the record waits for its serdes. */
+    const write = (given: R): boolean => {
       const item = asWritable(sink, given)
       const output = only ?? outputOf(item)
       if (copies && item.raw === RAW_ALL) {
         output.appendRaw(item, partition === undefined ? output.partitionOfRaw(item) : partition(item, output.partitions))
-      } else {
-        const rawKey = key === plain && (item.raw & RAW_KEY) !== 0
-        const keyBytes = rawKey ? null : encodePart(sink, key, item.key, item, 'key')
-        const to =
-          partition !== undefined
-            ? partition(item, output.partitions)
-            : rawKey
-              ? output.partitionOfRaw(item)
-              : output.partitionOf(item, keyBytes)
-        const valueBytes = encodePart(sink, value, item.value, item, 'value')
-        if (rawKey && headers === undefined && (item.raw & RAW_HEADERS) !== 0) output.appendValue(item, to, valueBytes)
-        else output.append(item, to, rawKey ? (item.key as Encoded) : keyBytes, valueBytes, headers?.(item))
+        mark(item, Mark.processed)
+        return true
       }
+      const rawKey = hasRawKey(item)
+      const keyBytes = rawKey ? null : encodeSoon(sink, key, item.key, item, 'key')
+      const valueBytes = encodeSoon(sink, value, item.value, item, 'value')
+      if (isLater(keyBytes) || isLater(valueBytes)) {
+        waiting.wait(given, Promise.all([keyBytes, valueBytes]))
+        return false
+      }
+      append(item, output, rawKey, keyBytes, valueBytes)
+      return true
+    }
+
+    const append = (item: AnyLogRecord, output: TopicOutput, rawKey: boolean, keyBytes: Encoded, valueBytes: Encoded): void => {
+      const to =
+        partition !== undefined
+          ? partition(item, output.partitions)
+          : rawKey
+            ? output.partitionOfRaw(item)
+            : output.partitionOf(item, keyBytes)
+      if (rawKey && headers === undefined && (item.raw & RAW_HEADERS) !== 0) output.appendValue(item, to, valueBytes)
+      else output.append(item, to, rawKey ? (item.key as Encoded) : keyBytes, valueBytes, headers?.(item))
       mark(item, Mark.processed)
     }
+    const hasRawKey = (item: AnyLogRecord): boolean => key === plain && (item.raw & RAW_KEY) !== 0
+
+    /** Those behind one whose serde answers later. */
+    const waiting = new InOrder<R, readonly [Encoded, Encoded]>({
+      begin(given) {
+        const item = asWritable(sink, given)
+        const parts = [
+          hasRawKey(item) ? null : encodeSoon(sink, key, item.key, item, 'key'),
+          encodeSoon(sink, value, item.value, item, 'value'),
+        ] as const
+        return Promise.all(parts)
+      },
+      give(given, [keyBytes, valueBytes]) {
+        const item = asWritable(sink, given)
+        if (!slice.closed) append(item, only ?? outputOf(item), hasRawKey(item), keyBytes, valueBytes)
+        target.next(given)
+      },
+      complete: () => target.complete(),
+      fail: (error) => target.error(error),
+      slice,
+      what: `${sink} '${names.join("', '")}'`,
+    })
+    target.add(() => waiting.close())
 
     const outputOf = (item: AnyRecord): TopicOutput => {
       const name = (topic as (record: AnyRecord) => string)(item)
@@ -146,9 +182,11 @@ export function writeTo<R extends AnyRecord>(
     return {
       next(item) {
         // Planning and what comes after the slice was given up write nothing.
-        if (slice.mode === 'run' && !slice.closed) write(item)
-        target.next(item)
+        if (slice.mode === 'plan' || slice.closed) target.next(item)
+        else if (!waiting.isEmpty) waiting.add(item)
+        else if (write(item)) target.next(item)
       },
+      complete: () => waiting.end(),
     }
   })
 }

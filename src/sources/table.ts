@@ -1,19 +1,20 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { z } from 'zod'
 import { MillraceError, errorMessage } from '../record/error.js'
-import { json, type Serde } from '../record/serde.js'
+import { isLater, json, type AnySerde } from '../record/serde.js'
+import { isUnavailable } from '../runtime/blame.js'
 import { objectWith, parseOptions, storeName, topicName } from '../runtime/options.js'
 import { issuesText, isStandardSchema } from '../runtime/schema.js'
 import type { StoreSpec } from '../state/store.js'
 import { ViewStore } from '../state/view-store.js'
 
-type ValueForm = Serde<unknown> | StandardSchemaV1
+type ValueForm = AnySerde<unknown> | StandardSchemaV1
 
 /** The type of a table's values. A tombstone is no value but the end of one. */
 export type TableValue<F extends ValueForm> = F extends StandardSchemaV1
   ? StandardSchemaV1.InferOutput<F>
-  : F extends Serde<infer V>
-    ? Exclude<V, null>
+  : F extends { decode(bytes: Buffer): infer V }
+    ? Exclude<Awaited<V>, null>
     : never
 
 export interface TableOptions<F extends ValueForm> {
@@ -22,7 +23,7 @@ export interface TableOptions<F extends ValueForm> {
    * partitioned by the same key in the same way.
    */
   readonly topic: string
-  /** How bytes become values: a serde, or a Standard Schema that checks JSON. It has to answer at once, without a promise. */
+  /** How bytes become values: a serde, or a Standard Schema that checks JSON. Either may answer with a promise. */
   readonly value: F
   /** Name of the table within the pipeline, for messages and queries. Default: the topic's. */
   readonly name?: string
@@ -30,7 +31,7 @@ export interface TableOptions<F extends ValueForm> {
 
 const schema = z.strictObject({
   topic: topicName,
-  value: z.custom<ValueForm>((given) => isStandardSchema(given) || objectWith<Serde<unknown>>(['decode'], '').safeParse(given).success, {
+  value: z.custom<ValueForm>((given) => isStandardSchema(given) || objectWith<AnySerde<unknown>>(['decode'], '').safeParse(given).success, {
     message: 'expected a serde such as json(), or a Standard Schema such as z.object({ ... })',
   }),
   name: storeName.optional(),
@@ -44,7 +45,7 @@ export class Table<V> {
   constructor(
     readonly topic: string,
     readonly name: string,
-    decode: (bytes: Buffer) => V,
+    decode: (bytes: Buffer) => V | PromiseLike<V>,
   ) {
     this.spec = { name, kind: 'table', version: 1, source: topic, create: () => new ViewStore<V>(decode) }
   }
@@ -66,24 +67,29 @@ export function table<F extends ValueForm>(options: TableOptions<F>): Table<Tabl
   return new Table(topic, name, decoderOf<TableValue<F>>(value))
 }
 
-function decoderOf<V>(value: ValueForm): (bytes: Buffer) => V {
-  if (!isStandardSchema(value)) return (bytes) => wrap(value.name, () => value.decode(bytes) as V)
+function decoderOf<V>(value: ValueForm): (bytes: Buffer) => V | PromiseLike<V> {
+  if (!isStandardSchema(value)) return (bytes) => wrap(value.name, () => value.decode(bytes) as V | PromiseLike<V>)
   const { '~standard': standard } = value
   const from = json()
+  const checked = (result: StandardSchemaV1.Result<unknown>): V => {
+    if (result.issues === undefined) return result.value as V
+    throw new MillraceError('DECODE_FAILED', `it does not fit its schema: ${issuesText(result.issues)}`, { cause: result.issues })
+  }
   return (bytes) => {
     const result = wrap(from.name, () => standard.validate(from.decode(bytes)))
-    if (result instanceof Promise)
-      throw new MillraceError('DECODE_FAILED', 'its schema answers with a promise: a table needs one that answers at once')
-    if (result.issues !== undefined)
-      throw new MillraceError('DECODE_FAILED', `it does not fit its schema: ${issuesText(result.issues)}`, { cause: result.issues })
-    return result.value as V
+    return isLater(result) ? result.then(checked) : checked(result)
   }
 }
 
-function wrap<T>(form: string, decode: () => T): T {
-  try {
-    return decode()
-  } catch (error) {
+function wrap<T>(form: string, decode: () => T | PromiseLike<T>): T | PromiseLike<T> {
+  const refuse = (error: unknown): never => {
+    if (isUnavailable(error)) throw error
     throw new MillraceError('DECODE_FAILED', `it is not ${form}: ${errorMessage(error)}`, { cause: error })
+  }
+  try {
+    const decoded = decode()
+    return isLater(decoded) ? decoded.then(undefined, refuse) : decoded
+  } catch (error) {
+    return refuse(error)
   }
 }

@@ -7,7 +7,7 @@ export function isShared(value: unknown): value is object {
 }
 
 /** What its serde wrote, as a value of its own. */
-export function decodedAnew<V>(serde: Pick<Serde<V>, 'decode'>, encoded: NonNullable<Encoded>): V {
+export function decodedAnew<D>(serde: { decode(bytes: Buffer): D }, encoded: NonNullable<Encoded>): D {
   // A serde of bytes hands out the very bytes.
   return serde.decode(typeof encoded === 'string' ? Buffer.from(encoded, 'utf8') : Buffer.from(encoded))
 }

@@ -1,6 +1,6 @@
 import type { Encoded } from '../log/batch/write.js'
 import { MillraceError, errorMessage } from '../record/error.js'
-import type { Serde } from '../record/serde.js'
+import { isLater, type AnySerde } from '../record/serde.js'
 import { decodedAnew } from './copy.js'
 
 /**
@@ -10,33 +10,70 @@ import { decodedAnew } from './copy.js'
  *
  * `what` names the operator and the value, `remedy` says where a serde is given.
  */
-export function readBack<V>(serde: Serde<V>, what: string, remedy: string): Serde<V> {
+export function readBack<V, S extends AnySerde<V>>(serde: S & AnySerde<V>, what: string, remedy: string): S {
   let written = 0
-  return {
+  const remedied = { serde, what, remedy }
+  const checked: Pick<AnySerde<V>, 'name' | 'async'> & { encode: unknown; decode: unknown } = {
     name: serde.name,
-    encode(value) {
+    ...(serde.async === undefined ? {} : { async: serde.async }),
+    encode(value: V) {
       const encoded = serde.encode(value)
       written++
-      if ((written & (written - 1)) === 0) check(serde, value, encoded, what, remedy)
-      return encoded
+      if ((written & (written - 1)) !== 0) return encoded
+      if (isLater(encoded)) return encoded.then(async (found) => (await check(remedied, value, found), found))
+      const checking = check(remedied, value, encoded)
+      return checking === undefined ? encoded : checking.then(() => encoded)
     },
-    decode: (bytes) => serde.decode(bytes),
+    decode: (bytes: Buffer) => serde.decode(bytes),
   }
+  return checked as unknown as S
 }
 
-function check<V>(serde: Serde<V>, value: V, encoded: Encoded, what: string, remedy: string): void {
+interface Checked<V> {
+  readonly serde: AnySerde<V>
+  readonly what: string
+  readonly remedy: string
+}
+
+/** A promise where the serde reads with one. */
+function check<V>(checked: Checked<V>, value: V, encoded: Encoded): Promise<void> | undefined {
   // Whoever asked for it says what null means there, and what is no form at all.
-  if (typeof encoded !== 'string' && !(encoded instanceof Uint8Array)) return
-  let reason: string | undefined
-  let cause: unknown
+  if (typeof encoded !== 'string' && !(encoded instanceof Uint8Array)) return undefined
+  let read: V | PromiseLike<V>
   try {
-    reason = difference(value, decodedAnew(serde, encoded))
+    read = decodedAnew(checked.serde, encoded)
   } catch (error) {
-    cause = error
-    reason = `it cannot be read: ${errorMessage(error)}`
+    throw unreadable(checked, error)
   }
-  if (reason === undefined) return
-  throw new MillraceError(
+  if (isLater(read))
+    return Promise.resolve(read).then(
+      (found) => compare(checked, value, found),
+      (error: unknown) => {
+        throw unreadable(checked, error)
+      },
+    )
+  compare(checked, value, read)
+  return undefined
+}
+
+function compare<V>(checked: Checked<V>, value: V, read: V): void {
+  let reason: string | undefined
+  try {
+    reason = difference(value, read)
+  } catch (error) {
+    throw unreadable(checked, error)
+  }
+  if (reason !== undefined) throw lossy(checked, reason)
+}
+
+function unreadable<V>(checked: Checked<V>, cause: unknown): unknown {
+  return cause instanceof MillraceError && cause.code === 'SERDE_UNAVAILABLE'
+    ? cause
+    : lossy(checked, `it cannot be read: ${errorMessage(cause)}`, cause)
+}
+
+function lossy<V>({ serde, what, remedy }: Checked<V>, reason: string, cause?: unknown): MillraceError {
+  return new MillraceError(
     'LOSSY_SERDE',
     `${what} is not what it was when it has been stored as ${serde.name} and is read again: ${reason}. After the next restart or abort the program would go on with that: ${remedy}`,
     { cause },

@@ -33,9 +33,12 @@ export interface StoreUsage extends StoreExtent {
   readonly name: string
 }
 
+/** What a store says of a value that is still being read. */
+export const LATER = Symbol('later')
+
 /** A store that others may look into, and see what is committed. */
 export interface QueryableStore extends TaskStore {
-  /** A value as of the last commit; what is handed out is a copy where the transaction under way could change it. */
+  /** A value as of the last commit, or LATER; what is handed out is a copy where the transaction under way could change it. */
   queried(key: KeyText, time: number): unknown
   /** All of them. */
   queriedEntries(): Iterable<readonly [key: KeyText, value: unknown, time: number]>

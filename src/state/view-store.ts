@@ -1,11 +1,30 @@
 import type { DeepReadonly } from '../record/types.js'
+import { isLater } from '../record/serde.js'
 import { keyOfBytes, type KeyText } from './key.js'
-import type { QueryableStore, StoreExtent } from './store.js'
+import { LATER, type QueryableStore, type StoreExtent } from './store.js'
 
 /** What a topic says of one key: a character a byte, and the value once somebody looked. */
 class Row<V> {
-  value: V | undefined = undefined
+  value: V | PromiseLike<V> | undefined = undefined
+  private answer: { readonly value: V | undefined; readonly error: unknown } | 'asked' | undefined
   constructor(readonly bytes: string) {}
+
+  /** A value for somebody who cannot wait: the one that was asked for before, once it is there. */
+  shown(asked: PromiseLike<V>): V | typeof LATER {
+    const { answer } = this
+    if (typeof answer === 'object') {
+      this.answer = undefined
+      asked.then(undefined, () => undefined)
+      if (answer.error !== undefined) throw answer.error
+      return answer.value as V
+    }
+    this.answer = 'asked'
+    asked.then(
+      (value) => (this.answer = { value, error: undefined }),
+      (error: unknown) => (this.answer = { value: undefined, error }),
+    )
+    return LATER
+  }
 }
 
 /**
@@ -18,14 +37,29 @@ export class ViewStore<V> implements QueryableStore {
   private bytes = 0
   private readonly rows = new Map<KeyText, Row<V>>()
 
-  constructor(private readonly decode: (bytes: Buffer) => V) {}
+  constructor(private readonly decode: (bytes: Buffer) => V | PromiseLike<V>) {}
 
-  /** @throws what decoding throws, each time */
-  get(key: KeyText): DeepReadonly<V> | undefined {
+  /** A promise where decoding answers with one. @throws what decoding throws, each time */
+  get(key: KeyText): DeepReadonly<V> | PromiseLike<DeepReadonly<V>> | undefined {
     const row = this.rows.get(key)
-    if (row === undefined) return undefined
-    row.value ??= this.decode(Buffer.from(row.bytes, 'latin1'))
-    return row.value as DeepReadonly<V>
+    return row === undefined ? undefined : (this.valueOf(row) as DeepReadonly<V> | PromiseLike<DeepReadonly<V>>)
+  }
+
+  private valueOf(row: Row<V>): V | PromiseLike<V> {
+    if (row.value !== undefined) return row.value
+    const value = this.decode(Buffer.from(row.bytes, 'latin1'))
+    row.value = value
+    if (isLater(value))
+      value.then(
+        (decoded) => {
+          row.value = decoded
+        },
+        // Who asked is told; who asks next asks anew.
+        () => {
+          row.value = undefined
+        },
+      )
+    return value
   }
 
   keys(): IterableIterator<KeyText> {
@@ -38,8 +72,10 @@ export class ViewStore<V> implements QueryableStore {
 
   queried(key: KeyText): unknown {
     const row = this.rows.get(key)
+    if (row === undefined) return undefined
     // Not the value that joins hand out: who asks from outside may do with it what he likes.
-    return row === undefined ? undefined : this.decode(Buffer.from(row.bytes, 'latin1'))
+    const value = this.decode(Buffer.from(row.bytes, 'latin1'))
+    return isLater(value) ? row.shown(value) : value
   }
 
   *queriedEntries(): IterableIterator<readonly [KeyText, unknown, number]> {

@@ -3,8 +3,11 @@ import { z } from 'zod'
 import { MillraceError, errorMessage } from '../../record/error.js'
 import type { NotSpread, StreamRecord } from '../../record/record.js'
 import type { DeepReadonly, KeyOf } from '../../record/types.js'
+import { isLater } from '../../record/serde.js'
+import { isUnavailable } from '../../runtime/blame.js'
 import { activeSlice } from '../../runtime/context.js'
 import { grouping, groupingFields, saysPartitioned, type ByFunction, type ByRecordKey } from '../../runtime/grouping.js'
+import { InOrder } from '../../runtime/in-order.js'
 import { operate } from '../../runtime/operate.js'
 import { functionOption, parseOptions } from '../../runtime/options.js'
 import { Table } from '../../sources/table.js'
@@ -41,7 +44,7 @@ const schema = z
  * record, and from then on as new as can be. So a record of last year, read today, meets today's row, and a record read again after an
  * abort or a crash may meet a newer row than before. Rows that change do not set off anything.
  *
- * Order: kept. The record keeps key, headers, timestamp and origin. State: none of its own, the table is not part of the transaction.
+ * Order: kept, also where the table's serde answers with a promise. The record keeps key, headers, timestamp and origin. State: none of its own, the table is not part of the transaction.
  * Memory: see `table`. A row that cannot be decoded fails the records that ask for it (DECODE_FAILED, follows `onError`), and no others.
  * FailedRecords are not accepted: handle them before.
  *
@@ -62,12 +65,12 @@ export function joinTable<R extends AnyRecord, T, V>(
   const keyOf = grouping<R>(what, key as ((record: R) => string) | undefined)
 
   return operate<R, StreamRecord<KeyOf<R>, V>>(what, (target) => {
-    const rows = activeSlice(what).store(what, table.spec)
+    const slice = activeSlice(what)
+    const rows = slice.store(what, table.spec)
     const lookUp = (record: R): unknown => {
       const keyText = keyOf(record)
-      try {
-        return rows.get(keyText)
-      } catch (error) {
+      const unreadable = (error: unknown): never => {
+        if (isUnavailable(error)) throw error
         throw new MillraceError(
           'DECODE_FAILED',
           `${what}: the row of key '${Buffer.from(keyText, 'latin1').toString('utf8')}' in topic '${table.topic}', which ${record.id} asks for, cannot be read: ${errorMessage(error)}`,
@@ -77,12 +80,24 @@ export function joinTable<R extends AnyRecord, T, V>(
           },
         )
       }
+      try {
+        const row = rows.get(keyText)
+        return isLater(row) ? row.then(undefined, unreadable) : row
+      } catch (error) {
+        return unreadable(error)
+      }
     }
-    return {
-      next(record) {
-        const row = lookUp(record)
+    const queue = new InOrder<R, unknown>({
+      begin: lookUp,
+      give(record, row) {
         if (row !== undefined || kind === 'left') target.next(record.with({ value: join(record, row) }) as StreamRecord<KeyOf<R>, V>)
       },
-    }
+      complete: () => target.complete(),
+      fail: (error) => target.error(error),
+      slice,
+      what,
+    })
+    target.add(() => queue.close())
+    return { next: (record) => queue.add(record), complete: () => queue.end() }
   })
 }
