@@ -38,6 +38,11 @@ export interface EmbeddedBroker {
   expire(group: string, memberId?: string): void
   /** Deletes the records before an offset, as retention would. */
   truncate(at: PartitionOffset): void
+  /**
+   * Plays an unclean election: the new leader has only what lies before `offset`, in whole batches, and what is written from here on takes
+   * those offsets anew.
+   */
+  electUncleanly(at: PartitionOffset): void
   /** Makes them `count` in all, while pipelines run. @throws LogError MISSING_TOPIC, BROKER_REFUSED */
   addPartitions(topic: string, count: number): void
   /** Readers get nothing more, of one topic or of all, until `resume`. */
@@ -71,6 +76,7 @@ export function createEmbeddedBroker({ clock = systemClock, defaultPartitions = 
       for (const id of memberId === undefined ? membersOf(group) : [memberId]) groups.group(group).expire(id)
     },
     truncate: (at) => topics.partition(at).truncate(at.offset),
+    electUncleanly: (at) => topics.partition(at).elect(at.offset),
     addPartitions: (topic, count) => topics.addPartitions(topic, count),
     pause: (topic) => topics.pause(topic),
     resume: (topic) => topics.resume(topic),

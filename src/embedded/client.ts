@@ -10,6 +10,7 @@ import type {
   LogReader,
   OwnTopic,
   OffsetAt,
+  Position,
   ProducerOptions,
   ReaderOptions,
   TopicInfo,
@@ -83,7 +84,11 @@ export class EmbeddedClient implements LogClient {
     return this.lifetime.during(() => Promise.all(partitions.map((partition) => this.offset(partition, at))))
   }
 
-  committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]> {
+  async committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]> {
+    return (await this.committedPositions(group, partitions)).map((position) => position?.offset)
+  }
+
+  committedPositions(group: string, partitions: readonly TopicPartition[]): Promise<readonly (Position | undefined)[]> {
     const { faults, groups } = this.broker
     return this.lifetime.during(() => faults.run('committedOffsets', [group], () => groups.offsets(group).stable(partitions)))
   }

@@ -1,16 +1,18 @@
-import type { PartitionOffset, TopicPartition } from '../log/port.js'
+import { UNKNOWN_EPOCH } from '../log/fetch-queue.js'
+import type { PartitionOffset, Position, TopicPartition } from '../log/port.js'
 
 /** The committed offsets of one group, and those that open transactions are about to move. */
 export class GroupOffsets {
-  private readonly stored = new Map<string, PartitionOffset>()
-  private readonly pending = new Map<bigint, PartitionOffset[]>()
+  private readonly stored = new Map<string, Position>()
+  private readonly pending = new Map<bigint, Position[]>()
   private waiting: (() => void)[] = []
 
-  store(offsets: readonly PartitionOffset[]): void {
-    for (const { topic, partition, offset } of offsets) this.stored.set(nameOf({ topic, partition }), { topic, partition, offset })
+  store(positions: readonly Position[]): void {
+    for (const { topic, partition, offset, leaderEpoch = UNKNOWN_EPOCH } of positions)
+      this.stored.set(nameOf({ topic, partition }), { topic, partition, offset, ...(leaderEpoch < 0 ? {} : { leaderEpoch }) })
   }
 
-  addPending(producerId: bigint, offsets: readonly PartitionOffset[]): void {
+  addPending(producerId: bigint, offsets: readonly Position[]): void {
     this.pending.set(producerId, [...(this.pending.get(producerId) ?? []), ...offsets])
   }
 
@@ -25,15 +27,16 @@ export class GroupOffsets {
   }
 
   /** Waits until no transaction is about to move one of them. */
-  async stable(partitions: readonly TopicPartition[]): Promise<(number | undefined)[]> {
+  async stable(partitions: readonly TopicPartition[]): Promise<(Position | undefined)[]> {
     const names = new Set(partitions.map(nameOf))
     while (this.isPending(names)) await new Promise<void>((resolve) => this.waiting.push(resolve))
-    return partitions.map((at) => this.stored.get(nameOf(at))?.offset)
+    return partitions.map((at) => this.stored.get(nameOf(at)))
   }
 
   /** What is stored now, whatever is pending. */
   all(): PartitionOffset[] {
-    return [...this.stored.values()].sort((a, b) => (a.topic < b.topic ? -1 : a.topic > b.topic ? 1 : a.partition - b.partition))
+    const offsets = [...this.stored.values()].map(({ topic, partition, offset }) => ({ topic, partition, offset }))
+    return offsets.sort((a, b) => (a.topic < b.topic ? -1 : a.topic > b.topic ? 1 : a.partition - b.partition))
   }
 
   /** A topic that was made anew begins without committed offsets. */

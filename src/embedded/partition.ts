@@ -1,6 +1,7 @@
 import type { AbortedTransaction } from '../log/batch/committed.js'
-import { AT, TRANSACTIONAL, readInt64, writeInt64 } from '../log/batch/header.js'
+import { AT, CONTROL, TRANSACTIONAL, readInt64, writeInt64 } from '../log/batch/header.js'
 import { logError } from '../log/error.js'
+import { UNKNOWN_EPOCH, type Divergence } from '../log/fetch-queue.js'
 import { transactionMarker } from './marker.js'
 import { Sequences } from './sequences.js'
 
@@ -35,6 +36,8 @@ export class PartitionLog {
   /** In the order of their markers. */
   private aborted: Aborted[] = []
   private readonly sequences: Sequences
+  /** Where each leader began to write, by its epoch. There is one leader until an election is played. */
+  private elections = [{ epoch: 0, start: 0 }]
   private readonly watchers = new Set<() => void>()
 
   constructor(
@@ -105,6 +108,42 @@ export class PartitionLog {
     this.changed()
   }
 
+  /**
+   * As a broker tells it: where the log parts from what was fetched up to `offset`, whose last record was written in the time of a leader
+   * epoch. 'unknown': it has never had that epoch.
+   */
+  divergence(offset: number, epoch: number): Divergence | 'unknown' | undefined {
+    if (epoch === UNKNOWN_EPOCH) return undefined
+    const later = this.elections.findIndex((election) => election.epoch > epoch)
+    const last = later < 0 ? this.elections.at(-1) : this.elections[later - 1]
+    if (later < 0 && last?.epoch !== epoch) return 'unknown'
+    const endOffset = later < 0 ? this.end : (this.elections[later]?.start as number)
+    const found = last?.epoch ?? epoch
+    return found < epoch || endOffset < offset ? { epoch: found, endOffset } : undefined
+  }
+
+  /**
+   * Elects a leader that has only what lies before `offset`, in whole batches. As with a broker, a transaction whose marker is cut off stays
+   * open, and producers begin anew.
+   */
+  elect(offset: number): void {
+    const at = this.indexOf(offset)
+    this.end = this.batches[at]?.baseOffset ?? this.end
+    this.batches.length = Math.min(at, this.batches.length)
+    this.aborted = this.aborted.filter(({ lastOffset }) => lastOffset < this.end)
+    this.open.clear()
+    for (const { bytes, baseOffset } of this.batches) {
+      const attributes = bytes.readInt16BE(AT.attributes)
+      const producerId = bytes.readBigInt64BE(AT.producerId)
+      if ((attributes & CONTROL) !== 0) this.open.delete(producerId)
+      else if ((attributes & TRANSACTIONAL) !== 0 && !this.open.has(producerId)) this.open.set(producerId, baseOffset)
+    }
+    this.sequences.restart()
+    const { epoch } = this.elections.at(-1) as { epoch: number }
+    this.elections = [...this.elections.filter(({ start }) => start < this.end), { epoch: epoch + 1, start: this.end }]
+    this.changed()
+  }
+
   /** Calls `watcher` after every change. Returns how to stop that. */
   watch(watcher: () => void): () => void {
     this.watchers.add(watcher)
@@ -120,6 +159,7 @@ export class PartitionLog {
     const bytes = Buffer.from(stamped)
     const baseOffset = this.end
     writeInt64(bytes, AT.baseOffset, baseOffset)
+    bytes.writeInt32BE(this.elections.at(-1)?.epoch ?? UNKNOWN_EPOCH, AT.leaderEpoch)
     const lastOffset = baseOffset + bytes.readInt32BE(AT.lastOffsetDelta)
     this.batches.push({ bytes, baseOffset, lastOffset, maxTimestamp: readInt64(bytes, AT.maxTimestamp) })
     this.end = lastOffset + 1

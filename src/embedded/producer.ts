@@ -2,7 +2,7 @@ import { codecFor, compressionNumber } from '../log/batch/compression.js'
 import { AT } from '../log/batch/header.js'
 import { stampBatch, type OutputBatch } from '../log/batch/write.js'
 import { logError, reactionTo } from '../log/error.js'
-import type { GroupMember, LogError, LogProducer, PartitionOffset, ProducerOptions, Reaction, TraceStep } from '../log/port.js'
+import type { GroupMember, LogError, LogProducer, Position, ProducerOptions, Reaction, TraceStep } from '../log/port.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { embeddedCodecs } from './codecs.js'
 import type { Faults } from './faults.js'
@@ -74,7 +74,7 @@ export class EmbeddedProducer implements LogProducer {
     return sent
   }
 
-  async commit(offsets: readonly PartitionOffset[], member: GroupMember | undefined): Promise<void> {
+  async commit(offsets: readonly Position[], member: GroupMember | undefined): Promise<void> {
     this.refuse()
     if (offsets.length > 0 && member === undefined)
       throw logError('INVALID_OPTIONS', 'fatal', 'offsets can only be committed for a member of a group')
@@ -166,7 +166,7 @@ export class EmbeddedProducer implements LogProducer {
     this.sequences.set(name, (baseSequence + batch.count) % 2 ** 31)
   }
 
-  private async commitOffsets(offsets: readonly PartitionOffset[], member: GroupMember, transactional: boolean): Promise<void> {
+  private async commitOffsets(offsets: readonly Position[], member: GroupMember, transactional: boolean): Promise<void> {
     if (transactional) this.started = true
     const store = (): void => {
       if (transactional) return this.transactions.addOffsets(this.identity as Identity, member, offsets)

@@ -1,6 +1,6 @@
 import { logError } from '../log/error.js'
 import type { QueueSettings } from '../log/fetch-queue.js'
-import type { Fetched, LogError, LogReader, PartitionOffset, ReaderOptions } from '../log/port.js'
+import type { Fetched, LogError, LogReader, Position, ReaderOptions } from '../log/port.js'
 import { sleep, type Clock } from '../record/clock.js'
 import { embeddedCodecs } from './codecs.js'
 import { faultError, type Faults } from './faults.js'
@@ -44,12 +44,13 @@ export class EmbeddedReader implements LogReader {
     }
   }
 
-  assign(positions: readonly PartitionOffset[]): void {
+  assign(positions: readonly Position[]): void {
     if (this.closed) return
     const next = new Map<string, Map<number, FetchedPartition>>()
-    for (const { topic, partition, offset } of positions) {
+    for (const position of positions) {
+      const { topic, partition } = position
       const current = this.partitions.get(topic)?.get(partition)
-      const fetched = current?.position === offset ? current : new FetchedPartition(topic, partition, offset, this.queueSettings)
+      const fetched = current?.isAt(position) === true ? current : new FetchedPartition(position, this.queueSettings)
       const of = next.get(topic)
       if (of === undefined) next.set(topic, new Map([[partition, fetched]]))
       else of.set(partition, fetched)
@@ -142,6 +143,9 @@ export class EmbeddedReader implements LogReader {
     const known = fetched.end
     fetched.end = log.stable
     if (room <= 0) return known === undefined
+    const divergence = log.divergence(offset, fetched.fetchEpoch)
+    if (divergence === 'unknown') return fail(fetched, outOfRange(fetched, log.start, log.end))
+    if (divergence !== undefined && offset >= log.start) return fetched.truncated(divergence, log.stable) || known === undefined
     if (offset < log.start || offset > log.end) return fail(fetched, outOfRange(fetched, log.start, log.end))
     const limit = readCommitted ? log.stable : log.end
     if (offset >= limit) return known === undefined

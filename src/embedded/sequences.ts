@@ -41,6 +41,11 @@ export class Sequences {
     return true
   }
 
+  /** What was written last may be gone: whoever writes goes on with a new epoch. */
+  restart(): void {
+    for (const [id, { epoch }] of this.producers) this.producers.set(id, { epoch, next: 0 })
+  }
+
   /** Batches of earlier epochs are refused from here on. */
   fence(producerId: bigint, epoch: number): void {
     this.producers.set(producerId, { epoch, next: 0 })

@@ -1,5 +1,5 @@
 import { logError } from '../log/error.js'
-import type { GroupMember, PartitionOffset, TopicPartition } from '../log/port.js'
+import type { GroupMember, Position, TopicPartition } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
 import type { Groups } from './groups.js'
 import type { Topics } from './topics.js'
@@ -88,7 +88,7 @@ export class Transactions {
   }
 
   /** @throws LogError 'reinit', 'lost', 'rejoin' */
-  addOffsets(identity: Identity, member: GroupMember, offsets: readonly PartitionOffset[]): void {
+  addOffsets(identity: Identity, member: GroupMember, offsets: readonly Position[]): void {
     const producer = this.begin(identity)
     producer.groups.add(member.group)
     this.groups.checkCommit(member, true)

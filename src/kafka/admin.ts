@@ -1,4 +1,4 @@
-import type { LogAdmin, OwnTopic, OffsetAt, TopicInfo, TopicPartition } from '../log/port.js'
+import type { LogAdmin, OwnTopic, OffsetAt, Position, TopicInfo, TopicPartition } from '../log/port.js'
 import { systemClock } from '../record/clock.js'
 import type { Cluster } from './cluster.js'
 import { ERROR, Refused, check, kafkaErrorInfo, mayBeDone } from './errors.js'
@@ -15,7 +15,7 @@ const UNSTABLE_MS = 120_000
 const MAX_MESSAGE_BYTES = 'max.message.bytes'
 const CLEANUP_POLICY = 'cleanup.policy'
 
-export class KafkaAdmin implements LogAdmin {
+export class KafkaAdmin implements Omit<LogAdmin, 'committedOffsets'> {
   /** A broker that runs out of time says so before the try is over. */
   private readonly brokerMs: number
 
@@ -102,7 +102,7 @@ export class KafkaAdmin implements LogAdmin {
     })
   }
 
-  async committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]> {
+  async committedPositions(group: string, partitions: readonly TopicPartition[]): Promise<readonly (Position | undefined)[]> {
     if (partitions.length === 0) return []
     const what = `reading the committed offsets of group '${group}'`
     const coordinator = { kind: 'group', key: group } as const
@@ -115,10 +115,10 @@ export class KafkaAdmin implements LogAdmin {
       }
       return response
     })
-    const found = new Map(results.map(({ topic, partition, offset }) => [keyOf(topic, partition), offset]))
+    const found = new Map(results.map((result) => [keyOf(result.topic, result.partition), result]))
     return partitions.map(({ topic, partition }) => {
-      const offset = found.get(keyOf(topic, partition)) ?? -1
-      return offset < 0 ? undefined : offset
+      const { offset, leaderEpoch } = found.get(keyOf(topic, partition)) ?? { offset: -1, leaderEpoch: -1 }
+      return offset < 0 ? undefined : { topic, partition, offset, ...(leaderEpoch < 0 ? {} : { leaderEpoch }) }
     })
   }
 

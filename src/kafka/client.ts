@@ -9,6 +9,7 @@ import type {
   LogReader,
   OwnTopic,
   OffsetAt,
+  Position,
   ProducerOptions,
   ReaderOptions,
   TopicInfo,
@@ -103,8 +104,12 @@ class KafkaLog implements LogClient {
     return this.admin.offsets(partitions, at)
   }
 
-  committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]> {
-    return this.admin.committedOffsets(group, partitions)
+  async committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]> {
+    return (await this.committedPositions(group, partitions)).map((position) => position?.offset)
+  }
+
+  committedPositions(group: string, partitions: readonly TopicPartition[]): Promise<readonly (Position | undefined)[]> {
+    return this.admin.committedPositions(group, partitions)
   }
 
   async close(): Promise<void> {

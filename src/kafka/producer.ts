@@ -1,5 +1,5 @@
 import { logError } from '../log/error.js'
-import type { GroupMember, LogError, LogProducer, PartitionOffset, ProducerOptions, TopicPartition } from '../log/port.js'
+import type { GroupMember, LogError, LogProducer, Position, ProducerOptions, TopicPartition } from '../log/port.js'
 import type { OutputBatch } from '../log/batch/write.js'
 import { systemClock } from '../record/clock.js'
 import type { Cluster } from './cluster.js'
@@ -94,7 +94,7 @@ export class KafkaProducer implements LogProducer {
     return refusal === undefined ? this.sender.send(batches) : Promise.reject(refusal)
   }
 
-  async commit(offsets: readonly PartitionOffset[], member: GroupMember | undefined): Promise<void> {
+  async commit(offsets: readonly Position[], member: GroupMember | undefined): Promise<void> {
     const refusal = this.refusal()
     if (refusal !== undefined) throw refusal
     if (offsets.length > 0 && member === undefined)
@@ -162,7 +162,7 @@ export class KafkaProducer implements LogProducer {
     for (const result of both.reverse()) if (result.status === 'rejected') throw result.reason
   }
 
-  private async commitOffsets(offsets: readonly PartitionOffset[], member: GroupMember): Promise<void> {
+  private async commitOffsets(offsets: readonly Position[], member: GroupMember): Promise<void> {
     this.started = true
     const { tries } = this
     try {
@@ -173,7 +173,7 @@ export class KafkaProducer implements LogProducer {
     }
   }
 
-  private async commitAlone(offsets: readonly PartitionOffset[], member: GroupMember | undefined): Promise<void> {
+  private async commitAlone(offsets: readonly Position[], member: GroupMember | undefined): Promise<void> {
     try {
       await this.sender.flush()
       if (offsets.length > 0) await this.requests.commitOffsetsAlone(member as GroupMember, offsets, this.deadline())

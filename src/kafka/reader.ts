@@ -1,5 +1,5 @@
 import type { QueueSettings } from '../log/fetch-queue.js'
-import type { Fetched, LogError, LogReader, PartitionOffset, ReaderOptions } from '../log/port.js'
+import type { Fetched, LogError, LogReader, Position, ReaderOptions } from '../log/port.js'
 import { systemClock } from '../record/clock.js'
 import { errorMessage } from '../record/error.js'
 import type { Cluster } from './cluster.js'
@@ -87,12 +87,12 @@ export class KafkaReader implements LogReader {
     }
   }
 
-  assign(positions: readonly PartitionOffset[]): void {
+  assign(positions: readonly Position[]): void {
     const next = new Map<string, Map<number, PartitionFetch>>()
-    for (const { topic, partition, offset } of positions) {
+    for (const position of positions) {
+      const { topic, partition } = position
       const current = this.partitions.get(topic)?.get(partition)
-      const kept = current !== undefined && current.position === offset && !current.reportedLost
-      const fetch = kept ? current : new PartitionFetch(topic, partition, offset, this.queueSettings)
+      const fetch = current?.isAt(position) === true ? current : new PartitionFetch(position, this.queueSettings)
       const of = next.get(topic)
       if (of === undefined) next.set(topic, new Map([[partition, fetch]]))
       else of.set(partition, fetch)

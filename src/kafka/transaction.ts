@@ -1,4 +1,4 @@
-import type { GroupMember, PartitionOffset, ProducerOptions, TopicPartition, TraceStep } from '../log/port.js'
+import type { GroupMember, Position, ProducerOptions, TopicPartition, TraceStep } from '../log/port.js'
 import type { Cluster, Subject } from './cluster.js'
 import { ERROR, check, checkEach } from './errors.js'
 import type { Lane } from './lane.js'
@@ -76,7 +76,7 @@ export class TransactionRequests {
     identity: TransactionIdentity,
     protocol: 1 | 2,
     member: GroupMember,
-    offsets: readonly PartitionOffset[],
+    offsets: readonly Position[],
     until: number,
     tries: Tries,
   ): Promise<void> {
@@ -102,7 +102,7 @@ export class TransactionRequests {
   }
 
   /** Without a transaction. @throws LogError */
-  async commitOffsetsAlone(member: GroupMember, offsets: readonly PartitionOffset[], until: number): Promise<void> {
+  async commitOffsetsAlone(member: GroupMember, offsets: readonly Position[], until: number): Promise<void> {
     const what = `committing the offsets of group '${member.group}'`
     await this.toGroup(what, member.group, until, async (address) => {
       const { results } = await this.lane.send(address, OffsetCommit, { member, offsets }, this.requestMs, () => this.trace('offsets-sent'))

@@ -1,6 +1,6 @@
 import { MillraceError, type ErrorCode, type ErrorDetails } from '../record/error.js'
 import type { Origin } from '../record/origin.js'
-import type { LogError, Reaction } from './port.js'
+import type { LogError, Reaction, Truncation } from './port.js'
 
 /** An error of a log, with what the runtime is to do about it. */
 export function logError(code: ErrorCode, reaction: Reaction, message: string, details?: ErrorDetails): LogError {
@@ -14,6 +14,16 @@ export function withOrigin(error: LogError, origin: Origin): LogError {
   if (error.origin !== undefined) return error
   const { code, reaction, message, retryable, cause } = error
   return logError(code, reaction, message, { retryable, origin, ...(cause === undefined ? {} : { cause }) })
+}
+
+/** The log no longer holds what was read of it up to the origin. */
+export function truncated(message: string, origin: Origin, truncation: Truncation): LogError {
+  return Object.defineProperty(logError('OFFSET_OUT_OF_RANGE', 'fatal', message, { origin }), 'truncation', { value: truncation })
+}
+
+/** Where the log was truncated; undefined of any other error. */
+export function truncationOf(error: unknown): Truncation | undefined {
+  return error instanceof MillraceError ? (error as LogError).truncation : undefined
 }
 
 /** Whether the log no longer holds the offset that was asked for, or not yet. */

@@ -2,8 +2,8 @@ import { MillraceError, errorMessage } from '../record/error.js'
 import { codecByNumber, type CodecLookup } from './batch/compression.js'
 import { CommittedFilter, type AbortedTransaction } from './batch/committed.js'
 import { extentOf, viewBatch, withUncompressed, type BatchView, type Extent } from './batch/read.js'
-import { logError, withOrigin } from './error.js'
-import type { Fetched, LogError, ReaderOptions } from './port.js'
+import { logError, truncated, withOrigin } from './error.js'
+import type { Fetched, LogError, Position, ReaderOptions, Truncation } from './port.js'
 
 /** Most that one batch may hold uncompressed, unless the reader's options say otherwise. */
 export const MAX_BATCH_BYTES = 64 * 1024 * 1024
@@ -11,10 +11,10 @@ export const MAX_BATCH_BYTES = 64 * 1024 * 1024
 interface Entry {
   batch: BatchView | undefined
   readonly fromOffset: number
-  /** In which election's time the batch before it was written, and its own last. */
+  /** The leader epoch of the batch before it, and of its own last. */
   readonly fromEpoch: number
-  epoch: number
   nextOffset: number
+  nextEpoch: number
   bytes: number
   /** Whether it can be handed out: its records are uncompressed, or there are none. */
   ready: boolean
@@ -22,7 +22,19 @@ interface Entry {
   dropped: boolean
 }
 
-const UNKNOWN_EPOCH = -1
+export const UNKNOWN_EPOCH = -1
+
+/** Up to where what was taken was written in the time of one leader. */
+interface Reign {
+  readonly epoch: number
+  readonly end: number
+}
+
+/** Where the log of a broker parts from what was fetched: the latest leader epoch up to the one named of which it has batches, and its end. */
+export interface Divergence {
+  readonly epoch: number
+  readonly endOffset: number
+}
 
 /** What a broker answered to a fetch of one partition. */
 export interface FetchedBatches {
@@ -55,11 +67,13 @@ export class FetchQueue {
   private inflating = false
   /** Where the reader stands: what it was given ends before this. */
   private takenOffset: number
-  private takenEpoch = UNKNOWN_EPOCH
+  private takenEpoch: number
+  /** Leader epochs before that one, as far as they were read here. */
+  private readonly reigns: Reign[] = []
   /** The next offset to fetch. */
   fetchOffset: number
-  /** In which election's time the batch before it was written; -1 where that is not known. (KIP-320) */
-  fetchEpoch = UNKNOWN_EPOCH
+  /** The leader epoch of the batch before it; -1 where that is not known. (KIP-320) */
+  fetchEpoch: number
   /** Bytes held here. */
   bytes = 0
   /** Bytes of them that can be handed out. */
@@ -74,18 +88,30 @@ export class FetchQueue {
   /** The last stable offset as of the last answer. */
   end: number | undefined
 
+  readonly topic: string
+  readonly partition: number
+
   constructor(
-    readonly topic: string,
-    readonly partition: number,
-    offset: number,
+    { topic, partition, offset, leaderEpoch = UNKNOWN_EPOCH }: Position,
     private readonly settings: QueueSettings,
   ) {
-    this.takenOffset = offset
-    this.fetchOffset = offset
+    this.topic = topic
+    this.partition = partition
+    this.takenOffset = this.fetchOffset = offset
+    this.takenEpoch = this.fetchEpoch = leaderEpoch
   }
 
   get position(): number {
     return this.takenOffset
+  }
+
+  /**
+   * Whether that is where what was taken ends. Where it was handed out that what was read up to there is not in the log, it is not: whoever
+   * goes on there wants what is there now.
+   */
+  isAt({ offset, leaderEpoch = UNKNOWN_EPOCH }: Position): boolean {
+    if (this.takenOffset !== offset || (this.lost && !this.failed)) return false
+    return this.takenEpoch === leaderEpoch || this.takenEpoch === UNKNOWN_EPOCH || leaderEpoch === UNKNOWN_EPOCH
   }
 
   /** Whether the last answer gave all there was to read. */
@@ -102,11 +128,6 @@ export class FetchQueue {
     return this.error !== undefined
   }
 
-  /** It was handed out that what was read up to the position is not in the log: whoever goes on there wants what is there now. */
-  get reportedLost(): boolean {
-    return this.lost && !this.failed
-  }
-
   take(): Fetched | undefined {
     const entry = this.entries[this.head]
     if (entry === undefined) {
@@ -121,7 +142,7 @@ export class FetchQueue {
     this.head++
     this.forgetTaken()
     this.takenOffset = entry.nextOffset
-    this.takenEpoch = entry.epoch
+    if (entry.nextEpoch !== this.takenEpoch) this.tookFrom(entry)
     this.passed()
     this.bytes -= entry.bytes
     this.readyBytes -= entry.bytes
@@ -133,6 +154,15 @@ export class FetchQueue {
   /** Queues the error behind what was fetched before it. Nothing more is fetched until it was taken. */
   fail(error: LogError): void {
     this.error = withOrigin(error, { topic: this.topic, partition: this.partition, offset: this.fetchOffset })
+  }
+
+  /** The first batch of another leader was taken. */
+  private tookFrom({ batch, fromOffset, nextEpoch }: Entry): void {
+    const { takenEpoch: epoch } = this
+    // Behind a batch there may be markers of another leader.
+    const end = batch?.leaderEpoch === epoch ? batch.lastOffset + 1 : fromOffset
+    if (epoch !== UNKNOWN_EPOCH) this.reigns.push({ epoch, end })
+    this.takenEpoch = nextEpoch
   }
 
   private passed(): void {
@@ -152,17 +182,17 @@ export class FetchQueue {
   }
 
   /**
-   * The log has, of elections up to the latest one fetched, no more than those up to `epoch`, and of that one no more than ends at
+   * The log has, of leader epochs up to the latest one fetched, no more than those up to `epoch`, and of that one no more than ends at
    * `endOffset`: what was fetched beyond is gone from it. What was not taken of that is dropped, and read anew; what was taken cannot be,
    * which is an error. Returns whether there is one.
    */
-  truncated({ epoch, endOffset }: { readonly epoch: number; readonly endOffset: number }, end: number): boolean {
+  truncated({ epoch, endOffset }: Divergence, end: number): boolean {
     this.end = end
     let at = this.head
     while (at < this.entries.length && !isBeyond(this.entries[at] as Entry)) at++
     const first = this.entries[at]
     const { takenOffset: nextOffset, takenEpoch } = this
-    const lost = first === undefined || isBeyond({ nextOffset, epoch: takenEpoch })
+    const lost = first === undefined || isBeyond({ nextOffset, nextEpoch: takenEpoch })
     // What was last fetched stays known where it was lost: the broker is to say so again until reading goes on elsewhere.
     if (!lost) this.fetchEpoch = first.fromEpoch
     const from = lost ? this.head : at
@@ -172,16 +202,28 @@ export class FetchQueue {
       const { topic, partition } = this
       const origin = { topic, partition, offset: nextOffset }
       const message =
-        `${this.where} was read up to offset ${nextOffset}, but the log was truncated: it parts from what was read at offset ${endOffset} or before. ` +
+        `${this.where} was read up to offset ${nextOffset}${takenEpoch < 0 ? '' : ` (leader epoch ${takenEpoch})`}, but the log was truncated: ` +
+        `it parts from what was read at offset ${endOffset} or before, where its leader epoch ${epoch} ends. ` +
         'Its leader was elected without all that was written (an unclean election), so records that were read no longer exist; or the topic was created anew'
-      this.fail(logError('OFFSET_OUT_OF_RANGE', 'fatal', message, { origin }))
+      this.fail(truncated(message, origin, { goesOnAt: this.sharedUpTo({ epoch, endOffset }) }))
     }
     this.settings.changed(-freed)
     return lost
 
-    function isBeyond(batches: Pick<Entry, 'nextOffset' | 'epoch'>): boolean {
-      return batches.nextOffset > endOffset || batches.epoch > epoch
+    function isBeyond(batches: Pick<Entry, 'nextOffset' | 'nextEpoch'> & Partial<Entry>): boolean {
+      return batches.nextOffset > endOffset || batches.nextEpoch > epoch || (batches.batch?.leaderEpoch ?? UNKNOWN_EPOCH) > epoch
     }
+  }
+
+  /**
+   * Up to where what was taken is what the log has. Logs that agree on the leader epoch at an offset agree on all before it; so of the latest
+   * epoch that both may have, the shorter one counts. Where its end in what was taken is not known, all of that may be another.
+   */
+  private sharedUpTo({ epoch, endOffset }: Divergence): Truncation['goesOnAt'] {
+    const { takenEpoch, takenOffset, reigns } = this
+    const known: readonly Reign[] = takenEpoch === UNKNOWN_EPOCH ? reigns : [...reigns, { epoch: takenEpoch, end: takenOffset }]
+    const last = known.findLast((reign) => reign.epoch <= epoch)
+    return last && { offset: Math.min(last.end, endOffset), leaderEpoch: last.epoch }
   }
 
   drop(): void {
@@ -244,12 +286,12 @@ export class FetchQueue {
     const last = this.entries.length > this.head ? this.entries[this.entries.length - 1] : undefined
     if (batch === undefined && last !== undefined) {
       last.nextOffset = nextOffset
-      last.epoch = Math.max(last.epoch, epoch)
+      last.nextEpoch = epoch
       return
     }
     const ready = batch === undefined || batch.compression === 0
     const bytes = batch === undefined ? 0 : batch.bytes.length
-    this.entries.push({ batch, fromOffset, fromEpoch, epoch, nextOffset, bytes, ready, dropped: false })
+    this.entries.push({ batch, fromOffset, fromEpoch, nextOffset, nextEpoch: epoch, bytes, ready, dropped: false })
     this.bytes += bytes
     if (ready) this.readyBytes += bytes
     this.settings.changed(bytes)

@@ -28,6 +28,13 @@ export type Reaction =
 
 export interface LogError extends MillraceError {
   readonly reaction: Reaction
+  /** Set where the log was truncated: what was read is no longer, or not as it was, in it. */
+  readonly truncation?: Truncation
+}
+
+export interface Truncation {
+  /** Up to where what was read is what the log holds; undefined where that cannot be told. */
+  readonly goesOnAt: Omit<Position, keyof TopicPartition> | undefined
 }
 
 export interface TopicPartition {
@@ -38,6 +45,15 @@ export interface TopicPartition {
 export interface PartitionOffset extends TopicPartition {
   /** The next offset to read. */
   readonly offset: number
+}
+
+/** Where reading goes on. */
+export interface Position extends PartitionOffset {
+  /**
+   * Since which election, as brokers count them, the leader was one that the record before was written to. By it the log tells whether it
+   * still has that record, whatever was written since. Undefined or -1 where it is not known: then only offsets count. (KIP-320)
+   */
+  readonly leaderEpoch?: number | undefined
 }
 
 export interface TopicInfo {
@@ -115,6 +131,8 @@ export interface LogAdmin {
    * asked.
    */
   committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]>
+  /** The same, with the leader epochs that were committed with them. */
+  committedPositions(group: string, partitions: readonly TopicPartition[]): Promise<readonly (Position | undefined)[]>
 }
 
 export interface ReaderOptions {
@@ -149,8 +167,11 @@ export interface Fetched {
   readonly batch: BatchView | undefined
   /** The first offset wanted: records of the batch before it are to be left out. */
   readonly fromOffset: number
+  /** The leader epoch of the position at `fromOffset`; -1 where it is not known. */
+  readonly fromEpoch: number
   /** Where the partition continues. */
   readonly nextOffset: number
+  readonly nextEpoch: number
 }
 
 /** Fetches ahead for the assigned partitions. */
@@ -159,11 +180,12 @@ export interface LogReader {
    * Replaces the set of partitions. What is already fetched is kept where a partition goes on at the offset it had reached,
    * and dropped otherwise.
    */
-  assign(positions: readonly PartitionOffset[]): void
+  assign(positions: readonly Position[]): void
   /**
    * The next fetched piece of a partition, or undefined.
    * @throws LogError of the partition: OFFSET_OUT_OF_RANGE, UNAUTHORIZED, MISSING_TOPIC, CORRUPT_BATCH, ...; once, with the offset it stood
-   * at as origin; then fetching goes on from there
+   * at as origin; then fetching goes on from there. A position that the log parts from before it is out of range too, and the error has its
+   * `truncation`
    */
   take(topic: string, partition: number): Fetched | undefined
   /** The last stable offset as of the last fetch; undefined before it. */
@@ -211,7 +233,7 @@ export interface LogProducer {
    * @throws LogError 'abort', 'reinit', 'lost' (the member's generation is over), 'indeterminate', 'fatal'. After all but 'indeterminate'
    * the transaction is certain not to have committed.
    */
-  commit(offsets: readonly PartitionOffset[], member: GroupMember | undefined): Promise<void>
+  commit(offsets: readonly Position[], member: GroupMember | undefined): Promise<void>
   /** Ends the open transaction without effect; does nothing where none is open. @throws LogError 'reinit', 'fatal' */
   abort(): Promise<void>
   close(): Promise<void>

@@ -1,3 +1,5 @@
+import { truncationOf } from '../log/error.js'
+import { UNKNOWN_EPOCH } from '../log/fetch-queue.js'
 import type {
   Fetched,
   GroupOptions,
@@ -10,15 +12,21 @@ import type {
   OwnTopic,
   OffsetAt,
   PartitionOffset,
+  Position,
   ProducerOptions,
   ReaderOptions,
   TopicInfo,
   TopicPartition,
 } from '../log/port.js'
+import { MillraceError } from '../record/error.js'
+import { changelogTopic } from '../state/store.js'
+import { REDRIVEN } from './redriven-store.js'
 
 /** The part of a topic that is to be read. */
 export interface Part {
   readonly topic: string
+  /** Whose redrive it is. */
+  readonly group: string
   /** By partition: the offset behind the last record. */
   readonly ends: readonly number[]
   /** Whether anything from one offset to before another is wanted; where not, it is stepped over. */
@@ -62,11 +70,14 @@ export class BoundedLog implements LogClient {
   offsets(partitions: readonly TopicPartition[], at: OffsetAt): Promise<readonly number[]> {
     return this.log.offsets(partitions, at)
   }
-  async committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]> {
-    const stored = await this.log.committedOffsets(group, partitions)
+  committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]> {
+    return this.log.committedOffsets(group, partitions)
+  }
+  async committedPositions(group: string, partitions: readonly TopicPartition[]): Promise<readonly (Position | undefined)[]> {
+    const stored = await this.log.committedPositions(group, partitions)
     this.onCommitted(
       partitions
-        .map(({ topic, partition }, i) => ({ topic, partition, offset: stored[i] ?? -1 }))
+        .map(({ topic, partition }, i) => ({ topic, partition, offset: stored[i]?.offset ?? -1 }))
         .filter(({ topic }) => topic === this.part.topic),
     )
     return stored
@@ -75,14 +86,14 @@ export class BoundedLog implements LogClient {
 
 class BoundedReader implements LogReader {
   /** Where the reader stands, of partitions that have not ended. */
-  private positions: PartitionOffset[] = []
+  private positions: Position[] = []
 
   constructor(
     private readonly reader: LogReader,
     private readonly part: Part,
   ) {}
 
-  assign(positions: readonly PartitionOffset[]): void {
+  assign(positions: readonly Position[]): void {
     this.positions = positions.filter((at) => at.offset < this.endOf(at))
     this.reader.assign(this.positions)
   }
@@ -90,19 +101,29 @@ class BoundedReader implements LogReader {
   take(topic: string, partition: number): Fetched | undefined {
     const i = this.positions.findIndex((at) => at.topic === topic && at.partition === partition)
     if (i < 0) return undefined
-    const fetched = this.reader.take(topic, partition)
+    const fetched = this.fetched(topic, partition)
     if (fetched === undefined) return undefined
     const end = this.endOf({ topic, partition })
-    const { fromOffset } = fetched
+    const { fromOffset, fromEpoch } = fetched
     const nextOffset = Math.min(fetched.nextOffset, end)
-    if (nextOffset < end) this.positions[i] = { topic, partition, offset: nextOffset }
+    const nextEpoch = nextOffset === fetched.nextOffset ? fetched.nextEpoch : (fetched.batch?.leaderEpoch ?? UNKNOWN_EPOCH)
+    if (nextOffset < end) this.positions[i] = { topic, partition, offset: nextOffset, leaderEpoch: nextEpoch }
     else {
       // What was fetched behind the end would keep its room for ever.
       this.positions.splice(i, 1)
       this.reader.assign(this.positions)
     }
     const wanted = topic !== this.part.topic || this.part.wanted(partition, fromOffset, nextOffset)
-    return { batch: wanted ? fetched.batch : undefined, fromOffset, nextOffset }
+    return { batch: wanted ? fetched.batch : undefined, fromOffset, fromEpoch, nextOffset, nextEpoch }
+  }
+
+  private fetched(topic: string, partition: number): Fetched | undefined {
+    try {
+      return this.reader.take(topic, partition)
+    } catch (error) {
+      if (topic !== this.part.topic || truncationOf(error) === undefined) throw error
+      throw otherLetters((error as MillraceError).origin as PartitionOffset, this.part.group, error)
+    }
   }
 
   end(topic: string, partition: number): number | undefined {
@@ -123,4 +144,15 @@ class BoundedReader implements LogReader {
   private endOf({ topic, partition }: TopicPartition): number {
     return (topic === this.part.topic ? this.part.ends[partition] : undefined) ?? Number.POSITIVE_INFINITY
   }
+}
+
+/** Letters were redriven that the topic no longer has, so others may have their offsets. */
+export function otherLetters({ topic, partition, offset }: PartitionOffset, group: string, cause?: unknown): MillraceError {
+  return new MillraceError(
+    'STATE_MISMATCH',
+    `redrive: '${topic}' no longer holds what group '${group}' read of partition ${partition} up to offset ${offset}: its leader was elected without it (an unclean election), or the topic was made anew. ` +
+      'Other letters may have the offsets of those that were sent before. ' +
+      `Name another group, or delete the topic '${changelogTopic(group, REDRIVEN.name)}', to send all that is left`,
+    { origin: { topic, partition, offset }, cause },
+  )
 }

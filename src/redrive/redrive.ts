@@ -1,4 +1,5 @@
-import type { LogClient, PartitionOffset, TopicInfo } from '../log/port.js'
+import { notShared } from '../log/shared.js'
+import type { LogClient, PartitionOffset, Position, TopicInfo } from '../log/port.js'
 import { MillraceError } from '../record/error.js'
 import { outcomeName, sendBack } from './send-back.js'
 import { withTransaction } from '../operators/with-transaction.js'
@@ -12,7 +13,7 @@ import { PartitionSource } from '../sources/partition-source.js'
 import { REDRIVEN, type RedrivenStore } from './redriven-store.js'
 import { restore } from '../state/restore.js'
 import { changelogTopic } from '../state/store.js'
-import { BoundedLog } from './bounded-log.js'
+import { BoundedLog, otherLetters } from './bounded-log.js'
 import { INSTANCE, RedrivePlace, SESSION_MS } from './place.js'
 import type { Cluster } from '../cluster/cluster.js'
 import { rangeOf, readRange, type Range } from '../cluster/read.js'
@@ -38,7 +39,7 @@ const PROGRESS_EVERY = 1_000
  * the changelog `<group>-redriven-changelog`, which is created if it is missing. Memory: that, and the outputs of a transaction.
  *
  * @throws MillraceError INVALID_OPTIONS; MISSING_TOPIC before anything is sent; INSTANCE_FENCED if another redrive of the group takes over;
- * STATE_MISMATCH if the topic was made anew; RECORD_FAILED with the cause RECORD_TOO_LARGE, ...: what was committed till then stays
+ * STATE_MISMATCH if the topic was made anew, or lost letters to an unclean election; RECORD_FAILED with the cause RECORD_TOO_LARGE, ...: what was committed till then stays
  * @example
  * await redrive(cluster, { from: 'orders.dead', filter: { error: 'Timeout' }, rate: 100 })
  */
@@ -163,6 +164,7 @@ class Redrive {
   private async look(log: LogClient): Promise<Survey> {
     const { from, limit, onProgress } = this.settings
     const whole = await rangeOf(log, from, 'redrive')
+    await this.checkShared(log, whole)
     const stores = await this.redriven(log, whole)
     const chosen = new Outcomes()
     const counts = { left: 0, unaddressed: 0 }
@@ -197,6 +199,16 @@ class Redrive {
     return { range: { topic: from, starts, ends }, offsets, complete: !this.signal.aborted, read, skipped, ...counts, chosen }
   }
 
+  /** What earlier runs have dealt with is told by offsets, so these must still be those of the same letters. */
+  private async checkShared(log: LogClient, { topic, starts }: Range): Promise<void> {
+    const { group } = this.settings
+    const partitions = starts.map((_, partition) => ({ topic, partition }))
+    const stored = await log.committedPositions(group, partitions)
+    const reached = stored.filter((at) => at !== undefined && at.leaderEpoch !== undefined && at.offset >= (starts[at.partition] as number))
+    const lost = await notShared(log, reached as Position[], this.signal)
+    if (lost !== undefined) throw otherLetters(lost, group)
+  }
+
   /** What earlier runs have dealt with, by partition. */
   private async redriven(log: LogClient, { topic, ends }: Range): Promise<RedrivenStore[]> {
     const changelog = changelogTopic(this.settings.group, REDRIVEN.name)
@@ -229,6 +241,7 @@ class Redrive {
     }
     const part = {
       topic: range.topic,
+      group: this.settings.group,
       ends: range.ends,
       wanted: (partition: number, start: number, end: number) => picks[partition]?.hasAny(start, end) === true,
     }

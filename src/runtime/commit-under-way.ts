@@ -1,4 +1,4 @@
-import type { PartitionOffset } from '../log/port.js'
+import type { Position } from '../log/port.js'
 import type { Tally } from './accounting.js'
 import type { CommitFate } from './commit-fate.js'
 import type { Round } from './round.js'
@@ -20,7 +20,7 @@ export class CommitUnderWay {
     this.done = new Promise((resolve) => (this.finish = resolve))
   }
 
-  offsets: readonly PartitionOffset[] = []
+  offsets: readonly Position[] = []
   /** Whether one of them is another than was committed before: else they do not tell whether it took effect. */
   moves = false
   /** Records written, changelogs left out. */

@@ -1,4 +1,4 @@
-import { reactionTo } from '../log/error.js'
+import { reactionTo, truncationOf } from '../log/error.js'
 import { sleep } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { Tally } from './accounting.js'
@@ -166,7 +166,7 @@ export class Committer {
       unread: unread.list(),
       restoring: this.run.tasks.filter((task) => !task.ready).length,
       tasks: tallies.map(({ task, tally }): TaskCommit => ({ partition: task.partition, ...tally.result(), lag: task.lag() })),
-      offsets,
+      offsets: offsets.map(({ topic, partition, offset }) => ({ topic, partition, offset })),
       stores: this.run.storeUsage(),
       meters: Object.fromEntries([...round.meters].map(([name, meter]) => [name, meter.count])),
       durationMs: Math.round(ended - (round.startedAt ?? began)),
@@ -284,10 +284,13 @@ export class Committer {
     if (onOutOfRange === 'stop') throw error
     // Of what the pipeline wrote for itself nothing is to be left out, wherever its inputs go on.
     const at = plan.inlets.some(({ topic }) => topic === origin.topic) ? 'earliest' : onOutOfRange
-    const [offset] = (await this.run.whileHeld('to know where a partition begins and ends', () => log.offsets([origin], at))) ?? []
+    // What is left of a log that was truncated was read already.
+    const shared = at === 'earliest' ? truncationOf(error)?.goesOnAt : undefined
+    const found = shared === undefined && this.run.whileHeld('to know where a partition begins and ends', () => log.offsets([origin], at))
+    const offset = shared?.offset ?? ((await found) || [])[0]
     if (offset === undefined) return
     logger.warn({ origin, offset, onOutOfRange }, 'the log no longer holds what was to be read next; going on at another offset')
-    task.relocate(origin.topic, offset)
+    task.relocate(origin.topic, offset, shared?.leaderEpoch)
     this.run.assignReader()
   }
 }

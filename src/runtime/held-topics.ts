@@ -1,5 +1,5 @@
 import type { Clock } from '../record/clock.js'
-import type { Piece } from './piece.js'
+import { epochAt, type Piece } from './piece.js'
 
 /** A topic of the task whose next record is not due yet. */
 interface Waiting {
@@ -14,7 +14,7 @@ export interface HeldFrom {
   /** The end of the partition, as far as it is known. */
   end(topic: string): number | undefined
   /** What was fetched from `offset` on is given back, and is to be fetched again. */
-  giveBack(topic: string, offset: number): void
+  giveBack(topic: string, offset: number, leaderEpoch: number): void
   /** What is fetched has changed: what is fetched ahead of a topic that waits would only take up room. */
   onPositions(): void
 }
@@ -71,14 +71,15 @@ export class HeldTopics {
   hold(topic: string, pieces: readonly Piece[], offset: number, due: number): void {
     const kept = [...pieces, ...(this.waiting.get(topic)?.pieces ?? [])]
     const first = kept[0] as Piece
-    kept[0] = { ...first, fromOffset: Math.max(offset, first.fromOffset) }
+    const fromEpoch = epochAt(first, offset)
+    kept[0] = { ...first, fromOffset: Math.max(offset, first.fromOffset), fromEpoch }
     const fetching = !this.paused.has(topic)
     if (fetching) this.paused.set(topic, this.from.end(topic))
     this.waiting.set(topic, { pieces: kept, due })
     if (fetching) this.from.onPositions()
     if (due - this.clock.now() > KEEP_MS) {
       kept.length = 0
-      this.from.giveBack(topic, offset)
+      this.from.giveBack(topic, offset, fromEpoch)
     } else if (fetching) {
       for (let bytes = 0; bytes < KEEP_BYTES;) {
         const piece = this.from.take(topic)

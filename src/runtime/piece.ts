@@ -1,4 +1,5 @@
 import type { BatchReader, BatchView } from '../log/batch/read.js'
+import type { Position } from '../log/port.js'
 import type { LogRecord } from '../record/record.js'
 import type { InletSpec } from './context.js'
 
@@ -10,6 +11,9 @@ export interface Piece {
   readonly batch: BatchView | undefined
   readonly fromOffset: number
   readonly nextOffset: number
+  /** The leader epochs of the positions at both. */
+  readonly fromEpoch: number
+  readonly nextEpoch: number
   /** All of it was given out before, when it was due: it comes again as it came. */
   readonly taken?: boolean
   /** Event time it begins with. */
@@ -20,6 +24,11 @@ export interface Piece {
   marks?: Uint8Array
   from?: number
   records?: number
+}
+
+/** The leader epoch of a position in a piece. */
+export function epochAt({ batch, fromEpoch }: Piece, offset: number): number {
+  return batch !== undefined && offset > batch.baseOffset ? batch.leaderEpoch : fromEpoch
 }
 
 /** The batch being read, and how far. */
@@ -33,4 +42,11 @@ export interface Reading {
   count: number
   from: number
   lastOffset: number
+}
+
+/** What a commit that is under way takes with it. */
+export interface Committing {
+  readonly pieces: readonly Piece[]
+  readonly positions: ReadonlyMap<string, Position>
+  readonly unstored: readonly string[]
 }

@@ -1,4 +1,4 @@
-import type { LogProducer, PartitionOffset } from '../log/port.js'
+import type { LogProducer, Position } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
 import type { RawRecord } from '../record/record.js'
 import type { Logger } from '../record/logger.js'
@@ -125,7 +125,7 @@ export class Round {
   }
 
   /** Positions of the tasks that did something, moved or not. */
-  standing(): PartitionOffset[] {
+  standing(): Position[] {
     return [...this.slices.keys()].flatMap((task) => task.standing())
   }
 

@@ -26,10 +26,13 @@ export interface SourceOptions {
   readonly startFrom?: StartFrom
   /**
    * What to do when the offset to read on at is no longer in the log (deleted by retention, the topic was created anew, or its leader was
-   * elected without records that were read: an unclean election, noticed while the pipeline runs, on Kafka 2.7 and later): 'stop' (default)
-   * ends with OFFSET_OUT_OF_RANGE, whose `origin` is that offset, since records were lost; 'earliest' and 'latest' go on there and log from
-   * where to where. What was fetched before is worked on first. The pipeline's own topics (retries, repartitions) go on at their earliest
-   * either way, and a table is read again from its beginning whatever is set here: it is what its topic holds.
+   * elected without records that were read: an unclean election, noticed on Kafka 2.7 and later, also where the pipeline was down
+   * meanwhile): 'stop' (default) ends with OFFSET_OUT_OF_RANGE, whose `origin` is that offset, since records were lost, and does so again
+   * until another value, or an offset set for the group, says where to go on; 'earliest' and 'latest' go on there and log from where to
+   * where. After an unclean election 'earliest' is where the log parts from what was read, so nothing comes twice that is still there, as
+   * far as that can be told: where nothing is left of the leader that wrote what was read last, and it was read by an earlier run, it is
+   * the beginning of the partition. What was fetched before is worked on first. The pipeline's own topics (retries, repartitions) go on at
+   * their earliest either way, and a table is read again from its beginning whatever is set here: it is what its topic holds. (KIP-320)
    */
   readonly onOutOfRange?: 'stop' | 'earliest' | 'latest'
   /**

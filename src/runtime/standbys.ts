@@ -71,7 +71,14 @@ export class Standbys {
       void this.follow(this.reader)
     }
     const placed = this.parts().filter(({ reached }) => reached !== undefined)
-    this.reader?.assign(placed.map(({ topic, partition, reached }) => ({ topic, partition, offset: reached as number })))
+    this.reader?.assign(
+      placed.map(({ topic, partition, reached, reachedEpoch }) => ({
+        topic,
+        partition,
+        offset: reached as number,
+        leaderEpoch: reachedEpoch,
+      })),
+    )
   }
 
   /** What a changelog no longer holds must not stay in the copy. False if that cannot be done now. */

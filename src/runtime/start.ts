@@ -31,13 +31,13 @@ export async function openTasks(environment: StartEnvironment, partitions: reado
   const inlets = new Map(environment.inlets.map((inlet) => [inlet.topic, inlet]))
   const topics = [...settings.topics, ...inlets.keys()]
   const wanted = partitions.flatMap((partition) => topics.map((topic) => ({ topic, partition })))
-  const stored = await log.committedOffsets(group, wanted)
+  const stored = await log.committedPositions(group, wanted)
   const starts = new Map<string, TaskStart>()
   const without: TopicPartition[] = []
   wanted.forEach((at, i) => {
-    const offset = stored[i]
-    if (offset === undefined) without.push(at)
-    else starts.set(nameOf(at), { topic: at.topic, offset, stored: true })
+    const position = stored[i]
+    if (position === undefined) without.push(at)
+    else starts.set(nameOf(at), { topic: at.topic, offset: position.offset, leaderEpoch: position.leaderEpoch, stored: true })
   })
   // What a pipeline wrote for itself is read from the beginning, wherever the inputs start.
   const own = without.filter(({ topic }) => inlets.has(topic))
@@ -61,7 +61,7 @@ export async function openTasks(environment: StartEnvironment, partitions: reado
   const tasks = partitions.map((partition) => {
     const own = topics.map((topic) => starts.get(nameOf({ topic, partition })) as TaskStart)
     const before = byPartition.get(partition)
-    const kept = own.every(({ topic, offset, stored: known }) => known && before?.committedOffset(topic) === offset) ? before : undefined
+    const kept = own.every((start) => start.stored && before?.isCommittedAt(start) === true) ? before : undefined
     if (kept !== undefined && (stores.length === 0 || (uninterrupted && kept.ready))) return kept
     const state = warmCopy(partition) ?? new TaskState(partition, stores)
     const task = new Task(partition, topics, own, reader, clock, state, inlets, unread, onUnreadable, onPositions)

@@ -28,7 +28,8 @@ export class StateRestore {
       const all = parts.flatMap(([, part]) => part)
       if (!(await restore(all, { log, clock, logger, cancelled, onTurn: () => this.run.checkMemory() }))) return
       for (const [task, part] of parts) {
-        for (const { spec, store, topic, reached } of part) if (spec.source !== undefined) task.follow(topic, store, reached ?? 0)
+        for (const { spec, store, topic, reached = 0, reachedEpoch } of part)
+          if (spec.source !== undefined) task.follow(topic, store, reached, reachedEpoch)
         task.ready = true
         // An empty slice, in which operators see what was restored and set their alarms.
         if (plan.alarms) task.alarms.setIn(RESTORED, 0)

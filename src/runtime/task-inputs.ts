@@ -1,4 +1,5 @@
-import type { Fetched, LogReader, PartitionOffset } from '../log/port.js'
+import type { Fetched, LogReader, Position } from '../log/port.js'
+import { UNKNOWN_EPOCH } from '../log/fetch-queue.js'
 import { canWait, type UnreadPartitions } from '../log/unread.js'
 import type { Clock } from '../record/clock.js'
 import { loadBatch } from '../state/restore.js'
@@ -16,7 +17,7 @@ export class TaskInputs implements HeldFrom {
   readonly order: InputOrder<Piece>
   readonly held: HeldTopics
   /** Behind everything the reader has handed out. */
-  private readonly fetchedTo = new Map<string, number>()
+  private readonly fetchedTo = new Map<string, Position>()
   private readonly views = new Map<string, TaskStore>()
   /** Who takes turns in being read: the inputs as one, and each topic of the pipeline's own. */
   private readonly turns: readonly (string | undefined)[]
@@ -39,25 +40,21 @@ export class TaskInputs implements HeldFrom {
       topics.filter((topic) => !inlets.has(topic)),
       {
         take: (topic) => this.take(topic),
-        hasMore: (topic) => (this.end(topic) ?? Number.POSITIVE_INFINITY) > (this.fetchedTo.get(topic) as number),
+        hasMore: (topic) => (this.end(topic) ?? Number.POSITIVE_INFINITY) > (this.fetchedTo.get(topic) as Position).offset,
       },
       clock,
     )
     this.turns = [undefined, ...inlets.keys()]
   }
 
-  start(topic: string, offset: number): void {
-    this.fetchedTo.set(topic, offset)
+  start(topic: string, offset: number, leaderEpoch: number): void {
+    this.fetchedTo.set(topic, { topic, partition: this.partition, offset, leaderEpoch })
   }
 
   /** Where the reader stands: behind everything it has handed out. */
-  positions(): PartitionOffset[] {
+  positions(): Position[] {
     const topics = this.topics.filter((topic) => !this.held.isPaused(topic))
-    return [...topics, ...this.views.keys()].map((topic) => ({
-      topic,
-      partition: this.partition,
-      offset: this.fetchedTo.get(topic) as number,
-    }))
+    return [...topics, ...this.views.keys()].map((topic) => this.fetchedTo.get(topic) as Position)
   }
 
   /** The next piece to read of what was fetched. Taken in turns, so that nobody starves the others. */
@@ -123,14 +120,16 @@ export class TaskInputs implements HeldFrom {
   take(topic: string): Piece | undefined {
     const fetched = this.fetched(topic)
     if (fetched === undefined) return undefined
-    const { batch, fromOffset, nextOffset } = fetched
-    this.fetchedTo.set(topic, nextOffset)
+    const { batch, fromOffset, fromEpoch, nextOffset, nextEpoch } = fetched
+    this.start(topic, nextOffset, nextEpoch)
     return {
       topic,
       inlet: this.inlets.get(topic),
       batch,
       fromOffset,
+      fromEpoch,
       nextOffset,
+      nextEpoch,
       ...(batch === undefined ? {} : { time: batch.logAppendTime ? batch.maxTimestamp : batch.baseTimestamp }),
     }
   }
@@ -139,25 +138,25 @@ export class TaskInputs implements HeldFrom {
     return this.reader.end(topic, this.partition)
   }
 
-  giveBack(topic: string, offset: number): void {
-    this.fetchedTo.set(topic, offset)
+  giveBack(topic: string, offset: number, leaderEpoch: number): void {
+    this.start(topic, offset, leaderEpoch)
   }
 
   /**
    * Goes on elsewhere. What is stepped over comes behind everything that was fetched: behind what is held of the topic, or as the piece
    * returned.
    */
-  relocate(topic: string, offset: number): Piece | undefined {
-    const fromOffset = this.fetchedTo.get(topic) as number
-    this.fetchedTo.set(topic, offset)
-    const gap: Piece = { topic, inlet: this.inlets.get(topic), batch: undefined, fromOffset, nextOffset: offset }
+  relocate(topic: string, nextOffset: number, nextEpoch: number): Piece | undefined {
+    const { offset: fromOffset, leaderEpoch: fromEpoch = UNKNOWN_EPOCH } = this.fetchedTo.get(topic) as Position
+    this.start(topic, nextOffset, nextEpoch)
+    const gap: Piece = { topic, inlet: this.inlets.get(topic), batch: undefined, fromOffset, fromEpoch, nextOffset, nextEpoch }
     return this.held.append(topic, gap) ? undefined : gap
   }
 
   /** A store that shows a topic: follows it from where the restore ended. */
-  follow(topic: string, store: TaskStore, offset: number): void {
+  follow(topic: string, store: TaskStore, offset: number, leaderEpoch: number): void {
     this.views.set(topic, store)
-    this.fetchedTo.set(topic, offset)
+    this.start(topic, offset, leaderEpoch)
   }
 
   isView(topic: string): boolean {
@@ -169,7 +168,7 @@ export class TaskInputs implements HeldFrom {
     for (const [topic, store] of this.views) {
       for (let fetched = this.fetched(topic); fetched !== undefined; fetched = this.fetched(topic)) {
         if (fetched.batch !== undefined) loadBatch(store, topic, this.partition, fetched.batch, fetched.fromOffset)
-        this.fetchedTo.set(topic, fetched.nextOffset)
+        this.start(topic, fetched.nextOffset, fetched.nextEpoch)
       }
     }
   }

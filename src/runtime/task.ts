@@ -1,5 +1,6 @@
 import { BatchReader, type BatchView } from '../log/batch/read.js'
-import type { LogReader, PartitionOffset } from '../log/port.js'
+import { UNKNOWN_EPOCH } from '../log/fetch-queue.js'
+import type { LogReader, Position } from '../log/port.js'
 import type { UnreadPartitions } from '../log/unread.js'
 import { logError } from '../log/error.js'
 import type { Clock } from '../record/clock.js'
@@ -9,21 +10,15 @@ import type { TaskStore } from '../state/store.js'
 import { Tally, markedSource } from './accounting.js'
 import { Alarms } from './alarms.js'
 import type { InletSpec } from './context.js'
-import type { Piece, Reading } from './piece.js'
+import { epochAt, type Committing, type Piece, type Reading } from './piece.js'
 import type { Slice } from './slice.js'
 import { TaskInputs } from './task-inputs.js'
 import type { TaskState } from './task-state.js'
 
-/** What a commit that is under way takes with it. */
-interface Committing {
-  readonly pieces: readonly Piece[]
-  readonly positions: ReadonlyMap<string, number>
-  readonly unstored: readonly string[]
-}
-
 export interface TaskStart {
   readonly topic: string
   readonly offset: number
+  readonly leaderEpoch?: number | undefined
   /** Whether the group has it as a committed offset. */
   readonly stored: boolean
 }
@@ -33,8 +28,8 @@ export interface TaskStart {
  * transaction can be fed again without fetching again.
  */
 export class Task {
-  private readonly committed = new Map<string, number>()
-  private readonly positions = new Map<string, number>()
+  private readonly committed = new Map<string, Position>()
+  private readonly positions = new Map<string, Position>()
   private readonly unstoredTopics = new Set<string>()
   /** Read in the open transaction, in order. */
   private used: Piece[] = []
@@ -69,10 +64,10 @@ export class Task {
   ) {
     this.alarms = new Alarms(clock)
     this.inputs = new TaskInputs(partition, topics, inlets, reader, clock, unread, onPositions)
-    for (const { topic, offset, stored } of start) {
-      this.committed.set(topic, offset)
-      this.positions.set(topic, offset)
-      this.inputs.start(topic, offset)
+    for (const { topic, offset, leaderEpoch = UNKNOWN_EPOCH, stored } of start) {
+      this.moveTo(topic, offset, leaderEpoch)
+      this.committed.set(topic, this.positions.get(topic) as Position)
+      this.inputs.start(topic, offset, leaderEpoch)
       // Where it starts is decided once: unless it is stored, a restart before the first record would decide anew.
       if (!stored) this.unstoredTopics.add(topic)
     }
@@ -120,7 +115,7 @@ export class Task {
     return this.topics.some((topic) => {
       if (held.isPaused(topic) || held.isWaiting(topic)) return false
       const end = this.inputs.end(topic)
-      return end === undefined || (this.positions.get(topic) as number) < end
+      return end === undefined || (this.positions.get(topic) as Position).offset < end
     })
   }
 
@@ -135,8 +130,8 @@ export class Task {
   }
 
   /** A store that shows a topic: follows it from where the restore ended. */
-  follow(topic: string, store: TaskStore, offset: number): void {
-    this.inputs.follow(topic, store, offset)
+  follow(topic: string, store: TaskStore, offset: number, leaderEpoch = UNKNOWN_EPOCH): void {
+    this.inputs.follow(topic, store, offset, leaderEpoch)
   }
 
   updateViews(): void {
@@ -144,7 +139,7 @@ export class Task {
   }
 
   /** Where the reader stands: behind everything it has handed out. */
-  fetchPositions(): PartitionOffset[] {
+  fetchPositions(): Position[] {
     return this.inputs.positions()
   }
 
@@ -152,8 +147,8 @@ export class Task {
    * Goes on elsewhere: where the reader stands is nothing any more. What was fetched before that, and may be gone from the log, comes
    * first.
    */
-  relocate(topic: string, offset: number): void {
-    const gap = this.inputs.relocate(topic, offset)
+  relocate(topic: string, offset: number, leaderEpoch = UNKNOWN_EPOCH): void {
+    const gap = this.inputs.relocate(topic, offset, leaderEpoch)
     if (gap !== undefined) this.replay.push(gap)
   }
 
@@ -162,8 +157,10 @@ export class Task {
     return this.inputs.isView(topic)
   }
 
-  committedOffset(topic: string): number | undefined {
-    return this.committed.get(topic)
+  /** Whether that is where the last commit left the topic. */
+  isCommittedAt({ topic, offset, leaderEpoch = UNKNOWN_EPOCH }: TaskStart): boolean {
+    const committed = this.committed.get(topic)
+    return committed?.offset === offset && committed.leaderEpoch === leaderEpoch
   }
 
   /** What was given out up to here is the transaction: a batch read in part is cut, its rest belongs to the next. */
@@ -172,18 +169,19 @@ export class Task {
   }
 
   /** Where each topic stands at the end of intake, for the commit; only those that moved. */
-  moved(): PartitionOffset[] {
-    const moved: PartitionOffset[] = []
+  moved(): Position[] {
+    const moved: Position[] = []
     const before = this.committing?.positions ?? this.committed
-    for (const [topic, offset] of this.positions) {
-      if (offset !== before.get(topic) || this.unstoredTopics.has(topic)) moved.push({ topic, partition: this.partition, offset })
+    for (const [topic, position] of this.positions) {
+      const { offset, leaderEpoch } = before.get(topic) as Position
+      if (position.offset !== offset || position.leaderEpoch !== leaderEpoch || this.unstoredTopics.has(topic)) moved.push(position)
     }
     return moved
   }
 
   /** Where each topic stands, moved or not. */
-  standing(): PartitionOffset[] {
-    return [...this.positions].map(([topic, offset]) => ({ topic, partition: this.partition, offset }))
+  standing(): Position[] {
+    return [...this.positions.values()]
   }
 
   /** What became of the records of the open transaction. */
@@ -204,7 +202,7 @@ export class Task {
 
   /** The transaction that went to the log is in it: its records are not needed again. */
   commit(): void {
-    for (const [topic, offset] of (this.committing as Committing).positions) this.committed.set(topic, offset)
+    for (const [topic, position] of (this.committing as Committing).positions) this.committed.set(topic, position)
     this.committing = undefined
     this.state.commit()
     this.alarms.commit()
@@ -218,7 +216,7 @@ export class Task {
     for (const topic of committing?.unstored ?? []) this.unstoredTopics.add(topic)
     this.committing = undefined
     this.used = []
-    for (const [topic, offset] of this.committed) this.positions.set(topic, offset)
+    for (const [topic, position] of this.committed) this.positions.set(topic, position)
     this.state.rollback()
     this.alarms.rollback()
     this.forgetCounts()
@@ -227,8 +225,8 @@ export class Task {
   /** Records behind the end of the partitions, as far as the last fetch knew. */
   lag(): number {
     let lag = 0
-    for (const [topic, position] of this.committed) {
-      lag += Math.max(0, (this.inputs.end(topic) ?? this.inputs.held.endOf(topic) ?? position) - position)
+    for (const [topic, { offset }] of this.committed) {
+      lag += Math.max(0, (this.inputs.end(topic) ?? this.inputs.held.endOf(topic) ?? offset) - offset)
     }
     return lag
   }
@@ -320,7 +318,7 @@ export class Task {
       if (piece === undefined) return undefined
       if (piece.batch === undefined) {
         this.used.push(piece)
-        this.positions.set(piece.topic, piece.nextOffset)
+        this.moveTo(piece.topic, piece.nextOffset, piece.nextEpoch)
         continue
       }
       if (!this.counted.has(piece.batch)) {
@@ -357,7 +355,11 @@ export class Task {
     piece.from = from
     piece.records = count - from
     this.used.push(piece)
-    this.positions.set(piece.topic, piece.nextOffset)
+    this.moveTo(piece.topic, piece.nextOffset, piece.nextEpoch)
+  }
+
+  private moveTo(topic: string, offset: number, leaderEpoch: number): void {
+    this.positions.set(topic, { topic, partition: this.partition, offset, leaderEpoch })
   }
 
   /** Cuts the batch being read where reading stands: what was read belongs to this transaction, the rest to the next. */
@@ -374,7 +376,8 @@ export class Task {
   private restOf(current: Reading): Piece {
     this.current = undefined
     if (this.cut(current)) {
-      current.piece = { ...current.piece, fromOffset: current.lastOffset + 1 }
+      const fromOffset = current.lastOffset + 1
+      current.piece = { ...current.piece, fromOffset, fromEpoch: epochAt(current.piece, fromOffset) }
       current.from = current.count
     }
     return { ...current.piece, cursor: current }
@@ -383,8 +386,10 @@ export class Task {
   /** What was given out of a batch belongs to this transaction; false where that is nothing. */
   private cut({ piece, marks, count, from, lastOffset }: Reading): boolean {
     if (count === from) return false
-    this.used.push({ ...piece, nextOffset: lastOffset + 1, marks, from, records: count - from })
-    this.positions.set(piece.topic, lastOffset + 1)
+    const nextOffset = lastOffset + 1
+    const nextEpoch = epochAt(piece, nextOffset)
+    this.used.push({ ...piece, nextOffset, nextEpoch, marks, from, records: count - from })
+    this.moveTo(piece.topic, nextOffset, nextEpoch)
     return true
   }
 }

@@ -1,6 +1,6 @@
 import { Observable, Subject, type Subscriber } from 'rxjs'
-import { isOutOfRange, reactionTo } from '../log/error.js'
-import type { LogReader, PartitionOffset } from '../log/port.js'
+import { isOutOfRange, reactionTo, truncationOf } from '../log/error.js'
+import type { LogReader, Position } from '../log/port.js'
 import { BatchReader, batchSource } from '../log/batch/read.js'
 import { canWait, UnreadPartitions } from '../log/unread.js'
 import { sleep } from '../record/clock.js'
@@ -20,14 +20,14 @@ const RETRY_MS = 500
 
 class PlainStream extends Observable<RawRecord> implements PartitionStream {
   /** Where the reader stands, by topic. */
-  readonly positions: Map<string, PartitionOffset>
+  readonly positions: Map<string, Position>
   private readonly records = new Subject<RawRecord>()
   private readonly gone = new Subject<void>()
 
   constructor(
     readonly topics: readonly string[],
     readonly partition: number,
-    start: readonly PartitionOffset[],
+    start: readonly Position[],
   ) {
     super((subscriber) => this.records.subscribe(subscriber))
     this.positions = new Map(start.map((at) => [at.topic, at]))
@@ -163,7 +163,7 @@ async function run(
       const fetched = reader.take(topic, partition)
       if (fetched === undefined) return 0
       unread.passed({ topic, partition })
-      stream.positions.set(topic, { topic, partition, offset: fetched.nextOffset })
+      stream.positions.set(topic, { topic, partition, offset: fetched.nextOffset, leaderEpoch: fetched.nextEpoch })
       if (fetched.batch !== undefined) {
         const records = new BatchReader(fetched.batch, batchSource(topic, partition, fetched.batch), fetched.fromOffset)
         for (let record = records.next(0); record !== undefined; record = records.next(0)) stream.push(record)
@@ -180,11 +180,13 @@ async function run(
     }
 
     /** Goes on elsewhere; what that fails with, or undefined. */
-    async function relocated({ origin }: MillraceError, at: 'earliest' | 'latest'): Promise<unknown> {
+    async function relocated(error: MillraceError, at: 'earliest' | 'latest'): Promise<unknown> {
+      const { origin } = error
+      const shared = at === 'earliest' ? truncationOf(error)?.goesOnAt : undefined
       try {
-        const [offset] = await log.offsets([{ topic, partition }], at)
+        const offset = shared?.offset ?? (await log.offsets([{ topic, partition }], at))[0]
         logger.warn({ origin, offset, onOutOfRange: at }, 'the log no longer holds what was to be read next; going on at another offset')
-        stream.positions.set(topic, { topic, partition, offset: offset as number })
+        stream.positions.set(topic, { topic, partition, offset: offset as number, leaderEpoch: shared?.leaderEpoch })
         reader.assign(streams.flatMap(({ positions }) => [...positions.values()]))
         return undefined
       } catch (failure) {

@@ -1,6 +1,7 @@
 import { BatchReader, batchSource, type BatchView } from '../log/batch/read.js'
 import type { Fetched, LogClient, LogError, TopicPartition } from '../log/port.js'
 import { isOutOfRange, logError, reactionTo } from '../log/error.js'
+import { UNKNOWN_EPOCH } from '../log/fetch-queue.js'
 import { UnreadPartitions } from '../log/unread.js'
 import type { Clock } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
@@ -26,8 +27,9 @@ export interface Restoring {
   readonly store: TaskStore
   readonly topic: string
   readonly partition: number
-  /** How far it was read; undefined before. */
+  /** How far it was read, and the leader epoch of that position; undefined before. */
   reached?: number
+  reachedEpoch?: number
 }
 
 export interface RestoreOptions {
@@ -79,7 +81,8 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
     store.reached = start
     return { target: store, topic: store.topic, partition: store.partition, start, end }
   })
-  const open = new Set(partitions.filter(({ start, end }) => start < end))
+  // A copy that was read to the end may have been read to the end of another log.
+  const open = new Set(partitions.filter(({ start, end, target }) => start < end || isKnown(target)))
   const total = partitions.reduce((sum, { start, end }) => sum + end - start, 0)
   const began = clock.monotonic()
   let records = 0
@@ -94,7 +97,9 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
   const unread = new UnreadPartitions(clock, logger)
   const reader = log.reader({ isolation: 'read_committed', prefetchBytes: PREFETCH_BYTES, onData: () => wake() })
   try {
-    reader.assign([...open].map(({ topic, partition, start }) => ({ topic, partition, offset: start })))
+    reader.assign(
+      [...open].map(({ topic, partition, start, target }) => ({ topic, partition, offset: start, leaderEpoch: target.reachedEpoch })),
+    )
     let reported = began
     let turnBegan = performance.now()
     while (open.size > 0) {
@@ -104,6 +109,10 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
       let found = false
       for (const at of open) {
         const fetched = take(at)
+        if (fetched === undefined && at.start === at.end && reader.end(at.topic, at.partition) !== undefined) {
+          open.delete(at)
+          found = true
+        }
         if (fetched === undefined) continue
         found = true
         records += loadFetched(at.target, fetched)
@@ -158,6 +167,10 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
   }
 }
 
+function isKnown({ reachedEpoch = UNKNOWN_EPOCH }: Restoring): boolean {
+  return reachedEpoch !== UNKNOWN_EPOCH
+}
+
 /**
  * What was read so far may hold what has since been deleted: only from the beginning, and into empty stores, does it become what the log
  * holds.
@@ -167,7 +180,7 @@ function startMoved(origin: Origin, cause?: unknown): LogError {
   return logError(
     'OFFSET_OUT_OF_RANGE',
     'retry',
-    `${topic}/${partition} was read up to offset ${offset}, which it no longer holds: its beginning was deleted, or it was created anew. The state has to be read from the beginning again`,
+    `${topic}/${partition} was read up to offset ${offset}, which it no longer holds as it was: its beginning was deleted, it was truncated, or it was created anew. The state has to be read from the beginning again`,
     { origin, cause },
   )
 }
@@ -182,7 +195,7 @@ function* recordsOf(
 }
 
 /** Loads what a reader handed out; returns how many records it held. */
-export function loadFetched(target: Restoring, { batch, fromOffset, nextOffset }: Fetched): number {
+export function loadFetched(target: Restoring, { batch, fromOffset, nextOffset, nextEpoch }: Fetched): number {
   const { spec, store, topic, partition } = target
   let count = 0
   if (batch !== undefined && spec.source !== undefined) count = loadBatch(store, topic, partition, batch, fromOffset)
@@ -194,6 +207,7 @@ export function loadFetched(target: Restoring, { batch, fromOffset, nextOffset }
     }
   }
   target.reached = nextOffset
+  target.reachedEpoch = nextEpoch
   return count
 }
 

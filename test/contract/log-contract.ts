@@ -4,6 +4,7 @@ import { closing } from './closing.js'
 import { fencing } from './fencing.js'
 import { groups } from './groups.js'
 import { deletedRecords } from './deleted-records.js'
+import { leaderEpochs } from './leader-epochs.js'
 import { offsetCommits } from './offset-commits.js'
 import { timestamps } from './timestamps.js'
 import { visibility } from './visibility.js'
@@ -13,6 +14,7 @@ export const logContract: readonly ContractCase[] = [
   ...visibility,
   ...timestamps,
   ...offsetCommits,
+  ...leaderEpochs,
   ...fencing,
   ...groups,
   ...administration,

@@ -40,6 +40,31 @@ const BROKEN: readonly Broken[] = [
     }),
   },
   {
+    name: 'commits offsets without their leader epochs',
+    noticed: [
+      'a committed position keeps the leader epoch that was committed with it, in a transaction and without one',
+      'what is read has the leader epoch of each position, and a pipeline commits it with its offsets',
+    ],
+    breaks: (log) =>
+      producing(log, (inner) => ({
+        commit: (offsets, member) =>
+          inner.commit(
+            offsets.map(({ topic, partition, offset }) => ({ topic, partition, offset })),
+            member,
+          ),
+      })),
+  },
+  {
+    name: 'reads on without looking whether the log still has what was read',
+    noticed: [
+      'a committed position that the log has not got as it was stops a pipeline, naming it, or it goes on where the log parts from it',
+    ],
+    breaks: (log) =>
+      reading(log, (inner) => ({
+        assign: (positions) => inner.assign(positions.map(({ topic, partition, offset }) => ({ topic, partition, offset }))),
+      })),
+  },
+  {
     name: 'leaks aborted and open records',
     noticed: [
       "a transaction's records are visible after its commit, not before, in all partitions",

@@ -45,7 +45,10 @@ function mutated(bytes: Buffer, changes: readonly (typeof mutation extends fc.Ar
 
 /** What a record holds, in bytes and headers; all of it is looked at. */
 function weigh(bytes: Buffer, fromOffset = 0): number {
-  const queue = new FetchQueue('t', 0, fromOffset, { codecs: builtInCodecs, inflateBytes: () => 0, changed: () => {} })
+  const queue = new FetchQueue(
+    { topic: 't', partition: 0, offset: fromOffset },
+    { codecs: builtInCodecs, inflateBytes: () => 0, changed: () => {} },
+  )
   queue.accept({ batches: [bytes], aborted: [], end: 1_000 })
   let weight = 0
   const noting = (look: () => void): void => {

@@ -27,7 +27,10 @@ function batchAt(offset: number, count = 1, compression: 0 | 1 | 3 = 0, records?
 }
 
 function queueOf(settings: Partial<QueueSettings> = {}, offset = 0): FetchQueue {
-  return new FetchQueue('t', 0, offset, { codecs: builtInCodecs, inflateBytes: () => 1_000, changed: () => {}, ...settings })
+  return new FetchQueue(
+    { topic: 't', partition: 0, offset },
+    { codecs: builtInCodecs, inflateBytes: () => 1_000, changed: () => {}, ...settings },
+  )
 }
 
 const answer = (end: number, ...batches: Buffer[]): Parameters<FetchQueue['accept']>[0] => ({

@@ -117,4 +117,21 @@ describe('restoring a store', () => {
     await one.commit([], undefined)
     await expect(begin(damaged).run).rejects.toMatchObject({ code: 'CORRUPT_STATE', origin: { topic: damaged, partition: 0, offset: 0 } })
   })
+
+  it('a copy that was read to the end of a log which lost some of it since is of no use, also where the log has that end again', async () => {
+    const broker = createEmbeddedBroker({ clock })
+    const own = broker.client()
+    const topic = await newTopic(own)
+    const sender = await producer(own, undefined)
+    for (const key of ['a', 'b', 'c']) await sender.send([changes(topic, { [key]: 1 })])
+    const copy = (reached: number, reachedEpoch?: number) => {
+      const part = { spec, store: spec.create(), topic, partition: 0, reached, ...(reachedEpoch === undefined ? {} : { reachedEpoch }) }
+      return restore([part], { log: own, clock, logger: silentLogger, cancelled: () => false })
+    }
+    expect(await copy(3, 0)).toBe(true)
+    broker.electUncleanly({ topic, partition: 0, offset: 2 })
+    await (await producer(own, undefined)).send([changes(topic, { d: 1 })])
+    await expect(copy(3, 0)).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE', reaction: 'retry' })
+    expect([await copy(3, 1), await copy(2, 0), await copy(3)]).toEqual([true, true, true])
+  })
 })

@@ -6,11 +6,22 @@ import type { TopicOutput } from '../../src/runtime/outputs.js'
 import { Standbys } from '../../src/runtime/standbys.js'
 import { memoryStore, type MemoryStore } from '../../src/state/memory-store.js'
 import { stateHeader } from '../../src/state/state-header.js'
-import { VirtualClock, createEmbeddedBroker } from '../../src/testing/index.js'
+import { VirtualClock, createEmbeddedBroker, type EmbeddedBroker } from '../../src/testing/index.js'
 import { newTopic, producer } from '../contract/support.js'
 
 describe('a warm copy', () => {
-  it('is read again from the beginning where the log no longer holds what comes next', async () => {
+  it.each([
+    [
+      'no longer holds what comes next',
+      (broker: EmbeddedBroker, topic: string) => broker.truncate({ topic, partition: 0, offset: 3 }),
+      ['d'],
+    ],
+    [
+      'lost the end of what was read',
+      (broker: EmbeddedBroker, topic: string) => broker.electUncleanly({ topic, partition: 0, offset: 1 }),
+      ['a', 'e', 'f', 'g'],
+    ],
+  ])('is read again from the beginning where the log %s', async (_how, spoil, keys) => {
     const clock = new VirtualClock()
     const broker = createEmbeddedBroker({ clock })
     const log = broker.client()
@@ -30,12 +41,13 @@ describe('a warm copy', () => {
     await clock.advance('1s')
     broker.pause(topic)
     await write('c', 'd')
-    broker.truncate({ topic, partition: 0, offset: 3 })
+    spoil(broker, topic)
+    if (keys.length > 1) await write('e', 'f', 'g')
     broker.resume(topic)
     await clock.advance('5s')
     const state = standbys.take(0)
     standbys.close()
-    expect([...(state?.find('s') as MemoryStore<number>)].map(([key]) => String(key))).toEqual(['d'])
+    expect([...(state?.find('s') as MemoryStore<number>)].map(([key]) => String(key))).toEqual(keys)
     expect(state?.restoring).toMatchObject([{ reached: 4 }])
   })
 })

@@ -1,4 +1,5 @@
 import type { AbortedTransaction } from '../../log/batch/committed.js'
+import type { Divergence } from '../../log/fetch-queue.js'
 import type { Api, Throttled } from './api.js'
 import { byTopic } from './api.js'
 import type { Reader } from './reader.js'
@@ -20,15 +21,6 @@ export interface FetchRequest {
   readonly maxBytes: number
   readonly readCommitted: boolean
   readonly partitions: readonly FetchPartition[]
-}
-
-/**
- * Where the log of the broker parts from what was fetched: the latest election up to the one named of which it has batches, and where
- * those end.
- */
-export interface Divergence {
-  readonly epoch: number
-  readonly endOffset: number
 }
 
 export interface FetchedPartition {

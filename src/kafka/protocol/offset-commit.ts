@@ -1,8 +1,9 @@
-import type { GroupMember, PartitionOffset } from '../../log/port.js'
+import type { GroupMember, Position } from '../../log/port.js'
+import { UNKNOWN_EPOCH } from '../../log/fetch-queue.js'
 import type { Api, PartitionErrors } from './api.js'
 import { byTopic, decodePartitionErrors } from './api.js'
 
-export const OffsetCommit: Api<{ readonly member: GroupMember; readonly offsets: readonly PartitionOffset[] }, PartitionErrors> = {
+export const OffsetCommit: Api<{ readonly member: GroupMember; readonly offsets: readonly Position[] }, PartitionErrors> = {
   key: 8,
   name: 'OffsetCommit',
   version: 7,
@@ -14,10 +15,10 @@ export const OffsetCommit: Api<{ readonly member: GroupMember; readonly offsets:
     writer.string(member.instanceId ?? null)
     writer.array(byTopic(offsets), ({ topic, items }) => {
       writer.string(topic)
-      writer.array(items, ({ partition, offset }) => {
+      writer.array(items, ({ partition, offset, leaderEpoch = UNKNOWN_EPOCH }) => {
         writer.int32(partition)
         writer.int64(offset)
-        writer.int32(-1)
+        writer.int32(leaderEpoch)
         writer.string('')
       })
     })

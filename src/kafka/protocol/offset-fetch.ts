@@ -4,8 +4,8 @@ import { byTopic } from './api.js'
 
 export interface OffsetFetchResponse extends Throttled {
   readonly error: number
-  /** Offset -1: none committed. */
-  readonly results: readonly (PartitionResult & { readonly offset: number })[]
+  /** Offset -1: none committed; leader epoch -1: none with it. */
+  readonly results: readonly (PartitionResult & { readonly offset: number; readonly leaderEpoch: number })[]
 }
 
 /** Version 7, the first with require_stable: an offset that a pending transaction is about to move is refused, not handed out. (KIP-447) */
@@ -31,11 +31,11 @@ export const OffsetFetch: Api<{ readonly group: string; readonly partitions: rea
       const items = reader.compactArray(() => {
         const partition = reader.int32()
         const offset = reader.int64()
-        reader.int32()
+        const leaderEpoch = reader.int32()
         reader.compactNullableString()
         const error = reader.int16()
         reader.tags()
-        return { topic, partition, error, offset }
+        return { topic, partition, error, offset, leaderEpoch }
       })
       reader.tags()
       return items

@@ -1,11 +1,12 @@
-import type { GroupMember, PartitionOffset } from '../../log/port.js'
+import type { GroupMember, Position } from '../../log/port.js'
+import { UNKNOWN_EPOCH } from '../../log/fetch-queue.js'
 import type { Api, PartitionErrors } from './api.js'
 import { byTopic, decodeCompactPartitionErrors } from './api.js'
 import type { TransactionIdentity } from './transaction.js'
 
 export interface TxnOffsetCommitRequest extends TransactionIdentity {
   readonly member: GroupMember
-  readonly offsets: readonly PartitionOffset[]
+  readonly offsets: readonly Position[]
 }
 
 /** 3 after AddOffsetsToTxn; 5 where the group coordinator adds itself to the transaction. */
@@ -25,10 +26,10 @@ function txnOffsetCommit(version: 3 | 5): Api<TxnOffsetCommitRequest, PartitionE
       writer.compactString(member.instanceId ?? null)
       writer.compactArray(byTopic(offsets), ({ topic, items }) => {
         writer.compactString(topic)
-        writer.compactArray(items, ({ partition, offset }) => {
+        writer.compactArray(items, ({ partition, offset, leaderEpoch = UNKNOWN_EPOCH }) => {
           writer.int32(partition)
           writer.int64(offset)
-          writer.int32(-1)
+          writer.int32(leaderEpoch)
           writer.compactString('')
           writer.noTags()
         })

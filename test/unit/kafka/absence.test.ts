@@ -12,7 +12,10 @@ const away = (): Unanswered => new Unanswered('connection refused', false)
 
 describe('a topic that brokers report missing', () => {
   it('is waited for while it is fetched, from when that is said, however long they were away before', () => {
-    const fetch = new PartitionFetch('t', 0, 5, { codecs: () => undefined as never, inflateBytes: () => 0, changed: () => {} })
+    const fetch = new PartitionFetch(
+      { topic: 't', partition: 0, offset: 5 },
+      { codecs: () => undefined as never, inflateBytes: () => 0, changed: () => {} },
+    )
     const givenUp = (failure: unknown, now: number): boolean => postpone([fetch], failure, 60_000, now)
     for (const now of [0, 30_000, 59_000]) expect(givenUp(away(), now)).toBe(false)
     expect(givenUp(missing(), 59_500)).toBe(false)

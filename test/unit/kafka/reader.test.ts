@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Cluster } from '../../../src/kafka/cluster.js'
-import type { Divergence, FetchRequest, FetchResponse } from '../../../src/kafka/protocol/fetch.js'
+import type { FetchRequest, FetchResponse } from '../../../src/kafka/protocol/fetch.js'
 import { KafkaReader } from '../../../src/kafka/reader.js'
 import { AT, writeInt64 } from '../../../src/log/batch/header.js'
 import { BatchWriter, stampBatch, type OutputBatch } from '../../../src/log/batch/write.js'
+import type { Divergence } from '../../../src/log/fetch-queue.js'
 import { silentLogger } from '../../../src/record/logger.js'
 
 function batchAt(offset: number, leaderEpoch = -1): Buffer {
