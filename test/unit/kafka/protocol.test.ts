@@ -37,11 +37,11 @@ describe('requests', () => {
   it('TxnOffsetCommit', () => {
     const member = { group: 'group', memberId: 'member', generation: 5, instanceId: 'one' }
     const offsets = [
-      { topic: 't', partition: 1, offset: 2 ** 32 + 4 },
+      { topic: 't', partition: 1, offset: 2 ** 32 + 4, leaderEpoch: 6 },
       { topic: 't', partition: 2, offset: 0 },
     ]
     const bytes =
-      '0374780667726f75700000000000000007000300000005076d656d626572046f6e6502027403000000010000000100000004ffffffff0100000000020000000000000000ffffffff01000000'
+      '0374780667726f75700000000000000007000300000005076d656d626572046f6e6502027403000000010000000100000004000000060100000000020000000000000000ffffffff01000000'
     expect(written(TxnOffsetCommit, { ...identity, member, offsets })).toBe(bytes)
     expect(written(TxnOffsetCommitImplicit, { ...identity, member, offsets })).toBe(bytes)
   })
@@ -132,8 +132,8 @@ describe('responses', () => {
   })
 
   it('OffsetFetch', () => {
-    const results = [{ topic: 't', partition: 1, offset: 12, error: 88 }]
-    expect(read(OffsetFetch, '000000000202740200000001000000000000000cffffffff026d00580000000000')).toEqual({
+    const results = [{ topic: 't', partition: 1, offset: 12, leaderEpoch: 3, error: 88 }]
+    expect(read(OffsetFetch, '000000000202740200000001000000000000000c00000003026d00580000000000')).toEqual({
       throttleMs: 0,
       error: 0,
       results,
