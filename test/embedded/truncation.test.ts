@@ -138,8 +138,11 @@ describe('an unclean election: the log parts from what was read of it', () => {
     )
     await cluster.produce({ topic: 'in', records: [{ key: 'k', value: 'sees' }] })
     await until(async () => (await out()).length === 1)
+    // Between two looks at it the log grows past where the table stands: its offsets tell nothing.
+    broker.pause('rows')
     broker.electUncleanly({ topic: 'rows', partition: 0, offset: 1 })
-    await cluster.produce({ topic: 'rows', records: [{ key: 'other', value: 'x' }] })
+    for (const value of ['x', 'y']) await cluster.produce({ topic: 'rows', records: [{ key: 'other', value }] })
+    broker.resume('rows')
     await cluster.produce({ topic: 'in', records: [{ key: 'k', value: 'sees' }] })
     await running
     expect(await out()).toEqual(['sees lost', 'sees old'])
