@@ -15,7 +15,7 @@ import { Redis } from 'ioredis'
 import { kafka } from 'millrace'
 import { startKafka } from '../test/support/kafka/broker.js'
 import { startRedis } from '../test/support/redis.js'
-import { median } from './median.js'
+import { median } from './compare/median.js'
 import type { Report } from './programs/report.js'
 
 const { values } = parseArgs({

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util'
 import { lastValueFrom, partition, merge, tap } from 'rxjs'
 import { delayUntil, kafka, silentLogger, toTopic, withTransaction, type RawRecord } from 'millrace'
 import { startKafka } from '../test/support/kafka/broker.js'
-import { percentile } from './median.js'
+import { percentile } from './compare/median.js'
 
 const { values } = parseArgs({
   options: {

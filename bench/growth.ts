@@ -38,7 +38,7 @@ import {
   type RecordStream,
 } from 'millrace'
 import { filter, from, mergeMap, type Observable } from 'rxjs'
-import { median } from './median.js'
+import { median } from './compare/median.js'
 
 const { values } = parseArgs({
   options: {

@@ -23,7 +23,7 @@ import {
 } from 'millrace'
 import { z } from 'zod'
 import { startKafka } from '../test/support/kafka/broker.js'
-import { median, percentile } from './median.js'
+import { median, percentile } from './compare/median.js'
 
 const { values } = parseArgs({
   options: {
@@ -33,6 +33,7 @@ const { values } = parseArgs({
     records: { type: 'string', default: '2000000' },
     rounds: { type: 'string', default: '5' },
     partitions: { type: 'string', default: '4' },
+    only: { type: 'string', default: 'lateness,throughput,bisection' },
   },
 })
 const partitions = Number(values.partitions)
@@ -253,10 +254,13 @@ const server = process.env['KAFKA_BROKERS'] ? undefined : await startKafka()
 const brokers = server?.brokers ?? (process.env['KAFKA_BROKERS'] as string).split(',')
 const cluster = kafka({ brokers, logger: silentLogger })
 try {
-  const result = { lateness: await lateness(cluster), throughput: await throughput(cluster), bisection: await bisection(brokers) }
-  const tables = { lateness: [result.lateness], throughput: result.throughput, bisection: [result.bisection] }
+  const asked = values.only.split(',')
+  const result: Record<string, object> = {}
+  if (asked.includes('lateness')) result['lateness'] = await lateness(cluster)
+  if (asked.includes('throughput')) result['throughput'] = await throughput(cluster)
+  if (asked.includes('bisection')) result['bisection'] = await bisection(brokers)
   if (values.json) console.log(JSON.stringify(result))
-  else for (const [name, table] of Object.entries(tables)) (console.log(name), console.table(table))
+  else for (const [name, table] of Object.entries(result)) (console.log(name), console.table(name === 'throughput' ? table : [table]))
 } finally {
   await cluster.close()
   await server?.stop()

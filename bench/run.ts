@@ -1,131 +1,95 @@
 /**
- * Throughput of millrace against a hand-written kafkajs loop, side by side on one broker, alternating, medians.
+ * millrace beside its peers: on one broker, in turns, medians and spread, each output verified before its figure counts.
  *
- *   npm run bench                     table
- *   npm run bench -- --json           for machines
- *   npm run bench -- --records=200000 --runs=3 --only=pass
+ *   npm run bench                                     all workloads, a table
+ *   npm run bench -- --only=W1,W4h --runs=3           some of them; pass, json and other modes are names as well
+ *   npm run bench -- --programs=millrace,streams      some of the programs
+ *   npm run bench -- --records=200000 --json          for machines
+ *   npm run bench -- --docs                           also writes docs/performance.md and its chart
  */
-import { spawn } from 'node:child_process'
-import { cpus } from 'node:os'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { kafka } from 'millrace'
 import { startKafka } from '../test/support/kafka/broker.js'
-import { median } from './median.js'
-import type { Report } from './programs/report.js'
+import { FIGURES, runFigure, type FigureResult } from './compare/figures.js'
+import { writePage } from './compare/page.js'
+import { findProgram, type Program } from './compare/programs.js'
+import { keepResults, machine } from './compare/results.js'
+import { runWorkload, type WorkloadResult } from './compare/run-workload.js'
+import type { ProgramName } from './compare/workload.js'
+import { WORKLOADS } from './workloads/workloads.js'
 
 const { values } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
+    docs: { type: 'boolean', default: false },
     records: { type: 'string', default: '2000000' },
     runs: { type: 'string', default: '5' },
-    partitions: { type: 'string', default: '4' },
     commit: { type: 'string', default: '100' },
-    only: { type: 'string', default: 'pass,json' },
-    programs: { type: 'string', default: 'kafkajs,millrace' },
+    only: { type: 'string' },
+    programs: { type: 'string' },
   },
 })
-const records = Number(values.records)
-const runs = Number(values.runs)
-const modes = values.only.split(',')
-const programs = values.programs.split(',')
 const say = (text: string): void => void process.stderr.write(`${text}\n`)
+const wanted = values.only?.split(',')
+const ids = [...WORKLOADS, ...FIGURES].map(({ id }) => id)
+const unknown = wanted?.filter((name) => !ids.includes(name) && !WORKLOADS.some(({ mode }) => mode === name)) ?? []
+if (unknown.length > 0) throw new Error(`no workload ${unknown.join(', ')}: there are ${ids.join(', ')}`)
+// A mode stands for the first workload that has it.
+const named = (id: string, mode?: string): boolean =>
+  wanted === undefined ||
+  wanted.includes(id) ||
+  (mode !== undefined && wanted.includes(mode) && WORKLOADS.find((w) => w.mode === mode)?.id === id)
+const workloads = WORKLOADS.filter(({ id, mode }) => named(id, mode))
+const figures = FIGURES.filter(({ id }) => named(id))
 
-const server = process.env.KAFKA_BROKERS ? undefined : await startKafka({ heap: '2g' })
-const brokers = server?.brokers ?? (process.env.KAFKA_BROKERS as string).split(',')
-const cluster = kafka({ brokers })
-const input = `bench-in-${Date.now()}`
-
-function* rows(): Generator<{ key: string; value: string; timestamp: number }> {
-  const timestamp = Date.now()
-  for (let i = 0; i < records; i++) {
-    // 100 bytes of JSON.
-    const head = `{"id":${i},"sku":"sku-${i % 1000}","amount":${i % 97},"note":"`
-    yield { key: `k${i % 10_000}`, value: `${head}${'x'.repeat(Math.max(0, 98 - head.length))}"}`, timestamp }
-  }
+const programs = new Map<ProgramName, Program>()
+for (const program of new Set(workloads.flatMap(({ entries }) => entries.map((entry) => entry.program)))) {
+  if (values.programs !== undefined && !values.programs.split(',').includes(program)) continue
+  programs.set(program, await findProgram(program))
 }
 
-async function measure(program: string, mode: string): Promise<Report> {
-  const output = `bench-out-${Date.now()}`
-  await cluster.createTopics([{ topic: output, partitions: Number(values.partitions), config: { 'retention.ms': '-1' } }])
-  const child = spawn(
-    process.execPath,
-    [
-      ...(process.env.PROFILE_DIR ? ['--cpu-prof', `--cpu-prof-dir=${process.env.PROFILE_DIR}`] : []),
-      '--import',
-      'tsx',
-      fileURLToPath(new URL(`./programs/${program}.ts`, import.meta.url)),
-    ],
-    {
-      env: {
-        ...process.env,
-        KAFKA_BROKERS: brokers.join(','),
-        INPUT_TOPIC: input,
-        OUTPUT_TOPIC: output,
-        RECORDS: String(records),
-        COMMIT_MS: values.commit,
-        MODE: mode,
-      },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    },
-  )
-  let printed = ''
-  child.stdout.on('data', (data: Buffer) => (printed += data.toString()))
-  const code = await new Promise<number | null>((resolve) => child.on('exit', resolve))
-  if (code !== 0) throw new Error(`${program} ${mode} ended with ${code}: ${printed}`)
-  let written = 0
-  for (const info of (await cluster.topics([output])).values()) written = info.partitions
-  await cluster.deleteTopics([output])
-  if (written === 0) throw new Error(`${program} ${mode} wrote to no topic`)
-  return JSON.parse(printed.trim().split('\n').at(-1) as string) as Report
-}
-
+const results: WorkloadResult[] = []
+const measured: FigureResult[] = []
+const scratch = await mkdtemp(join(tmpdir(), 'millrace-bench-'))
 try {
-  say(`preloading ${records} records of 100 B`)
-  await cluster.createTopics([{ topic: input, partitions: Number(values.partitions), config: { 'retention.ms': '-1' } }])
-  await cluster.produce({ topic: input, records: rows() })
-
-  const results = new Map<string, Report[]>()
-  for (let run = 1; run <= runs; run++) {
-    for (const mode of modes) {
-      for (const program of programs) {
-        const report = await measure(program, mode)
-        const name = `${program} ${mode}`
-        results.set(name, [...(results.get(name) ?? []), report])
-        say(
-          `run ${run}/${runs} ${name}: ${Math.round(report.records / report.seconds)} records/s, ${report.cpuMicrosPerRecord.toFixed(2)} µs CPU, ${Math.round(report.peakMegabytes)} MB`,
-        )
-      }
+  if (workloads.length > 0) {
+    const server = process.env['KAFKA_BROKERS'] ? undefined : await startKafka({ heap: '2g' })
+    const brokers = server?.brokers ?? (process.env['KAFKA_BROKERS'] as string).split(',')
+    const cluster = kafka({ brokers })
+    const bench = {
+      ...{ cluster, brokers, scratch, programs, say },
+      records: Number(values.records),
+      runs: Number(values.runs),
+      commitMs: Number(values.commit),
+      filled: new Map<string, string>(),
+    }
+    try {
+      for (const workload of workloads) results.push(await runWorkload(bench, workload))
+    } finally {
+      await cluster.close()
+      await server?.stop()
     }
   }
-  const medians = [...results].map(([name, reports]) => ({
-    name,
-    recordsPerSecond: Math.round(median(reports.map((report) => report.records / report.seconds))),
-    cpuMicrosPerRecord: Number(median(reports.map((report) => report.cpuMicrosPerRecord)).toFixed(2)),
-    peakMegabytes: Math.round(Math.max(...reports.map((report) => report.peakMegabytes))),
-  }))
-  const ratios = modes.map((mode) => {
-    const of = (program: string): number => medians.find(({ name }) => name === `${program} ${mode}`)?.recordsPerSecond ?? Number.NaN
-    return { mode, millraceOverKafkajs: Number((of('millrace') / of('kafkajs')).toFixed(1)) }
-  })
-  const versions = {
-    node: process.version,
-    kafkajs: '2.2.4',
-    cores: cpus().length,
-    records,
-    runs,
-    partitions: Number(values.partitions),
-    commitMs: Number(values.commit),
-  }
-  if (values.json) console.log(JSON.stringify({ versions, medians, ratios }, null, 2))
-  else {
-    console.log(
-      `${records} records of 100 B, ${values.partitions} partitions, commit every ${values.commit} ms, medians of ${runs}; node ${process.version}, ${cpus().length} cores`,
-    )
-    console.table(medians)
-    console.table(ratios)
-  }
+  for (const figure of figures) measured.push(await runFigure(figure, say))
 } finally {
-  await cluster.close()
-  await server?.stop()
+  await rm(scratch, { recursive: true, force: true })
+}
+
+if (values.docs) {
+  const kept = await keepResults(fileURLToPath(new URL('./results.json', import.meta.url)), results, measured, ids)
+  await writePage(fileURLToPath(new URL('../docs', import.meta.url)), kept)
+}
+if (values.json) console.log(JSON.stringify({ machine: machine(), workloads: results, figures: measured }, null, 2))
+else {
+  for (const { id, title, records, runs, entries, absent, goals } of results) {
+    console.log(`${id}: ${title}; ${records} records, medians of ${runs}`)
+    console.table(entries.map(({ verified, spread, ...entry }) => ({ ...entry, spread: spread.join(' to '), verified })))
+    for (const { label, why } of absent) console.log(`  ${label}: ${why}`)
+    for (const { of, over, atLeast, ratio } of goals) console.log(`  ${of} over ${over}: ${ratio} (aim ${atLeast})`)
+  }
+  for (const { id, title, rows } of measured) (console.log(`${id}: ${title}`), console.table(rows))
 }

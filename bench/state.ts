@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { kafka } from 'millrace'
 import { startKafka } from '../test/support/kafka/broker.js'
-import { median } from './median.js'
+import { median } from './compare/median.js'
 
 const { values } = parseArgs({
   options: {

@@ -1,5 +1,6 @@
 // The job as a careful hand-written kafkajs loop: eachBatch, one transaction per commit interval, offsets in it.
 import { Kafka, logLevel, type EachBatchPayload, type Message } from 'kafkajs'
+import { z } from 'zod'
 import { Stopwatch, change, job } from './report.js'
 
 process.env.KAFKAJS_NO_PARTITIONER_WARNING = '1'
@@ -20,8 +21,15 @@ await producer.connect()
 await consumer.connect()
 await consumer.subscribe({ topic: input, fromBeginning: true })
 
-const mode = process.env.MODE
-const map = (value: Buffer | null): string | Buffer | null => (mode === 'json' ? JSON.stringify(change(value)) : value)
+const mode = process.env.MODE ?? 'pass'
+const Order = z.object({ id: z.number(), sku: z.string(), amount: z.number(), note: z.string() })
+/** Undefined for what is left out. */
+const map = (value: Buffer | null): string | Buffer | null | undefined => {
+  if (mode === 'pass') return value
+  if (mode === 'json') return JSON.stringify(change(value))
+  const order = Order.parse(JSON.parse(String(value)))
+  return order.amount % 2 === 0 ? JSON.stringify({ ...order, amount: order.amount + 1 }) : undefined
+}
 
 let done = 0
 let finish: () => void = () => {}
@@ -37,12 +45,11 @@ async function copy({ batch, resolveOffset, heartbeat }: EachBatchPayload): Prom
     let last = at
     while (at < batch.messages.length && performance.now() < until) {
       const part = batch.messages.slice(at, at + SEND)
-      const messages: Message[] = part.map(({ key, value, headers, timestamp }) => ({
-        key,
-        value: map(value),
-        ...(headers === undefined ? {} : { headers }),
-        timestamp,
-      }))
+      const messages: Message[] = []
+      for (const { key, value: read, headers, timestamp } of part) {
+        const value = map(read)
+        if (value !== undefined) messages.push({ key, value, ...(headers === undefined ? {} : { headers }), timestamp })
+      }
       await transaction.send({ topic: output, messages })
       at += part.length
       last = at - 1

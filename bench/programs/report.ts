@@ -39,17 +39,21 @@ export class Stopwatch {
 
 export interface Job {
   readonly brokers: string[]
+  /** The first input. */
   readonly input: string
+  /** Of a join: the other side, a topic or a table. */
+  readonly other: string
   readonly output: string
   readonly records: number
   readonly commitMs: number
 }
 
 export function job(): Job {
-  const { KAFKA_BROKERS = '', INPUT_TOPIC = '', OUTPUT_TOPIC = '', RECORDS = '0', COMMIT_MS = '100' } = process.env
+  const { KAFKA_BROKERS = '', INPUT_TOPIC = '', OTHER_TOPIC = '', OUTPUT_TOPIC = '', RECORDS = '0', COMMIT_MS = '100' } = process.env
   return {
     brokers: KAFKA_BROKERS.split(','),
     input: INPUT_TOPIC,
+    other: OTHER_TOPIC,
     output: OUTPUT_TOPIC,
     records: Number(RECORDS),
     commitMs: Number(COMMIT_MS),
@@ -57,7 +61,7 @@ export function job(): Job {
 }
 
 /** The work of MODE=json, in all programs the same: parsed, one field changed, written again. */
-export function change(value: Buffer | null): object {
+export function change(value: Buffer | string | null | undefined): object {
   const order = JSON.parse(String(value)) as { amount: number }
   order.amount += 1
   return order
