@@ -219,6 +219,9 @@ export class Sender {
     const errors = new Map(results.map((result) => [`${result.topic}/${result.partition}`, result]))
     const outdated: PartitionQueue[] = []
     let acknowledged = false
+    // One for all: those that were refused together go together again. Partitions that begin go one request after the other, and each would
+    // meet the end of the last one's way into the transaction.
+    const delay = retryDelay(Math.max(...departed.map(({ sent }) => sent.tries)) - 1)
     for (const { queue, sent } of departed) {
       const error = failure ?? resultError(errors.get(`${queue.topic}/${queue.partition}`), queue)
       // Of what never left, for want of a broker to send to, nothing can arrive.
@@ -230,7 +233,7 @@ export class Sender {
       } else if (error === undefined) {
         this.acknowledge(queue)
         acknowledged = true
-      } else if (this.setBack(queue, error)) {
+      } else if (this.setBack(queue, error, delay)) {
         outdated.push(queue)
       }
       this.reconsider(queue)
@@ -289,10 +292,9 @@ export class Sender {
   }
 
   /** After a try that failed: plans another, or gives the transaction up. Returns whether leaders are to be looked up. */
-  private setBack(queue: PartitionQueue, failure: unknown): boolean {
+  private setBack(queue: PartitionQueue, failure: unknown, delay: number): boolean {
     const first = queue.first as QueuedBatch
     const refresh = refreshAfter(failure)
-    const delay = retryDelay(first.tries - 1)
     const now = systemClock.monotonic()
     first.absence ??= new Absence()
     first.absence.note(failure, now)
@@ -373,7 +375,7 @@ export class Sender {
       // A wait for a leader counts as a try, so that it ends some time.
       first.tries++
       if (first.firstSentAt === 0) first.firstSentAt = systemClock.monotonic()
-      this.setBack(queue, error)
+      this.setBack(queue, error, retryDelay(first.tries - 1))
       this.reconsider(queue)
     }
     this.pump()
