@@ -219,9 +219,9 @@ export class Sender {
     const errors = new Map(results.map((result) => [`${result.topic}/${result.partition}`, result]))
     const outdated: PartitionQueue[] = []
     let acknowledged = false
-    // One for all: those that were refused together go together again. Partitions that begin go one request after the other, and each would
-    // meet the end of the last one's way into the transaction.
-    const delay = retryDelay(Math.max(...departed.map(({ sent }) => sent.tries)) - 1)
+    // One for all, so that they go together again: requests that begin partitions wait for each other.
+    const now = systemClock.monotonic()
+    const again = now + retryDelay(departed.reduce((most, { sent }) => Math.max(most, sent.tries), 1) - 1)
     for (const { queue, sent } of departed) {
       const error = failure ?? resultError(errors.get(`${queue.topic}/${queue.partition}`), queue)
       // Of what never left, for want of a broker to send to, nothing can arrive.
@@ -233,7 +233,7 @@ export class Sender {
       } else if (error === undefined) {
         this.acknowledge(queue)
         acknowledged = true
-      } else if (this.setBack(queue, error, delay)) {
+      } else if (this.setBack(queue, error, now, again)) {
         outdated.push(queue)
       }
       this.reconsider(queue)
@@ -292,20 +292,18 @@ export class Sender {
   }
 
   /** After a try that failed: plans another, or gives the transaction up. Returns whether leaders are to be looked up. */
-  private setBack(queue: PartitionQueue, failure: unknown, delay: number): boolean {
+  private setBack(queue: PartitionQueue, failure: unknown, now: number, again: number): boolean {
     const first = queue.first as QueuedBatch
     const refresh = refreshAfter(failure)
-    const now = systemClock.monotonic()
-    first.absence ??= new Absence()
-    first.absence.note(failure, now)
-    const inTime = now + delay - first.firstSentAt < this.options.deliveryMs
+    ;(first.absence ??= new Absence()).note(failure, now)
+    const inTime = again - first.firstSentAt < this.options.deliveryMs
     if (refresh !== undefined && inTime && this.failure === undefined) {
       this.cluster.logger.debug(
         { topic: queue.topic, partition: queue.partition, tries: first.tries, reason: (failure as Error).message },
         'sending a batch again',
       )
       queue.setBack(first)
-      queue.retryAt = now + delay
+      queue.retryAt = again
       return refresh !== 'nothing'
     }
     if (first.uncertain) this.uncertain = true
@@ -374,8 +372,9 @@ export class Sender {
       const error = failure ?? this.cluster.leaderless(queue, 'sending to')
       // A wait for a leader counts as a try, so that it ends some time.
       first.tries++
-      if (first.firstSentAt === 0) first.firstSentAt = systemClock.monotonic()
-      this.setBack(queue, error, retryDelay(first.tries - 1))
+      const now = systemClock.monotonic()
+      if (first.firstSentAt === 0) first.firstSentAt = now
+      this.setBack(queue, error, now, now + retryDelay(first.tries - 1))
       this.reconsider(queue)
     }
     this.pump()
