@@ -80,6 +80,18 @@ export type { StoreKey } from './state/key.js'
 export { meter, type MeterOptions } from './operators/meter.js'
 export { toTopic, type ToTopicOptions } from './sinks/to-topic.js'
 export { route, type RouteOptions } from './sinks/route.js'
+export { toDatabase, type DatabaseWrite, type ToDatabaseOptions } from './sinks/database/to-database.js'
+export {
+  append,
+  remove,
+  upsert,
+  type AppendOptions,
+  type Columns,
+  type RemoveOptions,
+  type UpsertOptions,
+} from './sinks/database/writes.js'
+export type { Database, SqlRow, SqlTransaction } from './sinks/database/database.js'
+export type { Blame, ExternalStore, ExternalTransaction, Place, PlaceToTake, RowChange, StoredRow } from './sinks/external/port.js'
 
 export { table, type Table, type TableOptions, type TableValue } from './sources/table.js'
 export type { PartitionSource } from './sources/partition-source.js'

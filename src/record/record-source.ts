@@ -24,6 +24,13 @@ interface SourceParts {
   readonly producerId?: bigint | undefined
   readonly retries?: Retries | undefined
   readonly lineage?: Lineage | undefined
+  readonly readAt?: ReadAt | undefined
+}
+
+/** Where a record lies in a topic that a pipeline writes and reads itself. */
+export interface ReadAt {
+  readonly topic: string
+  readonly offset: number
 }
 
 /**
@@ -45,17 +52,20 @@ export class RecordSource {
   readonly retries: Retries | undefined
   /** Of a record with a source of its own, which was in a batch before: where it came from, if it was sent back. */
   readonly lineage: Lineage | undefined
+  /** Of a record that comes from a retry topic: where it lies there. */
+  readonly readAt: ReadAt | undefined
   #handOut: HandOut | undefined
   /** A function as a property of its own also has structuredClone and postMessage refuse. */
   readonly toJSON = copyOfARecord
 
-  constructor({ topic, partition, bytes, marks, producerId, retries, lineage }: SourceParts) {
+  constructor({ topic, partition, bytes, marks, producerId, retries, lineage, readAt }: SourceParts) {
     this.topic = topic
     this.partition = partition
     this.marks = marks
     this.producerId = producerId
     this.retries = retries
     this.lineage = lineage
+    this.readAt = readAt
     Object.defineProperty(this, 'bytes', { value: bytes })
   }
 

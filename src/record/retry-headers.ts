@@ -93,7 +93,8 @@ function parsed(text: string): Hop | undefined {
 export function originalOf(record: HopRecord, { hop, place }: ReadHop): HopRecord {
   const { topic, partition, offset, timestamp, lineage } = hop
   const bytes = cutHeaders(record.source.bytes, record.start, record.headersStart(), place)
-  const source = new RecordSource({ topic, partition, bytes, marks: record.source.marks, retries: hop, lineage })
+  const readAt = { topic: record.source.topic, offset: record.offset }
+  const source = new RecordSource({ topic, partition, bytes, marks: record.source.marks, retries: hop, lineage, readAt })
   return new LogRecord<Buffer | null, Buffer | null>(
     source,
     offset,

@@ -9,6 +9,7 @@ import { CommitUnderWay } from './commit-under-way.js'
 import type { Round, RoundEnd } from './round.js'
 import { MAX_RETRY_MS, RETRY_MS } from './persist.js'
 import type { RunContext } from './run-context.js'
+import { progressOf } from './progress.js'
 import type { Task } from './task.js'
 import { TotalLag } from './total-lag.js'
 import type { Troubles } from './troubles.js'
@@ -84,16 +85,40 @@ export class Committer {
 
   /** Sends what a round did to the log. Whether that succeeded is asked by `conclude`, when nothing runs that would have to be undone. */
   private begin(round: Round): CommitUnderWay {
-    const { outputs, producer, clock, wakeup } = this.run.parts
+    const { clock, wakeup } = this.run.parts
     const began = clock.monotonic()
     const tasks = round.touched()
     const commit = new CommitUnderWay(round, tasks, began)
     commit.records = recordsOf(tasks)
     try {
       for (const task of tasks) task.endIntake()
-      const moved = tasks.flatMap((task) => task.moved())
       round.prepare()
       for (const task of tasks) task.state.flush(clock.now())
+      const { effects, member } = this.run
+      if (effects.none) {
+        this.send(commit)
+        return commit
+      }
+      // They go first, so the log never has offsets whose effects are not there.
+      effects
+        .commit({ tasks: tasks.map(progressOf), generation: member.generation, demand: () => this.run.demand() })
+        .then(() => this.send(commit))
+        .catch((error: unknown) => {
+          commit.failed(error)
+          wakeup.wake()
+        })
+    } catch (error) {
+      commit.failed(error)
+    }
+    return commit
+  }
+
+  /** Hands the rest of the outputs and the offsets to the log. */
+  private send(commit: CommitUnderWay): void {
+    const { outputs, producer, wakeup } = this.run.parts
+    const { round, tasks } = commit
+    try {
+      const moved = tasks.flatMap((task) => task.moved())
       round.flush()
       // The group's generation fences offsets alone: without any, what a member wrote that was dropped meanwhile would commit. (KIP-447)
       commit.offsets = moved.length === 0 && round.sent ? round.standing() : moved
@@ -114,7 +139,6 @@ export class Committer {
     } catch (error) {
       commit.failed(error)
     }
-    return commit
   }
 
   /** Waits for a commit, and recovers if it failed. True if it is in the log; else everything since the last commit comes again. */
@@ -216,6 +240,7 @@ export class Committer {
   /** Nothing of a round stays in the log, its records come again. */
   private async undo(round: Round): Promise<void> {
     this.undoTasks()
+    this.run.effects.rollback()
     // One that has yet to be initialised ends by that what is open, whichever way it went.
     if (!round.sent || !this.producerReady) return
     try {

@@ -4,6 +4,7 @@ import type { LogRecord, RawRecord } from '../record/record.js'
 import type { StoreSpec, TaskStore } from '../state/store.js'
 import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
+import type { Effects, EffectsOf, TaskProgress, TopicProgress } from './effects.js'
 import type { TopicOutput } from './outputs.js'
 import type { Stages } from './stages.js'
 
@@ -59,6 +60,14 @@ export interface SliceContext {
   readonly logger: Logger
   /** Has something outside the log learn how the transaction of this slice ends. More than once is once. */
   join(participant: Participant): void
+  /**
+   * Something outside that commits with every transaction of the pipeline, by what it is: one for all that write to it, each under a name
+   * of its own, made when the pipeline starts.
+   * @throws MillraceError NOT_PLANNED
+   */
+  effects<E extends Effects>(operator: string, key: object, name: string, create: EffectsOf<E>): E
+  /** Where the task stands in each of its topics. */
+  progressOfTask(): readonly TopicProgress[]
   readonly standing: Standing
   /** What the slice waits for on purpose: operators count themselves in and out. */
   readonly waits: Waits
@@ -85,6 +94,8 @@ export interface Standing {
   readonly producerId: bigint
   /** The partitions whose tasks this member has. */
   readonly held: readonly number[]
+  /** Where those tasks stand. */
+  progress(): readonly TaskProgress[]
   /** Committed offsets of any group, waiting out transactions that are about to move them; undefined where none is committed. */
   committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]>
 }

@@ -83,6 +83,7 @@ export class Pipeline {
       await this.takePart(run)
     } finally {
       this.standbys?.close()
+      await this.context?.effects.close()
       await this.context?.parts.membership.leave()
       await log.close()
     }

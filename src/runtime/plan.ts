@@ -12,6 +12,7 @@ import {
   type SliceContext,
   type Standing,
 } from './context.js'
+import type { Effects, EffectsOf, PlannedEffects } from './effects.js'
 import { TopicOutput } from './outputs.js'
 import type { Project } from './slice.js'
 import { SliceStream } from './slice-stream.js'
@@ -25,6 +26,8 @@ export interface Plan {
   readonly stores: readonly PlanStore[]
   /** Topics that the pipeline both writes and reads. */
   readonly inlets: readonly (InletSpec & { readonly operator: string })[]
+  /** What is written outside the log, by what it is. */
+  readonly effects: ReadonlyMap<object, PlannedEffects>
   /** Whether operators want to be called by the clock: they set their alarms from what was restored. */
   readonly alarms: boolean
   /**
@@ -59,12 +62,19 @@ class PlanContext implements SliceContext {
   readonly logger = silentLogger
   readonly waits = { bounded: 0, outside: 0 }
   readonly behind = false
-  readonly standing: Standing = { generation: 0, producerId: -1n, held: [], committedOffsets: () => Promise.resolve([]) }
+  readonly standing: Standing = {
+    generation: 0,
+    producerId: -1n,
+    held: [],
+    progress: () => [],
+    committedOffsets: () => Promise.resolve([]),
+  }
   private readonly kept = new Map<string, unknown>()
   readonly found = new Map<string, Set<string>>()
   readonly stores = new Map<string, PlanStore>()
   readonly alarms = new Set<string>()
   joined = false
+  readonly planned = new Map<object, PlannedEffects & { readonly names: Map<string, string> }>()
   readonly warnings = new Set<string>()
   readonly inlets = new Map<string, InletSpec & { readonly operator: string }>()
   gate: Gate | undefined
@@ -193,6 +203,23 @@ class PlanContext implements SliceContext {
     this.joined = true
   }
 
+  effects<E extends Effects>(operator: string, key: object, name: string, create: EffectsOf<E>): E {
+    const { group, clock, logger } = this
+    const names = this.planned.get(key)?.names ?? new Map<string, string>()
+    if (names.has(name))
+      throw new MillraceError(
+        'PLAN_FAILED',
+        `two sinks keep their positions under the name '${name}' (${names.get(name)} and ${operator}): give each a name of its own, which must stay the same over restarts`,
+      )
+    this.planned.set(key, { create, names: names.set(name, operator) })
+    // Planning writes nothing.
+    return create({ group, clock, logger, ends: () => Promise.resolve([]) }, [])
+  }
+
+  progressOfTask(): readonly [] {
+    return []
+  }
+
   alarm(name: string): Alarm {
     this.alarms.add(name)
     return { at: undefined, set() {}, setIn() {} }
@@ -251,8 +278,9 @@ export function planOf(project: Project, group: string, inputs: readonly string[
     outputs: [...context.found].map(([topic, by]) => ({ topic, writtenBy: [...by] })),
     stores: [...context.stores.values()],
     inlets: [...context.inlets.values()],
+    effects: context.planned,
     alarms: context.alarms.size > 0,
-    overlaps: context.stores.size === 0 && context.alarms.size === 0 && !context.joined,
+    overlaps: context.stores.size === 0 && context.alarms.size === 0 && !context.joined && context.planned.size === 0,
     gated: context.gated !== undefined,
     warnings: [...context.warnings],
   }

@@ -4,7 +4,9 @@ import type { RawRecord } from '../record/record.js'
 import type { Logger } from '../record/logger.js'
 import type { CommitFate } from './commit-fate.js'
 import type { Meter, Participant, Standing } from './context.js'
+import type { PipelineEffects } from './effects.js'
 import type { Outputs } from './outputs.js'
+import { progressOf } from './progress.js'
 import { Slice, type Project } from './slice.js'
 import type { Task } from './task.js'
 import { nextTurn, type Wakeup } from './wakeup.js'
@@ -44,6 +46,7 @@ export interface RoundEnvironment {
   /** What operators keep from round to round. */
   readonly shared: Map<string, unknown>
   readonly standing: Standing
+  readonly effects: Pick<PipelineEffects, 'get'>
   readonly wakeup: Wakeup
   readonly streamBytes: number
   readonly stallAfterMs: number
@@ -265,7 +268,7 @@ export class Round {
   private sliceOf(task: Task): Slice {
     let slice = this.slices.get(task)
     if (slice === undefined) {
-      const { project, outputs, wakeup, group, taskCount, inputs, shared, standing, clock, logger } = this.environment
+      const { project, outputs, wakeup, group, taskCount, inputs, shared, standing, effects, clock, logger } = this.environment
       const { state, alarms, partition } = task
       slice = new Slice(inputs, partition, project, {
         group,
@@ -278,6 +281,8 @@ export class Round {
         behind: () => task.behind,
         standing,
         join: (participant) => this.participants.add(participant),
+        effects,
+        progress: () => progressOf(task).topics,
         clock,
         logger,
         onEnd: () => wakeup.wake(),

@@ -1,8 +1,9 @@
-import type { GroupMember, LogClient, LogProducer, LogReader } from '../log/port.js'
+import type { GroupMember, LogClient, LogProducer, LogReader, TopicPartition } from '../log/port.js'
 import type { UnreadPartitions } from '../log/unread.js'
 import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
 import type { CommitFate } from './commit-fate.js'
+import { PipelineEffects } from './effects.js'
 import type { Membership } from './group/membership.js'
 import { MemoryGuard } from './memory-guard.js'
 import type { StoreUsage } from '../state/store.js'
@@ -12,6 +13,7 @@ import { persist } from './persist.js'
 import type { CheckedPlan } from './plan-check.js'
 import type { RoundEnvironment } from './round.js'
 import { usageOf } from './task-state.js'
+import { progressOf } from './progress.js'
 import type { Task } from './task.js'
 import type { TopicWatch } from './topic-watch.js'
 import type { Wakeup } from './wakeup.js'
@@ -54,6 +56,7 @@ export class RunContext {
   /** Set where the state in memory may not be what is in the log: it is read again, in the same assignment. */
   stale = false
   private readonly shared = new Map<string, unknown>()
+  readonly effects: PipelineEffects
   private readonly memory: MemoryGuard
   private usage: readonly StoreUsage[] = []
   private usedAt = Number.NEGATIVE_INFINITY
@@ -63,6 +66,9 @@ export class RunContext {
   constructor(readonly parts: RunParts) {
     this.taskCount = parts.plan.tasks
     this.memory = new MemoryGuard(parts.logger)
+    const { plan, spec, clock, logger, log } = parts
+    const ends = (partitions: readonly TopicPartition[]): Promise<readonly number[]> => log.offsets(partitions, 'latest')
+    this.effects = new PipelineEffects(plan.effects, { group: spec.source.group, clock, logger, ends })
   }
 
   /** What the stores of the tasks hold, those that are being restored included: the tasks' together, by name. */
@@ -153,8 +159,10 @@ export class RunContext {
           return producer.id
         },
         held: this.held,
+        progress: () => this.tasks.map(progressOf),
         committedOffsets: (group, partitions) => log.committedOffsets(group, partitions),
       },
+      effects: this.effects,
       wakeup,
       streamBytes: transaction.streamBytes,
       stallAfterMs: transaction.stallAfter,

@@ -16,6 +16,7 @@ import {
   type SliceContext,
   type Standing,
 } from './context.js'
+import type { Effects, PipelineEffects, TopicProgress } from './effects.js'
 import type { Outputs, TopicOutput } from './outputs.js'
 import { SliceStream, type RecordStream } from './slice-stream.js'
 import { Stages } from './stages.js'
@@ -35,6 +36,8 @@ export interface SliceEnvironment {
   readonly behind: () => boolean
   readonly standing: Standing
   readonly join: (participant: Participant) => void
+  readonly effects: Pick<PipelineEffects, 'get'>
+  readonly progress: () => readonly TopicProgress[]
   readonly clock: Clock
   readonly logger: Logger
   /** Called once, when the slice is done or has failed. */
@@ -219,6 +222,14 @@ export class Slice implements SliceContext {
 
   join(participant: Participant): void {
     this.environment.join(participant)
+  }
+
+  effects<E extends Effects>(operator: string, key: object): E {
+    return this.environment.effects.get(operator, key) as E
+  }
+
+  progressOfTask(): readonly TopicProgress[] {
+    return this.environment.progress()
   }
 
   get standing(): Standing {

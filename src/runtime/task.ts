@@ -184,6 +184,11 @@ export class Task {
     return [...this.positions.values()]
   }
 
+  /** What the log has of a topic; not `stored` where it is what it was told to start at. */
+  committedOf(topic: string): { readonly offset: number; readonly stored: boolean } {
+    return { offset: (this.committed.get(topic) as Position).offset, stored: !this.unstoredTopics.has(topic) }
+  }
+
   /** What became of the records of the open transaction. */
   tally(): Tally {
     const tally = new Tally()

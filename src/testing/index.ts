@@ -19,3 +19,4 @@ export {
 export type { FailingCall, Fault, FaultPoint, InjectedFault, SlowCall } from '../embedded/faults.js'
 export type { Clock } from '../record/clock.js'
 export { record, type NewRecord } from '../record/record.js'
+export { externalStoreContract, type ExternalStoreCase, type ExternalStoreHarness } from './external-store-contract.js'

@@ -13,6 +13,7 @@ import { Tally, markedSource, newMarks, type RecordCounts } from '../runtime/acc
 import { Alarms } from '../runtime/alarms.js'
 import type { Meter } from '../runtime/context.js'
 import { parseOptions, topicName } from '../runtime/options.js'
+import { PipelineEffects, type TopicProgress } from '../runtime/effects.js'
 import { Outputs, TopicOutput } from '../runtime/outputs.js'
 import { planOf, type Plan } from '../runtime/plan.js'
 import type { RecordStream } from '../runtime/slice-stream.js'
@@ -101,6 +102,7 @@ class SliceUnderTest<T> {
   private readonly outputs: Outputs
   private readonly batches: OutputBatch[] = []
   private readonly slice: Slice
+  private readonly effects: PipelineEffects
   private input: Subscription | undefined
   private over = false
   private offset = 0
@@ -118,6 +120,12 @@ class SliceUnderTest<T> {
       cleanupPolicy: undefined,
     }))
     this.outputs = new Outputs(infos, true)
+    this.effects = new PipelineEffects(this.plan.effects, {
+      group,
+      clock: rxjsClock,
+      logger: silentLogger,
+      ends: (partitions) => Promise.resolve(partitions.map(() => this.offset)),
+    })
     const observed: Project = (records) =>
       project(records).pipe(
         tap((value) => {
@@ -145,9 +153,12 @@ class SliceUnderTest<T> {
         generation: 0,
         producerId: -1n,
         held: [partition],
+        progress: () => [{ partition, topics: this.progress() }],
         committedOffsets: (_, partitions) => Promise.resolve(partitions.map(() => undefined)),
       },
       join: () => {},
+      effects: this.effects,
+      progress: () => this.progress(),
       clock: rxjsClock,
       logger: silentLogger,
       onEnd: () => this.end(),
@@ -221,6 +232,22 @@ class SliceUnderTest<T> {
     await lastValueFrom(this.output, { defaultValue: undefined })
   }
 
+  private progress(): TopicProgress[] {
+    return [{ topic: this.settings.topic, committed: 0, stored: false, position: this.offset }]
+  }
+
+  private async commitEffects(): Promise<void> {
+    try {
+      const { partition } = this.settings
+      await this.effects.commit({ tasks: [{ partition, topics: this.progress() }], generation: 0, demand: () => 'none' })
+      this.output.complete()
+    } catch (error) {
+      this.output.error(error)
+    } finally {
+      await this.effects.close()
+    }
+  }
+
   private get writtenTopics(): string[] {
     const { outputs, inlets } = this.plan
     return [...new Set([...outputs, ...inlets].map(({ topic }) => topic))]
@@ -269,8 +296,11 @@ class SliceUnderTest<T> {
     this.over = true
     this.input?.unsubscribe()
     this.slice.close()
-    if (failure === undefined) this.output.complete()
-    else this.output.error(failure.error)
+    if (failure !== undefined) {
+      this.output.error(failure.error)
+      void this.effects.close()
+    } else if (this.effects.none) this.output.complete()
+    else void this.commitEffects()
   }
 }
 

@@ -19,7 +19,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   kafka: ['record', 'log'],
   embedded: ['record', 'log'],
   cli: ['cluster', 'redrive', 'index.js'],
-  testing: ['record', 'log', 'state', 'runtime', 'operators', 'embedded', 'cluster'],
+  testing: ['record', 'log', 'state', 'runtime', 'operators', 'sinks', 'embedded', 'cluster'],
 }
 
 interface Import {

@@ -50,6 +50,7 @@ describe('a round over many tasks', () => {
       logger: silentLogger,
       shared: new Map(),
       standing: undefined as never,
+      effects: undefined as never,
       wakeup: new Wakeup(clock),
       streamBytes: 1_000_000,
       stallAfterMs: 60_000,
