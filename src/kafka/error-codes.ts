@@ -219,5 +219,9 @@ export const ERROR = {
   notController: 41,
   duplicateSequenceNumber: 46,
   operationNotAttempted: 55,
+  fetchSessionIdNotFound: 70,
+  invalidFetchSessionEpoch: 71,
   memberIdRequired: 79,
+  inconsistentTopicId: 103,
+  fetchSessionTopicIdError: 106,
 } as const

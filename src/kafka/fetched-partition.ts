@@ -1,9 +1,14 @@
+import type { FetchSession } from './fetch-session.js'
 import { FetchQueue } from '../log/fetch-queue.js'
 import { Absence } from './absence.js'
 
 /** What is fetched of one partition and not taken yet, and how its fetches go. */
 export class PartitionFetch extends FetchQueue {
+  readonly name = `${this.topic}/${this.partition}`
   inFlight = false
+  /** Of its last request: where it fetched from, and in which session. */
+  askedOffset = -1
+  askedIn: FetchSession | undefined
   answeredAt = Number.NEGATIVE_INFINITY
   /** After failures: when to try again, how many there were, and since when. */
   retryAt = Number.NEGATIVE_INFINITY

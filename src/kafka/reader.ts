@@ -4,10 +4,11 @@ import { systemClock } from '../record/clock.js'
 import { errorMessage } from '../record/error.js'
 import type { Cluster } from './cluster.js'
 import { ERROR, Refused, check, refreshAfter } from './errors.js'
+import { FetchSession, isSessionError, type SessionRequest } from './fetch-session.js'
 import { PartitionFetch } from './fetched-partition.js'
 import type { Lane } from './lane.js'
 import { postpone } from './postpone.js'
-import { Fetch, FetchWithoutEpoch, type FetchRequest, type FetchResponse } from './protocol/fetch.js'
+import { Fetch, FetchWithoutEpoch, type FetchRequest, type FetchResponse, type FetchedPartition } from './protocol/fetch.js'
 import { retryDelay } from './retry.js'
 
 /** How long a broker may hold back an answer while it has no data. */
@@ -42,14 +43,15 @@ interface Asked {
   readonly polls: boolean
 }
 
-/** A connection to each broker, and what it is busy with. */
+/** A connection to each broker, with a fetch session on it, and what it is busy with. */
 interface Slot {
   readonly lane: Lane
+  readonly sessions: Map<number, FetchSession>
   readonly asked: Map<number, Asked>
 }
 
 /**
- * One request in flight a broker; the next is sent before the answer is handed on, so that it is under way while the records
+ * One request in flight a broker, in a session of its own, so that it names only what changed; the next is sent before the answer is handed on, so that it is under way while the records
  * are worked on. While that request waits for data to be written, what else there is to fetch goes out on a second connection,
  * whose answers are never held back; all go together again when the first is answered.
  *
@@ -236,32 +238,31 @@ export class KafkaReader implements LogReader {
 
   private async fetch(slot: Slot, node: number, fetches: readonly PartitionFetch[], bytes: number): Promise<void> {
     const maxBytes = Math.max(1, Math.floor(bytes))
-    // The broker fills the answer in the order asked: each partition gets its turn to be the first.
-    const start = this.rotation++ % fetches.length
-    const inOrder = [...fetches.slice(start), ...fetches.slice(0, start)]
-    const partitionBytes = Math.max(1, Math.min(maxBytes, Math.max(PARTITION_BYTES, Math.floor(maxBytes / fetches.length))))
     const readCommitted = this.options.isolation === 'read_committed'
-    const offsets = new Map(inOrder.map((fetch) => [fetch, fetch.fetchOffset]))
     // Where a partition ends is told at once, and not when something is written to it.
     const atOnce = slot !== this.slots[0] || fetches.some(({ end }) => end === undefined)
     const maxWaitMs = atOnce ? 0 : LONG_POLL_MS
     slot.asked.set(node, { at: systemClock.monotonic(), polls: fetches.every(({ caughtUp }) => caughtUp) })
     this.reserved += maxBytes
-    for (const fetch of fetches) fetch.inFlight = true
-    let response: FetchResponse | undefined
+    const session = slot.sessions.get(node) ?? new FetchSession()
+    slot.sessions.set(node, session)
+    for (const fetch of fetches) {
+      fetch.inFlight = true
+      fetch.askedIn = session
+      fetch.askedOffset = fetch.fetchOffset
+    }
+    let answers: readonly FetchedPartition[] = []
     let failure: unknown
     try {
-      const partitions = inOrder.map(({ topic, partition, fetchOffset, fetchEpoch }) => ({
-        topic,
-        partition,
-        offset: fetchOffset,
-        leaderEpoch: this.cluster.leaderEpoch(topic, partition),
-        lastFetchedEpoch: fetchEpoch,
-        maxBytes: partitionBytes,
-      }))
-      response = await this.request(slot.lane, node, { maxWaitMs, maxBytes, readCommitted, partitions })
-      check(Fetch, response.error, `fetching from broker ${node}`)
+      const asked = this.sessionRequest(session, fetches, maxBytes)
+      const response = await this.request(slot.lane, node, { maxWaitMs, maxBytes, readCommitted, ...asked })
+      const answered = session.answered(asked, response)
+      // A session that the broker gave up is begun again.
+      if (answered === undefined && !(asked.sessionEpoch > 0 && isSessionError(response.error)))
+        check(Fetch, response.error, `fetching from broker ${node}`)
+      answers = answered ?? []
     } catch (error) {
+      session.failed()
       failure = error
     }
     slot.asked.delete(node)
@@ -272,9 +273,21 @@ export class KafkaReader implements LogReader {
       fetch.answeredAt = now
     }
     if (this.closed) return
-    const arrived = failure === undefined ? this.accept(response as FetchResponse, offsets, readCommitted) : this.setBack(fetches, failure)
+    const arrived = failure === undefined ? this.accept(answers, session, readCommitted) : this.setBack(fetches, failure)
     this.pump()
     if (arrived) this.options.onData()
+  }
+
+  private sessionRequest(session: FetchSession, fetches: readonly PartitionFetch[], maxBytes: number): SessionRequest {
+    const few = fetches.length < FETCH_BYTES / PARTITION_BYTES
+    // Of many it is always the same, or each would have to be named anew; all together get no more than the request may have.
+    const partitionBytes = few
+      ? Math.max(1, Math.min(maxBytes, Math.max(PARTITION_BYTES, Math.floor(maxBytes / fetches.length))))
+      : PARTITION_BYTES
+    // A broker without sessions fills the answer in the order asked: each partition gets its turn to be the first. With one it sees to that.
+    const start = session.isOpen ? 0 : this.rotation++ % fetches.length
+    const inOrder = start === 0 ? fetches : [...fetches.slice(start), ...fetches.slice(0, start)]
+    return session.next(inOrder, partitionBytes, (topic, partition) => this.cluster.leaderEpoch(topic, partition))
   }
 
   /** Fails in another turn, so that a fetch never ends before the call that began it. */
@@ -283,13 +296,13 @@ export class KafkaReader implements LogReader {
     return lane.send(this.cluster.addressOf(node), api, body, body.maxWaitMs + this.cluster.requestTimeoutMs)
   }
 
-  private accept(response: FetchResponse, asked: ReadonlyMap<PartitionFetch, number>, readCommitted: boolean): boolean {
+  private accept(answers: readonly FetchedPartition[], session: FetchSession, readCommitted: boolean): boolean {
     let arrived = false
     this.quiet = true
-    for (const answer of response.partitions) {
+    for (const answer of answers) {
       const fetch = this.partitions.get(answer.topic)?.get(answer.partition)
       // The assignment may have changed meanwhile, or a batch before could not be uncompressed.
-      if (fetch === undefined || asked.get(fetch) !== fetch.fetchOffset) continue
+      if (fetch === undefined || fetch.askedIn !== session || fetch.askedOffset !== fetch.fetchOffset) continue
       if (answer.error === ERROR.none) {
         const first = fetch.end === undefined
         fetch.failures = 0
@@ -350,5 +363,5 @@ export class KafkaReader implements LogReader {
 }
 
 function newSlot(cluster: Cluster): Slot {
-  return { lane: cluster.lane(), asked: new Map() }
+  return { lane: cluster.lane(), sessions: new Map(), asked: new Map() }
 }

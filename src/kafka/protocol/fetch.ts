@@ -1,5 +1,6 @@
 import type { AbortedTransaction } from '../../log/batch/committed.js'
 import type { Divergence } from '../../log/fetch-queue.js'
+import type { TopicPartition } from '../../log/port.js'
 import type { Api, Throttled } from './api.js'
 import { byTopic } from './api.js'
 import type { Reader } from './reader.js'
@@ -20,7 +21,13 @@ export interface FetchRequest {
   readonly maxWaitMs: number
   readonly maxBytes: number
   readonly readCommitted: boolean
+  /** 0: none, or a new one. */
+  readonly sessionId: number
+  /** Counts the requests of a session from 1; 0 begins one, -1 is a request without. (KIP-227) */
+  readonly sessionEpoch: number
   readonly partitions: readonly FetchPartition[]
+  /** Of the session, and no longer fetched. */
+  readonly forgotten: readonly TopicPartition[]
 }
 
 export interface FetchedPartition {
@@ -37,24 +44,23 @@ export interface FetchedPartition {
 
 export interface FetchResponse extends Throttled {
   readonly error: number
+  /** 0: none. */
+  readonly sessionId: number
   readonly partitions: readonly FetchedPartition[]
 }
 
-const NO_SESSION = 0
-const NO_SESSION_EPOCH = -1
 const DIVERGING_EPOCH_TAG = 0
 
-function encodeHead(writer: Writer, { maxWaitMs, maxBytes, readCommitted }: FetchRequest): void {
+function encodeHead(writer: Writer, { maxWaitMs, maxBytes, readCommitted, sessionId, sessionEpoch }: FetchRequest): void {
   writer.int32(-1)
   writer.int32(maxWaitMs)
   writer.int32(1)
   writer.int32(maxBytes)
   writer.int8(readCommitted ? 1 : 0)
-  writer.int32(NO_SESSION)
-  writer.int32(NO_SESSION_EPOCH)
+  writer.int32(sessionId)
+  writer.int32(sessionEpoch)
 }
 
-/** Without a fetch session: each request names all of its partitions, so none can be forgotten by either side. */
 export const Fetch: Api<FetchRequest, FetchResponse> = {
   key: 1,
   name: 'Fetch',
@@ -75,14 +81,18 @@ export const Fetch: Api<FetchRequest, FetchResponse> = {
       })
       writer.noTags()
     })
-    writer.compactArray([], () => {})
+    writer.compactArray(byTopic(request.forgotten), ({ topic, items }) => {
+      writer.compactString(topic)
+      writer.compactArray(items, ({ partition }) => writer.int32(partition))
+      writer.noTags()
+    })
     writer.compactString('')
     writer.noTags()
   },
   decode(reader) {
     const throttleMs = reader.int32()
     const error = reader.int16()
-    reader.int32()
+    const sessionId = reader.int32()
     const partitions = reader.compactArray(() => {
       const topic = reader.compactString()
       const items = reader.compactArray((): FetchedPartition => {
@@ -108,7 +118,7 @@ export const Fetch: Api<FetchRequest, FetchResponse> = {
       return items
     })
     reader.tags()
-    return { throttleMs, error, partitions: partitions.flat() }
+    return { throttleMs, error, sessionId, partitions: partitions.flat() }
   },
 }
 
@@ -136,13 +146,16 @@ export const FetchWithoutEpoch: Api<FetchRequest, FetchResponse> = {
         writer.int32(item.maxBytes)
       })
     })
-    writer.int32(0)
+    writer.array(byTopic(request.forgotten), ({ topic, items }) => {
+      writer.string(topic)
+      writer.array(items, ({ partition }) => writer.int32(partition))
+    })
     writer.string('')
   },
   decode(reader) {
     const throttleMs = reader.int32()
     const error = reader.int16()
-    reader.int32()
+    const sessionId = reader.int32()
     const partitions = reader.array(() => {
       const topic = reader.string()
       return reader.array(() => {
@@ -156,6 +169,6 @@ export const FetchWithoutEpoch: Api<FetchRequest, FetchResponse> = {
         return { topic, partition, error: partitionError, highWatermark, lastStableOffset, aborted, records: reader.bytes() }
       })
     })
-    return { throttleMs, error, partitions: partitions.flat() }
+    return { throttleMs, error, sessionId, partitions: partitions.flat() }
   },
 }

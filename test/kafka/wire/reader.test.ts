@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
+import { Reader } from '../../../src/kafka/protocol/reader.js'
 import type { LogClient, LogReader } from '../../../src/log/port.js'
 import { until } from '../../support/until.js'
 import { Proxy, type ProxiedRequest } from './proxy.js'
@@ -12,15 +13,61 @@ const isFetch = ({ apiKey }: ProxiedRequest): boolean => apiKey === FETCH
 /** The end of the header and the replica id stand before it. */
 const isLongPoll = (request: ProxiedRequest): boolean => isFetch(request) && request.body.readInt32BE(5) >= LONG_POLL_MS
 
+/** What is fetched in each session. */
+class Sessions {
+  /** Partitions of the last long poll. */
+  polled = 0
+  private readonly members = new Map<number, Set<string>>()
+  /** Of sessions whose id is not known yet. */
+  private begun: Set<string>[] = []
+
+  readonly decide = (request: ProxiedRequest): 'pass' => {
+    if (isFetch(request)) this.see(request)
+    return 'pass'
+  }
+
+  private see(request: ProxiedRequest): void {
+    const reader = new Reader(request.body)
+    // The end of the header, the replica, wait, bytes, isolation.
+    reader.pos = 18
+    const [id, epoch] = [reader.int32(), reader.int32()]
+    const named = this.partitions(reader, () => (reader.pos += 29))
+    const forgotten = this.partitions(reader, () => {})
+    let members = this.members.get(id)
+    if (epoch === 0) this.begun.push((members = new Set()))
+    else if (members === undefined) this.members.set(id, (members = this.begun.shift() ?? new Set()))
+    for (const name of named) members.add(name)
+    for (const name of forgotten) members.delete(name)
+    if (isLongPoll(request)) this.polled = members.size
+  }
+
+  private partitions(reader: Reader, skip: () => void): string[] {
+    const topics = reader.compactArray(() => {
+      const topic = reader.compactString()
+      const names = reader.compactArray(() => {
+        const name = `${topic}/${reader.int32()}`
+        skip()
+        return name
+      })
+      reader.tags()
+      return names
+    })
+    return topics.flat()
+  }
+}
+
 describe('fetching ahead', () => {
   let proxy: Proxy
   let log: LogClient
   let direct: LogClient
   let topic: string
+  let sessions: Sessions
 
   beforeEach(async () => {
     const [broker = ''] = inject('kafkaBrokers')
     proxy = await Proxy.start(broker)
+    sessions = new Sessions()
+    proxy.decide = sessions.decide
     log = client([proxy.address])
     direct = client([broker])
     topic = uniqueName('ahead')
@@ -95,15 +142,53 @@ describe('fetching ahead', () => {
     await until(() => reader.end(topic, 0) === 0)
     reader.assign(at(0, 1))
     await until(() => reader.end(topic, 1) === 0)
-    let together = false
+    await until(() => sessions.polled === 2)
+    reader.close()
+  })
+
+  it('a fetch names what is new of its session, and its answer what there is news of; a session that is lost is begun again', async () => {
+    const names = [0, 1, 2, 3].map((i) => `${topic}-${i}`)
+    await direct.createTopics(names.map((name) => ({ topic: name, partitions: 100 })))
+    const all = names.flatMap((name) => Array.from({ length: 100 }, (_, partition) => ({ topic: name, partition, offset: 0 })))
+    const busy = names[2] as string
+    const seen: string[] = []
+    const reader = reading(1_000_000, (reader) => drain(reader, busy, 7, seen))
+    reader.assign(all)
+    await until(() => all.every(({ topic, partition }) => reader.end(topic, partition) === 0) && sessions.polled === 400)
+    let [requests, largest, answers] = [0, 0, 0]
+    const sessionless = sessions.decide
     proxy.decide = (request) => {
-      // After wait, least bytes, most bytes, isolation, session, its epoch and one topic with its name comes the number of partitions.
-      // Both lengths are one more than they say.
-      const name = isFetch(request) ? request.body.readUInt8(27) - 1 : 0
-      if (isLongPoll(request) && request.body.readUInt8(28 + name) - 1 === 2) together = true
-      return 'pass'
+      if (isFetch(request)) [requests, largest] = [requests + 1, Math.max(largest, request.body.length)]
+      return sessionless(request)
     }
-    await until(() => together)
+    proxy.answered = (apiKey, { length }) => {
+      if (apiKey === FETCH) answers = Math.max(answers, length)
+    }
+    const sender = await producer(direct, undefined)
+    for (let i = 0; i < 20; i++) {
+      await sender.send([batchOf(busy, 7, [`${i}`])])
+      await until(() => seen.length === i + 1)
+    }
+    await until(() => sessions.polled === 400)
+    // 400 partitions take 10 kB in a request, and 20 kB in an answer.
+    expect([largest < 300, answers < 500]).toEqual([true, true])
+    expect(requests).toBeGreaterThanOrEqual(20)
+    // An answer that is lost, and a connection with it.
+    let lost = 0
+    proxy.decide = (request) => (isFetch(request) && lost++ === 0 ? 'lose answer' : sessionless(request))
+    for (let i = 20; i < 30; i++) {
+      await sender.send([batchOf(busy, 7, [`${i}`])])
+      await until(() => seen.length === i + 1)
+    }
+    expect(seen).toEqual(Array.from({ length: 30 }, (_, i) => `${i}`))
+    // Paused: others are read meanwhile, and it goes on where it was.
+    reader.assign(all.filter(({ topic }) => topic !== busy))
+    await sender.send([batchOf(busy, 7, ['paused'])])
+    await until(() => sessions.polled === 300)
+    expect(seen).toHaveLength(30)
+    reader.assign(all.map((at) => (at.topic === busy && at.partition === 7 ? { ...at, offset: 30 } : at)))
+    await until(() => seen.at(-1) === 'paused')
+    await sender.close()
     reader.close()
   })
 

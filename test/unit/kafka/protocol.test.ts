@@ -94,13 +94,21 @@ describe('requests', () => {
       maxBytes: 1_000,
       readCommitted: true,
       partitions: [{ topic: 't', partition: 1, offset: 2 ** 32 + 4, leaderEpoch: 7, lastFetchedEpoch: 6, maxBytes: 500 }],
+      sessionId: 9,
+      sessionEpoch: 3,
+      forgotten: [
+        { topic: 't', partition: 2 },
+        { topic: 'u', partition: 0 },
+      ],
     }
     expect(written(Fetch, body)).toBe(
-      'ffffffff000000fa00000001000003e80100000000ffffffff0202740200000001000000070000000100000004' +
-        '00000006ffffffffffffffff000001f40000010100',
+      'ffffffff000000fa00000001000003e80100000009000000030202740200000001000000070000000100000004' +
+        '00000006ffffffffffffffff000001f400000302740200000002000275020000000000' +
+        '0100',
     )
     expect(written(FetchWithoutEpoch, body)).toBe(
-      'ffffffff000000fa00000001000003e80100000000ffffffff000000010001740000000100000001000000070000000100000004ffffffffffffffff000001f4000000000000',
+      'ffffffff000000fa00000001000003e8010000000900000003000000010001740000000100000001000000070000000100000004ffffffffffffffff000001f4' +
+        '00000002000174000000010000000200017500000001000000000000',
     )
   })
 
@@ -165,7 +173,7 @@ describe('responses', () => {
 
   it('Fetch', () => {
     const bytes =
-      '0000000900000000000000000001000174000000010000000100000000000000000014000000000000001200000000000000020000000100000000000000070000000000000003ffffffff00000003010203'
+      '0000000900000000002a00000001000174000000010000000100000000000000000014000000000000001200000000000000020000000100000000000000070000000000000003ffffffff00000003010203'
     const partition = {
       topic: 't',
       partition: 1,
@@ -175,15 +183,16 @@ describe('responses', () => {
       aborted: [{ producerId: 7n, firstOffset: 3 }],
       records,
     }
-    expect(read(FetchWithoutEpoch, bytes)).toEqual({ throttleMs: 9, error: 0, partitions: [partition] })
+    expect(read(FetchWithoutEpoch, bytes)).toEqual({ throttleMs: 9, error: 0, sessionId: 42, partitions: [partition] })
     const head =
-      '00000009000000000000020274020000000100000000000000000014000000000000001200000000000000020200000000000000070000000000000003'
+      '0000000900000000002a020274020000000100000000000000000014000000000000001200000000000000020200000000000000070000000000000003'
     // The last tagged field is the current leader, of which nothing is taken.
-    expect(read(Fetch, `${head}00ffffffff0401020300` + '0000')).toEqual({ throttleMs: 9, error: 0, partitions: [partition] })
+    expect(read(Fetch, `${head}00ffffffff0401020300` + '0000')).toEqual({ throttleMs: 9, error: 0, sessionId: 42, partitions: [partition] })
     const tags = '02000d00000005000000000000001100' + '01090000000200000006' + '00'
     expect(read(Fetch, `${head}00ffffffff01${tags}` + '0000')).toEqual({
       throttleMs: 9,
       error: 0,
+      sessionId: 42,
       partitions: [{ ...partition, records: Buffer.alloc(0), diverging: { epoch: 5, endOffset: 17 } }],
     })
   })
