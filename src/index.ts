@@ -11,7 +11,8 @@ export type { RedriveFilter, RedriveOptions, RedriveProgress, RedriveResult, Red
 export { shutdownSignal } from './cluster/shutdown-signal.js'
 
 export { withTransaction } from './operators/with-transaction.js'
-export { decode, type DecodeOptions } from './operators/decode.js'
+export { compose } from './operators/compose.js'
+export { decode, type Decoded, type DecodeOptions } from './operators/decode.js'
 export { mapValue } from './operators/map-value.js'
 export { dedupe, type BloomOptions, type DedupeOptions, type Duplicate } from './operators/dedupe/dedupe.js'
 export { dropFailed, type DropFailedOptions } from './operators/drop-failed.js'
@@ -64,7 +65,7 @@ export {
   type Window,
   type Windows,
 } from './record/windows.js'
-export { aggregator, type Aggregator, type AggregatorOptions, type StateForm } from './state/aggregator.js'
+export { aggregator, type Aggregator, type AggregatorOptions, type MergeStates, type StateForm } from './state/aggregator.js'
 export { average, count, max, min, reduce, sum } from './state/built-in-aggregators.js'
 export {
   store,
@@ -97,6 +98,7 @@ export { table, type Table, type TableOptions, type TableValue } from './sources
 export type { PartitionSource } from './sources/partition-source.js'
 export type { PartitionStream } from './sources/partition-stream.js'
 export type { RecordStream } from './runtime/slice-stream.js'
+export type { Compose, StreamOf } from './runtime/stream-of.js'
 export type { ErrorPolicy, SourceOptions, StartFrom, TransactionOptions } from './runtime/settings.js'
 export type { Commit, TaskCommit } from './runtime/commit.js'
 export type { UnreadPartition } from './log/unread.js'
@@ -104,10 +106,10 @@ export type { RecordCounts } from './runtime/accounting.js'
 
 export { deliveryAttempt, record, type NewRecord, type RawRecord, type RecordPatch, type StreamRecord } from './record/record.js'
 export type { Origin } from './record/origin.js'
-export { FailedRecord, isFailed } from './record/failed-record.js'
+export { FailedRecord, isFailed, type FailuresOf, type SomeFailure } from './record/failed-record.js'
 export { readFailure, type Failure, type FailureHeaders } from './record/failure-headers.js'
 export { bytes, json, string, type AnySerde, type AsyncSerde, type Serde } from './record/serde.js'
-export type { DeepReadonly } from './record/types.js'
+export type { DeepReadonly, Good, Handled, KeyOf, RecordOrFailure, ValueOf } from './record/types.js'
 export type { Headers, HeaderValue, HeadersInput } from './record/headers.js'
 export type { Duration } from './record/duration.js'
 export { quietLogger, silentLogger, type Logger } from './record/logger.js'

@@ -12,6 +12,8 @@ export interface Description {
   readonly stores: readonly { readonly name: string; readonly kind: string; readonly operator: string; readonly topic: string }[]
   /** Topics the pipeline both writes and reads. */
   readonly internal: readonly { readonly topic: string; readonly operator: string }[]
+  /** Operators that `compose` made, and of which. */
+  readonly pieces: readonly { readonly name: string; readonly operators: readonly string[] }[]
   /** What is allowed and likely not meant. */
   readonly warnings: readonly string[]
   /** The same as lines of text, for people. */
@@ -26,7 +28,7 @@ export interface Description {
  * console.log(String(describe(pipeline)))
  */
 export function describe(pipeline: Observable<unknown>): Description {
-  const { group, guarantee, everyMs, inputs, outputs, stores, inlets, warnings } = CommitStream.behind(pipeline, 'describe').plan()
+  const { group, guarantee, everyMs, inputs, outputs, stores, inlets, pieces, warnings } = CommitStream.behind(pipeline, 'describe').plan()
   const description = {
     group,
     guarantee,
@@ -35,6 +37,7 @@ export function describe(pipeline: Observable<unknown>): Description {
     outputs,
     stores: stores.map(({ spec, operator, topic }) => ({ name: spec.name, kind: spec.kind, operator, topic })),
     internal: inlets.map(({ topic, operator }) => ({ topic, operator })),
+    pieces,
     warnings,
   }
   return Object.defineProperty(description, 'toString', {
@@ -42,6 +45,7 @@ export function describe(pipeline: Observable<unknown>): Description {
       return [
         `group ${this.group}, ${this.guarantee}, commit every ${this.commitEveryMs} ms`,
         ...this.inputs.map((topic) => `  reads  ${topic}`),
+        ...this.pieces.map(({ name, operators }) => `  runs   ${name}  (${operators.join(', ')})`),
         ...this.outputs.map(({ topic, writtenBy }) => `  writes ${topic}  (${writtenBy.join(', ')})`),
         ...this.internal.map(({ topic, operator }) => `  writes and reads ${topic}  (${operator})`),
         ...this.stores.map(({ name, kind, operator, topic }) => `  keeps  ${name}  (${operator}, ${kind}) on ${topic}`),

@@ -1,6 +1,7 @@
 import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
 import { record as newRecord, type LogRecord, type StreamRecord } from '../record/record.js'
+import type { Good, Handled, RecordOrFailure } from '../record/types.js'
 import { Mark, mark } from '../runtime/accounting.js'
 import { activeSlice } from '../runtime/context.js'
 import { grouping, groupingFields, saysPartitioned, type ByFunction, type ByRecordKey } from '../runtime/grouping.js'
@@ -22,7 +23,7 @@ interface AggregateBase {
   readonly name?: string
 }
 
-export type AggregateOptions<R extends AnyRecord> = AggregateBase & (ByRecordKey | ByFunction<R>)
+export type AggregateOptions<R> = AggregateBase & (ByRecordKey | ByFunction<R>)
 
 const schema = z
   .strictObject({
@@ -45,8 +46,12 @@ const aggregatorSchema = objectWith<Aggregator<AnyRecord, unknown, unknown>>(['a
  * @example
  * orders.pipe(aggregate(count(), { name: 'orders-per-customer' }), toTopic({ topic: 'counts', value: json() }))
  */
+export function aggregate<R extends RecordOrFailure = AnyRecord, A = unknown, Out = unknown>(
+  aggregator: Handled<R> & Aggregator<NoInfer<Good<R>>, A, Out>,
+  options?: AggregateOptions<Good<R>>,
+): OperatorFunction<R, StreamRecord<Buffer, Out>>
 export function aggregate<R extends AnyRecord, A, Out>(
-  aggregator: Aggregator<NoInfer<R>, A, Out>,
+  aggregator: Aggregator<R, A, Out>,
   options: AggregateOptions<R> = {},
 ): OperatorFunction<R, StreamRecord<Buffer, Out>> {
   parseOptions(z.tuple([aggregatorSchema]), [aggregator], 'aggregate')

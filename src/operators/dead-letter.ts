@@ -1,6 +1,7 @@
 import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
-import { FailedRecord } from '../record/failed-record.js'
+import { FailedRecord, type FailuresOf } from '../record/failed-record.js'
+import type { Good } from '../record/types.js'
 import { activeSlice } from '../runtime/context.js'
 import { DEFAULT_STACK_BYTES, writeDeadLetter, type DeadLetterHeaders } from '../runtime/dead-letter.js'
 import { FailureNotice } from '../runtime/notice.js'
@@ -8,7 +9,7 @@ import { operate } from '../runtime/operate.js'
 import { functionOption, parseOptions, topicName } from '../runtime/options.js'
 import type { TopicOutput } from '../runtime/outputs.js'
 
-export interface DeadLetterOptions {
+export interface DeadLetterOptions<F extends FailedRecord = FailedRecord> {
   /** Where failed records are stored. It should take records as large as the inputs do, and some 300 bytes more (`max.message.bytes`). */
   readonly topic: string
   /**
@@ -16,7 +17,7 @@ export interface DeadLetterOptions {
    * DeadLetterPublishingRecoverer writes them, 'streams' as Kafka Streams does (KIP-1034), or a function that makes headers of your own.
    * The step and the error's code have no name outside of millrace and are written under its own.
    */
-  readonly headers?: DeadLetterHeaders
+  readonly headers?: DeadLetterHeaders<F>
   /** Most bytes of the error's stack, causes included, in UTF-8. Default 4,096: the frames of user code are at its top. 0 leaves it out. */
   readonly maxStackBytes?: number
 }
@@ -50,7 +51,7 @@ const schema = z.strictObject({
  * records.pipe(decode(Order), attempt(charge), deadLetter({ topic: 'orders.dead' }), toTopic({ topic: 'paid', value: json() }))
  * @see KIP-1034 (dead-letter queues of Kafka Streams)
  */
-export function deadLetter<R>(options: DeadLetterOptions): OperatorFunction<R | FailedRecord, R> {
+export function deadLetter<R>(options: DeadLetterOptions<FailuresOf<R>>): OperatorFunction<R, Good<R>> {
   const { topic, headers, maxStackBytes } = parseOptions(schema, options, 'deadLetter')
   return operate(`deadLetter ${topic}`, (target) => {
     const slice = activeSlice(`deadLetter '${topic}'`)
@@ -58,7 +59,7 @@ export function deadLetter<R>(options: DeadLetterOptions): OperatorFunction<R | 
     const notice = new FailureNotice(slice, `deadLetter '${topic}'`, `records were dead-lettered to '${topic}'`)
     return {
       next(item) {
-        if (!(item instanceof FailedRecord)) return target.next(item)
+        if (!(item instanceof FailedRecord)) return target.next(item as Good<R>)
         // Planning and what comes after the slice was given up write nothing.
         if (slice.mode !== 'run' || slice.closed) return
         writeDeadLetter(output, item, headers, maxStackBytes)

@@ -3,8 +3,9 @@ import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { FailedRecord } from '../record/failed-record.js'
-import { type LogRecord, type StreamRecord } from '../record/record.js'
+import type { LogRecord, RawRecord, StreamRecord } from '../record/record.js'
 import { isLater, json, type AnySerde } from '../record/serde.js'
+import type { KeyOf } from '../record/types.js'
 import { Mark, mark } from '../runtime/accounting.js'
 import { isUnavailable } from '../runtime/blame.js'
 import { optionalSlice } from '../runtime/context.js'
@@ -25,8 +26,12 @@ const schema = z.strictObject({
   step: z.string().min(1).default('decode'),
 })
 
-type In<K> = StreamRecord<K, Buffer | null> | FailedRecord
-type Out<K, S extends StandardSchemaV1> = StreamRecord<K, StandardSchemaV1.InferOutput<S>> | FailedRecord
+type Undecoded = StreamRecord<unknown, Buffer | null> | FailedRecord
+/** What does not fit is a failure of what went in; failures of steps before pass with their type. */
+export type Decoded<R, S extends StandardSchemaV1> =
+  | StreamRecord<KeyOf<R>, StandardSchemaV1.InferOutput<S>>
+  | FailedRecord<MillraceError, Extract<R, StreamRecord<unknown, unknown>>>
+  | Extract<R, FailedRecord>
 
 /**
  * Turns the bytes of each value into a checked, typed one; what does not parse or does not fit becomes a FailedRecord.
@@ -44,10 +49,10 @@ type Out<K, S extends StandardSchemaV1> = StreamRecord<K, StandardSchemaV1.Infer
  * records.pipe(decode(Order), dropFailed())
  * @see https://standardschema.dev
  */
-export function decode<S extends StandardSchemaV1, K = Buffer | null>(
+export function decode<S extends StandardSchemaV1, R extends Undecoded = RawRecord | FailedRecord>(
   valueSchema: S,
   options: DecodeOptions = {},
-): OperatorFunction<In<K>, Out<K, S>> {
+): OperatorFunction<R, Decoded<R, S>> {
   const { from, step } = parseOptions(schema, options, 'decode')
   if (!isStandardSchema(valueSchema)) {
     throw new MillraceError(
@@ -57,14 +62,16 @@ export function decode<S extends StandardSchemaV1, K = Buffer | null>(
   }
   const standard = valueSchema['~standard']
 
-  const check = (record: LogRecord<K, Buffer | null>): Out<K, S> | Promise<Out<K, S>> => {
-    const failed = (error: unknown): FailedRecord => {
+  const check = (record: LogRecord<KeyOf<R>, Buffer | null>): Decoded<R, S> | Promise<Decoded<R, S>> => {
+    const failed = (error: MillraceError): Decoded<R, S> => {
       mark(record, Mark.failed)
-      return new FailedRecord(record as LogRecord<unknown, unknown>, error, step)
+      return new FailedRecord(record, error, step) as unknown as Decoded<R, S>
     }
-    const settle = (result: StandardSchemaV1.Result<unknown>): Out<K, S> =>
-      result.issues === undefined ? (record.with({ value: result.value }) as Out<K, S>) : failed(mismatch(result.issues, record))
-    const unreadable = (error: unknown): FailedRecord =>
+    const settle = (result: StandardSchemaV1.Result<unknown>): Decoded<R, S> =>
+      result.issues === undefined
+        ? (record.with({ value: result.value }) as unknown as Decoded<R, S>)
+        : failed(mismatch(result.issues, record))
+    const unreadable = (error: unknown): Decoded<R, S> =>
       failed(
         new MillraceError('DECODE_FAILED', `${record.id} is not ${from.name}: ${errorMessage(error)}`, {
           origin: record.origin,
@@ -79,7 +86,7 @@ export function decode<S extends StandardSchemaV1, K = Buffer | null>(
         { origin: record.origin, cause: error },
       )
     }
-    const checked = (given: StandardSchemaV1.Result<unknown>): Out<K, S> => {
+    const checked = (given: StandardSchemaV1.Result<unknown>): Decoded<R, S> => {
       if (typeof given === 'object' && given !== null && ('value' in given || given.issues !== undefined)) return settle(given)
       throw new MillraceError(
         'SCHEMA_FAILED',
@@ -87,7 +94,7 @@ export function decode<S extends StandardSchemaV1, K = Buffer | null>(
         { origin: record.origin },
       )
     }
-    const validated = (value: unknown): Out<K, S> | Promise<Out<K, S>> => {
+    const validated = (value: unknown): Decoded<R, S> | Promise<Decoded<R, S>> => {
       let result: ReturnType<typeof standard.validate>
       try {
         result = standard.validate(value)
@@ -111,8 +118,9 @@ export function decode<S extends StandardSchemaV1, K = Buffer | null>(
   }
 
   return operate(step, (target) => {
-    const queue = new InOrder<In<K>, Out<K, S>>({
-      begin: (item) => (item instanceof FailedRecord ? item : check(item as LogRecord<K, Buffer | null>)),
+    const queue = new InOrder<R, Decoded<R, S>>({
+      begin: (item) =>
+        item instanceof FailedRecord ? (item as Decoded<R, S>) : check(item as unknown as LogRecord<KeyOf<R>, Buffer | null>),
       give: (_, out) => target.next(out),
       complete: () => target.complete(),
       fail: (error) => target.error(error),

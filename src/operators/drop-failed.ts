@@ -1,14 +1,15 @@
 import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
-import { FailedRecord } from '../record/failed-record.js'
+import { FailedRecord, type FailuresOf } from '../record/failed-record.js'
+import type { Good } from '../record/types.js'
 import { optionalSlice } from '../runtime/context.js'
 import { FailureNotice } from '../runtime/notice.js'
 import { operate } from '../runtime/operate.js'
 import { functionOption, parseOptions } from '../runtime/options.js'
 
-export interface DropFailedOptions {
+export interface DropFailedOptions<F extends FailedRecord = FailedRecord> {
   /** Called with each one, e.g. to log it. Default: nothing. */
-  readonly tap?: (failed: FailedRecord) => void
+  readonly tap?: (failed: F) => void
 }
 
 const schema = z.strictObject({ tap: functionOption<(failed: FailedRecord) => void>('a function of the failed record').optional() })
@@ -23,14 +24,14 @@ const schema = z.strictObject({ tap: functionOption<(failed: FailedRecord) => vo
  * @example
  * records.pipe(decode(Order), dropFailed({ tap: (failed) => log.warn(failed.error) }), toTopic({ topic: 'orders', value: json() }))
  */
-export function dropFailed<R>(options: DropFailedOptions = {}): OperatorFunction<R, Exclude<R, FailedRecord>> {
+export function dropFailed<R>(options: DropFailedOptions<FailuresOf<R>> = {}): OperatorFunction<R, Good<R>> {
   const { tap } = parseOptions(schema, options, 'dropFailed')
   return operate('dropFailed', (target) => {
     const slice = optionalSlice()
     const notice = slice === undefined ? undefined : new FailureNotice(slice, 'dropFailed', 'failed records were dropped')
     return {
       next(item) {
-        if (!(item instanceof FailedRecord)) return target.next(item as Exclude<R, FailedRecord>)
+        if (!(item instanceof FailedRecord)) return target.next(item as Good<R>)
         notice?.add(item)
         tap?.(item)
       },

@@ -1,5 +1,5 @@
 import type { OperatorFunction } from 'rxjs'
-import { FailedRecord } from '../record/failed-record.js'
+import { FailedRecord, type SomeFailure } from '../record/failed-record.js'
 import { LogRecord, type NotSpread, type StreamRecord } from '../record/record.js'
 import type { Good, KeyOf, ValueOf } from '../record/types.js'
 import { operate } from '../runtime/operate.js'
@@ -14,10 +14,10 @@ import { operate } from '../runtime/operate.js'
  */
 export function mapValue<R extends StreamRecord<unknown, unknown> | FailedRecord, V2>(
   fn: (value: ValueOf<R>, record: Good<R>) => V2 & NotSpread<V2>,
-): OperatorFunction<R, StreamRecord<KeyOf<R>, V2> | Extract<R, FailedRecord>> {
+): OperatorFunction<R, StreamRecord<KeyOf<R>, V2> | Extract<R, SomeFailure>> {
   return operate('mapValue', (target) => ({
     next(item) {
-      if (item instanceof FailedRecord) target.next(item as Extract<R, FailedRecord>)
+      if (item instanceof FailedRecord) target.next(item as Extract<R, SomeFailure>)
       else {
         const value = fn(item.value as ValueOf<R>, item as Good<R>)
         target.next((item instanceof LogRecord ? item.withValue(value) : item.with({ value })) as StreamRecord<KeyOf<R>, V2>)

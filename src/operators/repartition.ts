@@ -4,7 +4,7 @@ import type { Encoded } from '../log/batch/write.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import type { LogRecord, RawRecord, StreamRecord } from '../record/record.js'
 import { bytes, isLater, type AnySerde, type AnySerdeFor } from '../record/serde.js'
-import type { ValueOf } from '../record/types.js'
+import type { Good, Handled, RecordOrFailure, ValueOf } from '../record/types.js'
 import { Mark, mark } from '../runtime/accounting.js'
 import { activeSlice } from '../runtime/context.js'
 import { isUnavailable } from '../runtime/blame.js'
@@ -22,7 +22,7 @@ export type Repartitioned<V> = V extends Uint8Array ? Buffer : V
 /** Required unless the value is bytes. */
 type ValueOption<V> = [V] extends [Uint8Array | null] ? { readonly value?: AnySerdeFor<V> } : { readonly value: AnySerdeFor<V> }
 
-interface RepartitionBase<R extends AnyRecord> {
+interface RepartitionBase<R> {
   /** The new key, as text (UTF-8) or bytes. */
   readonly key: (record: NoInfer<R>) => string | Uint8Array
   /** Names the internal topic, '<group>-<name>-repartition'; must stay the same. Default 'repartition'; needed where a pipeline has two. */
@@ -32,7 +32,7 @@ interface RepartitionBase<R extends AnyRecord> {
 }
 
 /** `value` is the serde that the value takes through the topic, which may answer later; it is required unless the value is bytes. */
-export type RepartitionOptions<R extends AnyRecord> = RepartitionBase<R> & ValueOption<ValueOf<R>>
+export type RepartitionOptions<R> = RepartitionBase<R> & ValueOption<ValueOf<R>>
 
 const schema = z
   .strictObject({
@@ -74,6 +74,9 @@ const CONFIG = { 'cleanup.policy': 'delete', 'retention.ms': '-1' } as const
  *   window(tumbling('1m'), { aggregate: count(), grace: '10s' }),
  * )
  */
+export function repartition<R extends RecordOrFailure = AnyRecord>(
+  options: Handled<R> & RepartitionOptions<Good<R>>,
+): OperatorFunction<R, StreamRecord<Buffer, Repartitioned<ValueOf<R>>>>
 export function repartition<R extends AnyRecord>(
   options: RepartitionOptions<R>,
 ): OperatorFunction<R, StreamRecord<Buffer, Repartitioned<ValueOf<R>>>> {

@@ -1,5 +1,5 @@
 import { errorMessage } from './error.js'
-import type { FailedRecord } from './failed-record.js'
+import { inLog, type FailedRecord } from './failed-record.js'
 import type { Headers } from './headers.js'
 import { LINEAGE_HEADER, lineageText, parseLineage, type Lineage } from './lineage.js'
 import { originText, type Origin } from './origin.js'
@@ -249,7 +249,8 @@ function readWith(columns: readonly Column[], headers: Headers): FailureNote {
 
 /** A failed record's failure, every part of it bounded. */
 export function failureOf(failed: FailedRecord, maxStackBytes: number): FailureNote {
-  const { record, error, step, attempts } = failed
+  const { error, step, attempts } = failed
+  const record = inLog(failed)
   const { origin, lineage } = record
   return {
     origin,

@@ -27,7 +27,7 @@ declare const SPREAD: unique symbol
  */
 export declare abstract class StreamRecord<K, V> {
   /** In the type only: it is what is left in that of `{ ...record }`, which is refused by it. */
-  readonly [SPREAD]?: never
+  readonly [SPREAD]?: 'spread'
   abstract get key(): K
   abstract get value(): V
   abstract get headers(): Headers
@@ -50,13 +50,11 @@ export declare abstract class StreamRecord<K, V> {
 }
 
 /** What a function may not return in place of a value: `{ ...record }`, which has neither key nor value. A record is something else. */
-export type NotSpread<V> = V extends unknown
-  ? typeof SPREAD extends keyof V
-    ? V extends StreamRecord<unknown, unknown>
-      ? unknown
-      : never
-    : unknown
-  : never
+export type NotSpread<V> = HoldsSpread<V> extends 'yes' ? never : unknown
+// Two conditions, as in `Handled`: in a generic function an open V is no spread record.
+type HoldsSpread<V> = [unknown] extends [V] ? 'no' : [V] extends [StreamRecord<unknown, unknown> | Unspread] ? 'no' : 'yes'
+// `object &`, as a type of optional properties alone would want one of them to be there.
+type Unspread = string | number | bigint | boolean | symbol | null | undefined | void | (object & { readonly [SPREAD]?: never })
 
 /** A record as it lies in the partition. */
 export type RawRecord = StreamRecord<Buffer | null, Buffer | null>

@@ -44,6 +44,8 @@ export interface SliceContext {
   beforeRetry<T>(retry: RetryScope, subscribe: () => T): T
   /** While what stands before a retry topic is subscribed that keeps keys in order: what keeps them so. */
   readonly gate: Gate | undefined
+  /** In planning, what is told of the pieces of pipes that have a name. */
+  readonly pieces: Pieces | undefined
   /** In planning, tells users of something that works but is likely not what they want. */
   warn(text: string): void
   /**
@@ -73,6 +75,13 @@ export interface SliceContext {
   readonly waits: Waits
   /** What an operator keeps for the life of the pipeline, by a name of its own; made when first asked for. */
   shared<T>(name: string, create: () => T): T
+}
+
+/** Pieces of pipes made by `compose`. */
+export interface Pieces {
+  add(name: string, operators: readonly string[]): void
+  /** Runs `subscribe`, which subscribes what stands in the piece; undefined: out of the innermost one again. */
+  within<T>(name: string | undefined, subscribe: () => T): T
 }
 
 /** Something outside the log that goes by how a transaction ends: a store shared with others. */

@@ -1,5 +1,5 @@
 import { MillraceError } from '../record/error.js'
-import type { FailedRecord } from '../record/failed-record.js'
+import { inLog, type FailedRecord } from '../record/failed-record.js'
 import { failureHeaderNames, failureHeaders, failureOf, fitted, type FailureHeaders } from '../record/failure-headers.js'
 import { encodeHeaders, replaceHeaders, type HeadersInput } from '../record/headers.js'
 import type { LogRecord } from '../record/record.js'
@@ -10,7 +10,7 @@ import type { TopicOutput } from './outputs.js'
 export const DEFAULT_STACK_BYTES = 4_096
 
 /** How a dead letter says what happened: under the names of a preset, or with headers of the user's own making. */
-export type DeadLetterHeaders = FailureHeaders | ((failed: FailedRecord) => HeadersInput)
+export type DeadLetterHeaders<F extends FailedRecord = FailedRecord> = FailureHeaders | ((failed: F) => HeadersInput)
 
 /**
  * Writes a failed record as it was read, key, value and headers byte for byte, and behind its headers those that tell of the failure.
@@ -45,7 +45,7 @@ export function writeDeadLetter(
     if (error instanceof MillraceError && error.code === 'RECORD_TOO_LARGE') lettersRefused.add(error)
     throw error
   }
-  mark(failed.record, Mark.failed)
+  mark(inLog(failed), Mark.failed)
 }
 
 const lettersRefused = new WeakSet<MillraceError>()

@@ -8,6 +8,7 @@ import {
   type Gate,
   type InletSpec,
   type Meter,
+  type Pieces,
   type RetryScope,
   type SliceContext,
   type Standing,
@@ -36,6 +37,8 @@ export interface Plan {
   readonly overlaps: boolean
   /** Whether records wait for others at the front of the slice: those in front have to learn of one that the error policy took out. */
   readonly gated: boolean
+  /** Operators that `compose` made, in the order of the pipes. */
+  readonly pieces: readonly { readonly name: string; readonly operators: readonly string[] }[]
   /** What is allowed and likely not meant. */
   readonly warnings: readonly string[]
 }
@@ -50,6 +53,30 @@ export interface PlanStore {
 export interface Declarations {
   /** Topics written by branches that planning does not take. */
   readonly topics: readonly string[]
+}
+
+class PlanPieces implements Pieces {
+  readonly all: { readonly name: string; readonly operators: readonly string[] }[] = []
+  private inside: readonly string[] = []
+
+  add(name: string, operators: readonly string[]): void {
+    this.all.push({ name, operators })
+  }
+
+  within<T>(name: string | undefined, subscribe: () => T): T {
+    const before = this.inside
+    this.inside = name === undefined ? before.slice(0, -1) : [...before, name]
+    try {
+      return subscribe()
+    } finally {
+      this.inside = before
+    }
+  }
+
+  /** An operator, with the pieces it stands in. */
+  placed(operator: string): string {
+    return [operator, ...this.inside.slice().reverse()].join(' in ')
+  }
 }
 
 class PlanContext implements SliceContext {
@@ -77,6 +104,8 @@ class PlanContext implements SliceContext {
   readonly planned = new Map<object, PlannedEffects & { readonly names: Map<string, string> }>()
   readonly warnings = new Set<string>()
   readonly inlets = new Map<string, InletSpec & { readonly operator: string }>()
+  readonly named = new PlanPieces()
+  readonly pieces: Pieces = this.named
   gate: Gate | undefined
   gated: string | undefined
   /** The retry topics that what is subscribed now stands before. */
@@ -93,13 +122,14 @@ class PlanContext implements SliceContext {
     return new Map(
       topics.map((topic) => {
         const by = this.found.get(topic) ?? new Set<string>()
-        this.found.set(topic, by.add(operator))
+        this.found.set(topic, by.add(this.named.placed(operator)))
         return [topic, new TopicOutput(topic, 1, undefined, false)] as const
       }),
     )
   }
 
-  store<S extends TaskStore>(operator: string, spec: StoreSpec<S>): S {
+  store<S extends TaskStore>(name: string, spec: StoreSpec<S>): S {
+    const operator = this.named.placed(name)
     const earlier = this.stores.get(spec.name)
     // One spec subscribed twice, as in merge(r.pipe(a), r.pipe(a)), would be fed twice: that is two operators as well.
     if (earlier !== undefined && (earlier.spec !== spec || (spec.source === undefined && spec.shared !== true))) {
@@ -149,7 +179,7 @@ class PlanContext implements SliceContext {
           `${retry.operator} stands behind ${operator}: what comes out of that has another origin, which cannot be gone back to, so its failures pass on without a retry. Put ${retry.operator} before it`,
         )
     }
-    this.inlets.set(spec.topic, { ...spec, operator })
+    this.inlets.set(spec.topic, { ...spec, operator: this.named.placed(operator) })
   }
 
   reenter(): void {}
@@ -282,6 +312,7 @@ export function planOf(project: Project, group: string, inputs: readonly string[
     alarms: context.alarms.size > 0,
     overlaps: context.stores.size === 0 && context.alarms.size === 0 && !context.joined && context.planned.size === 0,
     gated: context.gated !== undefined,
+    pieces: context.named.all,
     warnings: [...context.warnings],
   }
 }

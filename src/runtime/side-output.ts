@@ -2,9 +2,10 @@ import { Observable, ignoreElements, merge, type OperatorFunction } from 'rxjs'
 import { activeSlice } from './context.js'
 import { Feed } from './slice-stream.js'
 import { stageOf } from './stages.js'
+import type { StreamOf } from './stream-of.js'
 
 /** Where the items of a side output go: a pipe of their own, part of the same slice. */
-export type SideOutput<S> = (items: Observable<S>) => Observable<unknown>
+export type SideOutput<S> = (items: StreamOf<S>) => Observable<unknown>
 
 /**
  * An operator with a second output. `main` gets a function that puts an item there; what the side makes of it is done before the

@@ -1,10 +1,11 @@
-import type { Observable, Subscriber } from 'rxjs'
+import type { Subscriber } from 'rxjs'
 import { MillraceError } from '../record/error.js'
 import type { RawRecord } from '../record/record.js'
 import { StageStream, type Stages } from './stages.js'
+import type { StreamOf } from './stream-of.js'
 
 /** The records of one task: of one transaction inside `withTransaction`, of all time outside. */
-export interface RecordStream extends Observable<RawRecord> {
+export interface RecordStream extends StreamOf<RawRecord> {
   readonly topics: readonly string[]
   readonly partition: number
 }

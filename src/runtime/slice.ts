@@ -63,6 +63,7 @@ export class Slice implements SliceContext {
   private readonly inlets = new Map<string, (record: RawRecord) => void>()
   private readonly rings = new Map<string, () => void>()
   private subscription: Subscription | undefined
+  readonly pieces = undefined
   gate: Gate | undefined
   /** Asked about each record that is to go in. */
   private front: Gate | undefined

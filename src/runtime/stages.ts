@@ -16,6 +16,8 @@ interface Stage {
 interface Place {
   readonly position: number
   readonly of: number
+  /** The piece made by `compose` that it counts in. */
+  readonly piece: string | undefined
   readonly name: string
   /** Its stack tells where the pipe is; read only for a message, as making the text costs much. */
   readonly site: Error
@@ -113,10 +115,15 @@ export class StageStream<T> extends Observable<T> {
   }
 
   override pipe(...operators: readonly OperatorFunction<never, unknown>[]): Observable<never> {
+    return this.pipedAs(operators) as Observable<never>
+  }
+
+  /** The same of the operators that `compose` made one of. */
+  pipedAs(operators: readonly OperatorFunction<never, unknown>[], piece?: string): Observable<unknown> {
     const site = new Error()
-    const piped = operators.reduce<Observable<unknown>>((source, operator, i) => {
+    return operators.reduce<Observable<unknown>>((source, operator, i) => {
       const made: unknown = operator(source as Observable<never>)
-      const place = { position: i + 1, of: operators.length, name: operator.name === '' ? '' : ` (${operator.name})`, site }
+      const place = { position: i + 1, of: operators.length, piece, name: operator.name === '' ? '' : ` (${operator.name})`, site }
       if (!isObservable(made))
         throw new MillraceError(
           'PLAN_FAILED',
@@ -127,7 +134,6 @@ export class StageStream<T> extends Observable<T> {
       if (stream instanceof StageStream) (stream as StageStream<unknown>).stage.place ??= place
       return stream
     }, this)
-    return piped as Observable<never>
   }
 
   /** @internal */
@@ -196,7 +202,8 @@ function described(stage: Stage): string {
 }
 
 /** RxJS leaves its operators without a name; ours have one (see operate). */
-function placeText({ position, of, name, site }: Place): string {
+function placeText({ position, of, piece, name, site }: Place): string {
+  if (piece !== undefined) return `operator ${position} of ${of}${name} of '${piece}' in the pipe at ${callSite(site)}`
   return `operator ${position} of ${of}${name} of the pipe at ${callSite(site)}`
 }
 
@@ -205,6 +212,6 @@ const OURS = new URL('..', import.meta.url).pathname
 /** File and line of the first caller outside this library. */
 function callSite({ stack = '' }: Error): string {
   const lines = stack.split('\n').slice(1)
-  const outside = lines.find((line) => !line.includes(OURS) && !/node:internal|[\\/]node_modules[\\/]rxjs[\\/]/.test(line))
+  const outside = lines.find((line) => !line.includes(OURS) && !/node:internal|<anonymous>|[\\/]node_modules[\\/]rxjs[\\/]/.test(line))
   return /\(?((?:file:\/\/)?[^()\s]+:\d+:\d+)\)?$/.exec(outside ?? '')?.[1] ?? 'an unknown place'
 }

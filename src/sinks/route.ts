@@ -1,11 +1,11 @@
-import type { MonoTypeOperatorFunction } from 'rxjs'
+import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
 import { MillraceError } from '../record/error.js'
-import type { KeyOf, ValueOf } from '../record/types.js'
+import type { Good, Handled, RecordOrFailure, KeyOf, ValueOf } from '../record/types.js'
 import { functionOption, parseOptions, topicName } from '../runtime/options.js'
 import { writeSchema, writeTo, type AnyRecord, type SerdeOption, type ToTopicBase } from './to-topic.js'
 
-interface RouteBase<R extends AnyRecord> extends Pick<ToTopicBase<R>, 'headers' | 'partition'> {
+interface RouteBase<R> extends Pick<ToTopicBase<R>, 'headers' | 'partition'> {
   /** Names the route of a record: one of `topics`, by its topic or, where names were given, by its name. Anything else is the fallback. */
   readonly to: (record: R) => string | null | undefined
   /** The topics to route to: a list, or by names of your own, `{ eu: 'orders.europe', us: 'orders.america' }`. */
@@ -15,7 +15,7 @@ interface RouteBase<R extends AnyRecord> extends Pick<ToTopicBase<R>, 'headers' 
 }
 
 /** `key` and `value` are the serdes, as in `toTopic`; they are required unless key or value are bytes or text. */
-export type RouteOptions<R extends AnyRecord> = RouteBase<R> & SerdeOption<KeyOf<R>, 'key'> & SerdeOption<ValueOf<R>, 'value'>
+export type RouteOptions<R> = RouteBase<R> & SerdeOption<KeyOf<R>, 'key'> & SerdeOption<ValueOf<R>, 'value'>
 
 const schema = writeSchema.extend({
   to: functionOption<(record: AnyRecord) => string | null | undefined>('a function of the record'),
@@ -41,7 +41,7 @@ const schema = writeSchema.extend({
  * @example
  * orders.pipe(route({ to: (o) => o.value.country, topics: { DE: 'orders.eu', FR: 'orders.eu', US: 'orders.us' }, fallback: 'orders.other', value: json() }))
  */
-export function route<R extends AnyRecord>(options: RouteOptions<R>): MonoTypeOperatorFunction<R> {
+export function route<R extends RecordOrFailure = AnyRecord>(options: Handled<R> & RouteOptions<Good<R>>): OperatorFunction<R, Good<R>> {
   const { to, topics, fallback, ...writing } = parseOptions(schema, options, 'route')
   const named: readonly string[] = Array.isArray(topics) ? topics : Object.values(topics as Readonly<Record<string, string>>)
   // A map: records may well name routes like `constructor`.
@@ -49,7 +49,7 @@ export function route<R extends AnyRecord>(options: RouteOptions<R>): MonoTypeOp
     ...named.map((topic) => [topic, topic] as const),
     ...(Array.isArray(topics) ? [] : Object.entries(topics as Readonly<Record<string, string>>)),
   ])
-  return writeTo('route', {
+  return writeTo<R>('route', {
     ...writing,
     topic(record) {
       const name: unknown = to(record)
@@ -61,5 +61,5 @@ export function route<R extends AnyRecord>(options: RouteOptions<R>): MonoTypeOp
       return routes.get(name as string) ?? fallback
     },
     topics: [...new Set([...named, fallback])],
-  })
+  }) as OperatorFunction<R, Good<R>>
 }

@@ -1,11 +1,11 @@
-import type { MonoTypeOperatorFunction } from 'rxjs'
+import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
 import type { Encoded } from '../log/batch/write.js'
 import { MillraceError } from '../record/error.js'
 import type { HeadersInput } from '../record/headers.js'
 import { RAW_ALL, RAW_HEADERS, RAW_KEY, type LogRecord, type StreamRecord } from '../record/record.js'
 import { bytes, isLater, type AnySerde } from '../record/serde.js'
-import type { KeyOf, ValueOf } from '../record/types.js'
+import type { Good, Handled, RecordOrFailure, KeyOf, ValueOf } from '../record/types.js'
 import { Mark, mark } from '../runtime/accounting.js'
 import { activeSlice } from '../runtime/context.js'
 import { asWritable, encodeSoon } from '../runtime/encode.js'
@@ -30,7 +30,7 @@ export type SerdeOption<T, Name extends string> = [T] extends [Plain]
   ? SerdeOptions<T, Name>['optional']
   : SerdeOptions<T, Name>['required']
 
-export interface ToTopicBase<R extends AnyRecord> {
+export interface ToTopicBase<R> {
   /** Name of the topic, or a function that names one of `topics` for each record. */
   readonly topic: string | ((record: R) => string)
   /** All topics that the function may name; required with a function, so that they can be checked before anything is read. */
@@ -45,7 +45,7 @@ export interface ToTopicBase<R extends AnyRecord> {
 }
 
 /** `key` and `value` are the serdes, which may answer later; they are required unless key or value are bytes or text. */
-export type ToTopicOptions<R extends AnyRecord> = ToTopicBase<R> & SerdeOption<KeyOf<R>, 'key'> & SerdeOption<ValueOf<R>, 'value'>
+export type ToTopicOptions<R> = ToTopicBase<R> & SerdeOption<KeyOf<R>, 'key'> & SerdeOption<ValueOf<R>, 'value'>
 
 /** Options of everything that writes records to topics. */
 export const writeSchema = z.strictObject({
@@ -86,8 +86,10 @@ const schema = writeSchema
  * records.pipe(toTopic({ topic: 'copies' }))
  * orders.pipe(toTopic({ topic: (o) => o.value.rush ? 'rush' : 'normal', topics: ['rush', 'normal'], value: json() }))
  */
-export function toTopic<R extends AnyRecord>(options: ToTopicOptions<R>): MonoTypeOperatorFunction<R> {
-  return writeTo('toTopic', parseOptions(schema, options, 'toTopic'))
+export function toTopic<R extends RecordOrFailure = AnyRecord>(
+  options: Handled<R> & ToTopicOptions<Good<R>>,
+): OperatorFunction<R, Good<R>> {
+  return writeTo<R>('toTopic', parseOptions(schema, options, 'toTopic')) as OperatorFunction<R, Good<R>>
 }
 
 export interface WriteSettings extends z.output<typeof writeSchema> {
@@ -96,10 +98,10 @@ export interface WriteSettings extends z.output<typeof writeSchema> {
 }
 
 /** What `toTopic` and other sinks of its kind do, each under its own name. */
-export function writeTo<R extends AnyRecord>(
+export function writeTo<R>(
   sink: string,
   { topic, topics, key: keySerde, value: valueSerde, headers, partition }: WriteSettings,
-): MonoTypeOperatorFunction<R> {
+): OperatorFunction<R, R> {
   const plain = bytes() as AnySerde<unknown>
   // Defaults are set here, not in the schema: zod hands out copies of them, and `plain` is compared below.
   const [key, value] = [keySerde ?? plain, valueSerde ?? plain]

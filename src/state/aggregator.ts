@@ -10,7 +10,7 @@ import { readBack } from './read-back.js'
  *
  * The state may be changed in place and returned: it is rolled back with the transaction all the same.
  */
-export interface Aggregator<R, A, Out = A> {
+export interface Aggregator<R, A, Out = A, Merge extends MergeStates<A> | undefined = MergeStates<A> | undefined> {
   /** Names the form of the state, which stored state is checked against. */
   readonly name: string
   readonly version: number
@@ -18,11 +18,14 @@ export interface Aggregator<R, A, Out = A> {
   /** `state` is undefined for the first record. */
   add(state: A | undefined, record: R): A
   /** One state of two; `earlier` holds the earlier records. Sessions and sliding windows need it. */
-  readonly merge: ((earlier: A, later: A) => A) | undefined
+  readonly merge: Merge
   result(state: A): Out
   /** Makes the state of an older version into one of this. */
   readonly migrate: ((state: unknown, version: number) => A) | undefined
 }
+
+/** Makes one state of two, of which `earlier` holds the earlier records. */
+export type MergeStates<A> = (earlier: A, later: A) => A
 
 /** What a state is told by, and how it is stored. */
 export interface StateForm<A> {
@@ -52,7 +55,7 @@ export interface AggregatorOptions<R, A, Out> extends StateForm<A> {
    * One state of two, the first holding the earlier records; that one may be changed in place, the other may not. Needed for session and
    * sliding windows.
    */
-  readonly merge?: (earlier: A, later: A) => A
+  readonly merge?: MergeStates<A>
   /**
    * What is handed out, made of the state without changing it. Default: the state itself. It is a copy, or made of one, where it is more
    * than a plain value.
@@ -71,6 +74,10 @@ export interface AggregatorOptions<R, A, Out> extends StateForm<A> {
  *   add: (state, record: StreamRecord<unknown, 'a' | 'b'>) => { state[record.value]++; return state },
  * })
  */
+export function aggregator<R, A, Out = A>(
+  options: AggregatorOptions<R, A, Out> & { readonly merge: MergeStates<A> },
+): Aggregator<R, A, Out, MergeStates<A>>
+export function aggregator<R, A, Out = A>(options: AggregatorOptions<R, A, Out>): Aggregator<R, A, Out, MergeStates<A> | undefined>
 export function aggregator<R, A, Out = A>(options: AggregatorOptions<R, A, Out>): Aggregator<R, A, Out> {
   const { name, init, add, merge, result = (state) => state as unknown as Out, serde = json<A>(), version = 1, migrate } = options
   checkForm('aggregator', name, version)

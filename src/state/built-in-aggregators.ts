@@ -1,6 +1,6 @@
 import { MillraceError } from '../record/error.js'
 import { json, type Serde } from '../record/serde.js'
-import { checkForm, invalidValue, kept, type Aggregator, type StateForm } from './aggregator.js'
+import { checkForm, invalidValue, kept, type Aggregator, type MergeStates, type StateForm } from './aggregator.js'
 
 /** Every number exactly, also those that JSON makes null of; of all others the text is that of JSON. */
 const number: Serde<number> = {
@@ -34,7 +34,7 @@ function ofNumbers<R>(name: string, add: (state: number | undefined, record: R) 
 }
 
 /** Number of records. */
-export function count(): Aggregator<unknown, number> {
+export function count(): Aggregator<unknown, number, number, MergeStates<number>> {
   return ofNumbers(
     'count',
     (state = 0) => state + 1,
@@ -47,7 +47,7 @@ export function count(): Aggregator<unknown, number> {
  *
  * @throws MillraceError INVALID_OPTIONS; as failure of a record whose value is not a finite number INVALID_VALUE
  */
-export function sum<R>(of: (record: R) => number): Aggregator<R, number> {
+export function sum<R>(of: (record: R) => number): Aggregator<R, number, number, MergeStates<number>> {
   const read = finite('sum', of)
   return ofNumbers<R>(
     'sum',
@@ -61,7 +61,7 @@ export function sum<R>(of: (record: R) => number): Aggregator<R, number> {
  *
  * @throws MillraceError INVALID_OPTIONS; as failure of a record whose value is not a finite number INVALID_VALUE
  */
-export function min<R>(of: (record: R) => number): Aggregator<R, number> {
+export function min<R>(of: (record: R) => number): Aggregator<R, number, number, MergeStates<number>> {
   const read = finite('min', of)
   return ofNumbers<R>('min', (state = Number.POSITIVE_INFINITY, record) => Math.min(state, read(record)), Math.min)
 }
@@ -71,7 +71,7 @@ export function min<R>(of: (record: R) => number): Aggregator<R, number> {
  *
  * @throws MillraceError INVALID_OPTIONS; as failure of a record whose value is not a finite number INVALID_VALUE
  */
-export function max<R>(of: (record: R) => number): Aggregator<R, number> {
+export function max<R>(of: (record: R) => number): Aggregator<R, number, number, MergeStates<number>> {
   const read = finite('max', of)
   return ofNumbers<R>('max', (state = Number.NEGATIVE_INFINITY, record) => Math.max(state, read(record)), Math.max)
 }
@@ -81,7 +81,7 @@ export function max<R>(of: (record: R) => number): Aggregator<R, number> {
  *
  * @throws MillraceError INVALID_OPTIONS; as failure of a record whose value is not a finite number INVALID_VALUE
  */
-export function average<R>(of: (record: R) => number): Aggregator<R, Mean, number> {
+export function average<R>(of: (record: R) => number): Aggregator<R, Mean, number, MergeStates<Mean>> {
   const read = finite('average', of)
   return {
     name: 'average',
@@ -105,7 +105,11 @@ export function average<R>(of: (record: R) => number): Aggregator<R, Mean, numbe
  * @example
  * reduce((order: StreamRecord<Buffer, Order>) => order.value, (earlier, later) => later, { name: 'latest-order' })
  */
-export function reduce<R, V>(of: (record: R) => V, combine: (earlier: V, later: V) => V, form: StateForm<V>): Aggregator<R, V> {
+export function reduce<R, V>(
+  of: (record: R) => V,
+  combine: (earlier: V, later: V) => V,
+  form: StateForm<V>,
+): Aggregator<R, V, V, MergeStates<V>> {
   if (typeof of !== 'function' || typeof combine !== 'function')
     throw new MillraceError('INVALID_OPTIONS', 'reduce: its first two arguments are functions: of a record, and of two values')
   const { name, serde = json<V>(), version = 1, migrate } = (form as StateForm<V> | undefined) ?? { name: '' }

@@ -17,6 +17,7 @@ import { PipelineEffects, type TopicProgress } from '../runtime/effects.js'
 import { Outputs, TopicOutput } from '../runtime/outputs.js'
 import { planOf, type Plan } from '../runtime/plan.js'
 import type { RecordStream } from '../runtime/slice-stream.js'
+import type { StreamOf } from '../runtime/stream-of.js'
 import { Slice, type Project } from '../runtime/slice.js'
 import { TaskState } from '../runtime/task-state.js'
 import { rxjsClock } from './clock-scheduler.js'
@@ -38,7 +39,7 @@ import {
 export type SliceRecords<R> = Iterable<R> | Observable<R>
 
 /** A slice of records that are decoded already. */
-export interface TypedRecordStream<K, V> extends Observable<StreamRecord<K, V>> {
+export interface TypedRecordStream<K, V> extends StreamOf<StreamRecord<K, V>> {
   readonly topics: readonly string[]
   readonly partition: number
 }

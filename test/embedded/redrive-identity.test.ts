@@ -17,6 +17,7 @@ import {
   withTransaction,
   type DedupeOptions,
   type FailureHeaders,
+  type FailedRecord,
   type RawRecord,
   type RecordStream,
   type RedriveOptions,
@@ -250,7 +251,7 @@ describe('a record that redrive sends back', () => {
       run((records) =>
         records.pipe(
           charge,
-          deadLetter<RawRecord>({ topic: 'dead' }),
+          deadLetter<RawRecord | FailedRecord>({ topic: 'dead' }),
           toTopic({ topic: 'again' }),
           filter((record) => !String(record.value).endsWith('!')),
           map((record) => record.with({ value: Buffer.from(`${String(record.value)}!`) })),

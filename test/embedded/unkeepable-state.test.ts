@@ -11,7 +11,6 @@ import {
   tumbling,
   window,
   withTransaction,
-  type Aggregator,
   type Commit,
   type RawRecord,
   type RecordStream,
@@ -34,7 +33,7 @@ const UNKEEPABLE: Readonly<Record<string, readonly [make: () => unknown, code: s
 }
 
 /** A state that record 'bad' makes into something else. */
-const spoiledBy = (make: () => unknown): Aggregator<RawRecord, unknown, string> =>
+const spoiledBy = (make: () => unknown) =>
   aggregator({
     name: 'spoiled',
     init: () => 0 as unknown,

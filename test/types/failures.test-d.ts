@@ -1,12 +1,15 @@
 // Compiled, never run: what must and must not type-check where records may fail.
 import { ConsecutiveBreaker, circuitBreaker as cockatielBreaker, handleAll } from 'cockatiel'
-import type { Observable } from 'rxjs'
+import { filter, map, type Observable } from 'rxjs'
+import { z } from 'zod'
 import {
   attempt,
   circuitBreaker,
   deadLetter,
+  decode,
   delayUntil,
   dropFailed,
+  isFailed,
   joinTable,
   mapValue,
   table,
@@ -16,12 +19,16 @@ import {
   schedule,
   toTopic,
   type FailedRecord,
+  type MillraceError,
+  type RawRecord,
+  type RecordStream,
   type StreamRecord,
 } from '../../src/index.js'
 
 type OrderRecord = StreamRecord<Buffer | null, { id: string; amount: number }>
 declare const orders: Observable<OrderRecord>
 declare const decoded: Observable<OrderRecord | FailedRecord>
+type FailedOrder = FailedRecord<unknown, OrderRecord>
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
 function expectType<Expected>() {
@@ -41,7 +48,7 @@ orders.pipe(
   // @ts-expect-error
   joinTable(table({ topic: 'customers', value: json<{ city: string }>() }), { join: (order, customer) => ({ ...order, customer }) }),
 )
-expectType<Observable<OrderRecord | FailedRecord>>()(orders.pipe(attempt((order) => order)), true)
+expectType<Observable<OrderRecord | FailedOrder>>()(orders.pipe(attempt((order) => order)), true)
 expectType<Observable<StreamRecord<Buffer | null, { id: string; amount: number; vat: number }>>>()(
   orders.pipe(mapValue((value) => ({ ...value, vat: 1 }))),
   true,
@@ -49,24 +56,27 @@ expectType<Observable<StreamRecord<Buffer | null, { id: string; amount: number; 
 
 // attempt: what the function returns is the new value; a record is itself, nothing leaves it as it was; any of it may have failed.
 const charged = orders.pipe(attempt((order) => Promise.resolve({ receipt: order.value.id })))
-expectType<Observable<StreamRecord<Buffer | null, { receipt: string }> | FailedRecord>>()(charged, true)
-expectType<Observable<OrderRecord | FailedRecord>>()(
+expectType<Observable<StreamRecord<Buffer | null, { receipt: string }> | FailedOrder>>()(charged, true)
+expectType<Observable<OrderRecord | FailedOrder>>()(
   orders.pipe(attempt(async (order, { signal }) => void (await fetch(order.value.id, { signal })))),
   true,
 )
-expectType<Observable<StreamRecord<number, { id: string; amount: number }> | FailedRecord>>()(
+expectType<Observable<StreamRecord<number, { id: string; amount: number }> | FailedOrder>>()(
   orders.pipe(attempt(async (order) => order.with({ key: order.value.amount }))),
   true,
 )
-expectType<Observable<OrderRecord | StreamRecord<Buffer | null, string> | FailedRecord>>()(
+expectType<Observable<OrderRecord | StreamRecord<Buffer | null, string> | FailedOrder>>()(
   orders.pipe(attempt((order): string | undefined => order.headers['x']?.toString())),
   true,
 )
 
 // It takes failures from before, with a function that knows nothing of them.
 const charge = (order: OrderRecord): Promise<number> => Promise.resolve(order.value.amount)
-expectType<Observable<StreamRecord<Buffer | null, number> | FailedRecord>>()(decoded.pipe(attempt(charge)), true)
-expectType<Observable<StreamRecord<Buffer | null, number> | FailedRecord>>()(decoded.pipe(attempt((order) => order.value.amount)), true)
+expectType<Observable<StreamRecord<Buffer | null, number> | FailedOrder | FailedRecord>>()(decoded.pipe(attempt(charge)), true)
+expectType<Observable<StreamRecord<Buffer | null, number> | FailedOrder | FailedRecord>>()(
+  decoded.pipe(attempt((order) => order.value.amount)),
+  true,
+)
 
 // @ts-expect-error a pipeline that forgets what attempt failed on is not written
 charged.pipe(toTopic({ topic: 'out', value: json() }))
@@ -139,3 +149,30 @@ orders.pipe(schedule({ at: () => 5 }))
 
 // @ts-expect-error ids of a function are only where the user says so
 orders.pipe(schedule({ at: () => 5, id: (order) => order.value.id, value: json() }))
+
+// A failure is typed by what failed, and by what it failed with where that is known.
+declare const records: RecordStream
+const Order = z.object({ id: z.string(), amount: z.number() })
+type NotAnOrder = FailedRecord<MillraceError, RawRecord>
+type NotCharged = FailedRecord<unknown, OrderRecord>
+const twoSteps = records.pipe(decode(Order), attempt(charge))
+expectType<Observable<StreamRecord<Buffer | null, number> | NotAnOrder | NotCharged>>()(twoSteps, true)
+twoSteps.pipe(dropFailed({ tap: (failed) => expectType<NotAnOrder | NotCharged>()(failed, true) }))
+twoSteps.pipe(
+  retryTopic({ delays: ['1s'] }),
+  deadLetter({ topic: 'dead', headers: (failed) => ({ id: failed.record.id, why: String(failed.error) }) }),
+  mapValue((receipt) => receipt.toFixed()),
+)
+records.pipe(
+  decode(Order),
+  dropFailed({ tap: (failed) => console.warn(failed.error.code, failed.record.value?.length) }),
+  attempt(charge),
+  filter(isFailed),
+  map((failed) => failed.record.value.amount),
+)
+// One that is not known may be any.
+dropFailed({ tap: (failed) => console.warn(failed.record.id, failed.error) })
+const anyFailed: FailedRecord = null as unknown as NotAnOrder
+isFailed(anyFailed)
+// @ts-expect-error what a step threw is not known
+twoSteps.pipe(dropFailed({ tap: (failed) => console.warn(failed.error.code) }))

@@ -11,12 +11,15 @@ import {
   toTopic,
   withTransaction,
   type FailedRecord,
+  type MillraceError,
+  type RawRecord,
   type RecordStream,
   type StreamRecord,
 } from '../../src/index.js'
 
 declare const records: RecordStream
 const Order = z.object({ id: z.string(), amount: z.number() })
+type NotAnOrder = FailedRecord<MillraceError, RawRecord>
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
 function expectType<Expected>() {
@@ -28,7 +31,7 @@ records.pipe(toTopic({ topic: 'out' }))
 
 // decode gives the type of the schema, or a failure.
 const decoded = records.pipe(decode(Order))
-expectType<Observable<StreamRecord<Buffer | null, { id: string; amount: number }> | FailedRecord>>()(decoded, true)
+expectType<Observable<StreamRecord<Buffer | null, { id: string; amount: number }> | NotAnOrder>>()(decoded, true)
 
 // dropFailed takes the failures out of the type.
 const orders = decoded.pipe(dropFailed())
@@ -57,7 +60,7 @@ const routed = orders.pipe(
 expectType<typeof orders>()(routed, true)
 
 // mapValue keeps the key's type and lets failures through.
-expectType<Observable<StreamRecord<Buffer | null, number> | FailedRecord>>()(decoded.pipe(mapValue((order) => order.amount)), true)
+expectType<Observable<StreamRecord<Buffer | null, number> | NotAnOrder>>()(decoded.pipe(mapValue((order) => order.amount)), true)
 expectType<Observable<StreamRecord<Buffer | null, number>>>()(orders.pipe(mapValue((order) => order.amount)), true)
 
 // A derived key of another type needs a serde too.

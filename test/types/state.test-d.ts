@@ -4,6 +4,8 @@ import {
   aggregate,
   aggregator,
   reduce,
+  session,
+  sliding,
   count,
   json,
   sum,
@@ -14,6 +16,7 @@ import {
   type RecordStream,
   type StreamRecord,
   type WindowResult,
+  type Windows,
 } from '../../src/index.js'
 
 declare const records: RecordStream
@@ -83,3 +86,23 @@ aggregator({
 })
 // @ts-expect-error so has what reduce keeps
 reduce((order: StreamRecord<Buffer, { readonly amount: number }>) => order.value.amount, Math.max)
+
+// Sessions and sliding windows are put together of several states, tumbling ones are not.
+const merged = aggregator({
+  name: 'merged',
+  init: () => 0,
+  add: (state, order: StreamRecord<Buffer, { readonly amount: number }>) => state + order.value.amount,
+  merge: (earlier, later) => earlier + later,
+})
+expectType<Observable<StreamRecord<Buffer, WindowResult<number>>>>()(orders.pipe(window(session('1m'), { aggregate: merged })), true)
+orders.pipe(window(sliding('1m'), { aggregate: merged }))
+orders.pipe(window(session('1m'), { aggregate: reduce((order) => order.value.amount, Math.max, { name: 'largest' }) }))
+orders.pipe(window(tumbling('1m'), { aggregate: own }))
+// @ts-expect-error no merge
+orders.pipe(window(session('1m'), { aggregate: own }))
+// @ts-expect-error no merge
+orders.pipe(window(sliding('1m'), { aggregate: own }))
+declare const windows: Windows
+// @ts-expect-error they may be sessions
+orders.pipe(window(windows, { aggregate: own }))
+orders.pipe(window(windows, { aggregate: merged }))

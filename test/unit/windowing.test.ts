@@ -9,6 +9,7 @@ const withoutMerge = aggregator({ name: 'list', init: () => [] as number[], add:
 describe('windows that merge', () => {
   for (const [name, windows] of Object.entries({ session: session(1_000), sliding: sliding(1_000) })) {
     it(`${name} windows refuse an aggregator without merge where it is given`, () => {
+      // @ts-expect-error the compiler refuses it as well
       expect(() => window(windows, { aggregate: withoutMerge, name: 'mine' })).toThrow(
         expect.objectContaining({
           code: 'INVALID_OPTIONS',

@@ -1,5 +1,5 @@
 import type { Subscriber } from 'rxjs'
-import type { FailedRecord } from '../../record/failed-record.js'
+import { inLog, type FailedRecord } from '../../record/failed-record.js'
 import type { LogRecord } from '../../record/record.js'
 import { backoffMs, type Backoff } from './backoff.js'
 import type { Breaker } from './circuit-breaker.js'
@@ -89,7 +89,8 @@ export class AttemptRunner {
 
   /** A record that failed before keeps its place and is left alone. */
   pass(failed: FailedRecord): void {
-    const work = new Work(failed.record, this.keyOf(failed.record))
+    const record = inLog(failed)
+    const work = new Work(record, this.keyOf(record))
     work.output = failed
     work.done = true
     this.order.enter(work)

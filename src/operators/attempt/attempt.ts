@@ -2,7 +2,7 @@ import type { OperatorFunction, Subscriber } from 'rxjs'
 import { z } from 'zod'
 import type { Duration } from '../../record/duration.js'
 import { MillraceError } from '../../record/error.js'
-import { FailedRecord } from '../../record/failed-record.js'
+import { FailedRecord, type SomeFailure } from '../../record/failed-record.js'
 import { LogRecord, type NotSpread, unspread, type StreamRecord } from '../../record/record.js'
 import type { KeyOf } from '../../record/types.js'
 import { AttemptRunner, type AttemptFunction } from './attempt-runner.js'
@@ -67,6 +67,8 @@ type AnyRecord = StreamRecord<unknown, unknown>
 
 /** What comes out for what the function returned: a record is itself, nothing leaves the record as it was, all else becomes its value. */
 export type Attempted<R extends AnyRecord, T> = [T] extends [never] ? R : Outcome<R, T>
+/** None where nothing before can fail. */
+type FailedBefore<E, F extends AnyRecord> = [F] extends [never] ? never : FailedRecord<E, F>
 /** What no operator takes. */
 interface SpreadOfARecord {
   readonly mistake: 'return record.with({ value: ... }), or spread record.value: { ...record } has neither key nor value'
@@ -111,6 +113,9 @@ const schema = z.strictObject({
  * record as it is. It may be called more than once for a record: after a crash, an abort or a rebalance its slice runs again. Give it an
  * idempotency key, `record.id`: it is the same over retries, delays and redrives.
  *
+ * Its failures are typed by the record that the function got; those from before keep their type. One that is made outside of a pipe (`const
+ * charge = attempt(...)`) takes any failures, whose type it does not know.
+ *
  * Order: see `order`; FailedRecords from before pass untouched, in their place. Offsets: commit when all calls of the transaction are done.
  * State: none, but for that of a breaker. Memory: the records of the slice that wait. A function that returns no promise costs none.
  *
@@ -127,10 +132,10 @@ const schema = z.strictObject({
  *   toTopic({ topic: 'receipts', value: json() }),
  * )
  */
-export function attempt<R extends AnyRecord, T>(
+export function attempt<R extends AnyRecord, T, E = never, F extends AnyRecord = never>(
   fn: (record: R, context: AttemptContext) => T,
   options: AttemptOptions = {},
-): OperatorFunction<R | FailedRecord, Attempted<R, Awaited<T>> | FailedRecord> {
+): OperatorFunction<R | FailedRecord<E, F> | SomeFailure, Attempted<R, Awaited<T>> | FailedRecord<unknown, R> | FailedBefore<E, F>> {
   const { breaker: given, ...settings } = parseOptions(schema, options, 'attempt')
   const { step } = settings
   if (typeof fn !== 'function') throw new MillraceError('INVALID_OPTIONS', 'attempt: its first argument is a function of the record')

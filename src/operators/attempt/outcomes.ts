@@ -1,5 +1,5 @@
 import { MillraceError } from '../../record/error.js'
-import { FailedRecord } from '../../record/failed-record.js'
+import { FailedRecord, inLog } from '../../record/failed-record.js'
 import { LogRecord } from '../../record/record.js'
 import { Mark, mark } from '../../runtime/accounting.js'
 import type { Gate } from '../../runtime/context.js'
@@ -23,8 +23,9 @@ export class Outcomes {
 
   /** Goes on as a failure, for good. */
   handOver(failed: FailedRecord): FailedRecord {
-    mark(failed.record, Mark.failed)
-    this.gate?.failing(failed.record)
+    const record = inLog(failed)
+    mark(record, Mark.failed)
+    this.gate?.failing(record)
     return failed
   }
 
@@ -33,7 +34,7 @@ export class Outcomes {
     if (result === undefined) return record
     if (result instanceof LogRecord) return result
     if (result instanceof FailedRecord) {
-      mark(result.record, Mark.failed)
+      mark(inLog(result), Mark.failed)
       this.gate?.failing(record)
       return result
     }

@@ -4,7 +4,7 @@ import { MillraceError, errorMessage } from '../../record/error.js'
 import type { Duration } from '../../record/duration.js'
 import { record as newRecord, type LogRecord, type StreamRecord } from '../../record/record.js'
 import { json, type Serde, type SerdeFor } from '../../record/serde.js'
-import type { ValueOf } from '../../record/types.js'
+import type { Good, Handled, RecordOrFailure, ValueOf } from '../../record/types.js'
 import type { Window } from '../../record/windows.js'
 import { Mark, mark } from '../../runtime/accounting.js'
 import { activeSlice } from '../../runtime/context.js'
@@ -55,7 +55,7 @@ interface Outer<L, R, V> {
   readonly join: (left: Joined<ValueOf<L>> | undefined, right: Joined<ValueOf<R>> | undefined) => V
 }
 
-interface JoinStreamBase<L extends AnyRecord, R extends AnyRecord> {
+interface JoinStreamBase<L, R> {
   /**
    * How far the times of a pair may be apart, both ends included; apart: how much earlier and how much later than the left record the right
    * one may be.
@@ -84,7 +84,7 @@ interface JoinStreamBase<L extends AnyRecord, R extends AnyRecord> {
   readonly name?: string
 }
 
-export type JoinStreamOptions<L extends AnyRecord, R extends AnyRecord, V> = JoinStreamBase<L, R> &
+export type JoinStreamOptions<L, R, V> = JoinStreamBase<L, R> &
   (Inner<NoInfer<L>, NoInfer<R>, V> | Left<NoInfer<L>, NoInfer<R>, V> | Outer<NoInfer<L>, NoInfer<R>, V>)
 
 const serde = objectWith<Serde<unknown>>(['encode', 'decode'], 'a serde such as json()').optional()
@@ -132,6 +132,10 @@ const schema = z.strictObject({
  * )
  * @see KAFKA-10847, KIP-633 (grace)
  */
+export function joinStream<L extends RecordOrFailure = AnyRecord, R extends RecordOrFailure = AnyRecord, V = unknown>(
+  right: Observable<R>,
+  options: Handled<L | R> & JoinStreamOptions<Good<L>, Good<R>, V>,
+): OperatorFunction<L, StreamRecord<Buffer, V>>
 export function joinStream<L extends AnyRecord, R extends AnyRecord, V>(
   right: Observable<R>,
   options: JoinStreamOptions<L, R, V>,

@@ -2,7 +2,7 @@ import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
 import { MillraceError, errorMessage } from '../../record/error.js'
 import type { NotSpread, StreamRecord } from '../../record/record.js'
-import type { DeepReadonly, KeyOf } from '../../record/types.js'
+import type { DeepReadonly, Good, Handled, RecordOrFailure, KeyOf } from '../../record/types.js'
 import { isLater } from '../../record/serde.js'
 import { isUnavailable } from '../../runtime/blame.js'
 import { activeSlice } from '../../runtime/context.js'
@@ -26,7 +26,7 @@ interface Left<R, T, V> {
   readonly join: (record: NoInfer<R>, row: DeepReadonly<T> | undefined) => V & NotSpread<V>
 }
 
-export type JoinTableOptions<R extends AnyRecord, T, V> = (Inner<R, T, V> | Left<R, T, V>) & (ByRecordKey | ByFunction<R>)
+export type JoinTableOptions<R, T, V> = (Inner<R, T, V> | Left<R, T, V>) & (ByRecordKey | ByFunction<R>)
 
 const schema = z
   .strictObject({
@@ -54,6 +54,10 @@ const schema = z
  * const customers = table({ topic: 'customers', value: Customer })
  * orders.pipe(joinTable(customers, { kind: 'left', join: (order, customer) => ({ ...order.value, city: customer?.city }) }))
  */
+export function joinTable<R extends RecordOrFailure = AnyRecord, T = unknown, V = unknown>(
+  table: Table<T>,
+  options: Handled<R> & JoinTableOptions<Good<R>, T, V>,
+): OperatorFunction<R, StreamRecord<KeyOf<R>, V>>
 export function joinTable<R extends AnyRecord, T, V>(
   table: Table<T>,
   options: JoinTableOptions<R, T, V>,

@@ -2,7 +2,7 @@ import { Observable, type MonoTypeOperatorFunction } from 'rxjs'
 import { z } from 'zod'
 import type { Duration } from '../../record/duration.js'
 import { MillraceError } from '../../record/error.js'
-import { FailedRecord } from '../../record/failed-record.js'
+import { FailedRecord, inLog } from '../../record/failed-record.js'
 import { failureOf, fitted, type FailureNote, type FailureHeaders } from '../../record/failure-headers.js'
 import type { AddedHeaders } from '../../record/headers.js'
 import type { Retries } from '../../record/record-source.js'
@@ -153,7 +153,7 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
             })
 
       const pass = (failed: FailedRecord): void => {
-        const { retries: before } = failed.record.source
+        const { retries: before } = inLog(failed).source
         order?.passes(failed.raw)
         const { record, error, step, attempts, retryable } = failed
         target.next((before === undefined ? failed : new FailedRecord(record, error, step, attempts + before.tries, retryable)) as R)

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { MillraceError } from '../../record/error.js'
 import type { Duration } from '../../record/duration.js'
 import type { LogRecord, StreamRecord } from '../../record/record.js'
+import type { Good, Handled, RecordOrFailure } from '../../record/types.js'
 import { json, type Serde, type SerdeFor } from '../../record/serde.js'
 import { Mark, mark } from '../../runtime/accounting.js'
 import { activeSlice, type SliceContext } from '../../runtime/context.js'
@@ -179,6 +180,10 @@ export type StoresOf<D extends Definitions> =
  *   filter((click) => click.value === 10),
  * )
  */
+export function withStore<R extends RecordOrFailure = AnyRecord, D extends Definitions = Definitions, Out = unknown>(
+  definitions: D,
+  use: Handled<R> & ((stores: StoresOf<D>, record: Good<R>) => Out),
+): OperatorFunction<R, Out>
 export function withStore<R extends AnyRecord, D extends Definitions, Out>(
   definitions: D,
   use: (stores: StoresOf<D>, record: R) => Out,

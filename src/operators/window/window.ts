@@ -2,7 +2,8 @@ import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
 import type { Duration } from '../../record/duration.js'
 import { record as newRecord, type LogRecord, type StreamRecord } from '../../record/record.js'
-import { nameOfWindows, type Window, type Windows } from '../../record/windows.js'
+import type { Good, Handled, RecordOrFailure } from '../../record/types.js'
+import { nameOfWindows, type TimeWindows, type Window, type Windows } from '../../record/windows.js'
 import { Mark, mark } from '../../runtime/accounting.js'
 import { activeSlice } from '../../runtime/context.js'
 import { eventTime } from '../../runtime/event-time.js'
@@ -11,7 +12,7 @@ import { operate } from '../../runtime/operate.js'
 import { duration, functionOption, objectWith, parseOptions, positiveDuration, storeName } from '../../runtime/options.js'
 import { withSideOutput, type SideOutput } from '../../runtime/side-output.js'
 import { windowing } from './create.js'
-import { checkedAggregator, resultOf, type Aggregator } from '../../state/aggregator.js'
+import { checkedAggregator, resultOf, type Aggregator, type MergeStates } from '../../state/aggregator.js'
 import { bytesOfKey } from '../../state/key.js'
 
 type AnyRecord = StreamRecord<unknown, unknown>
@@ -30,9 +31,12 @@ export interface LateRecord<R> {
   readonly streamTime: number
 }
 
-interface WindowBase<R extends AnyRecord, A, Out> {
-  /** What is made of the records of a window: count(), sum(...), or an aggregator of your own. */
-  readonly aggregate: Aggregator<NoInfer<R>, A, Out>
+/** Sessions grow together, and a sliding window is put together of several states. */
+type MergeFor<W extends Windows, A> = [W] extends [TimeWindows] ? MergeStates<A> | undefined : MergeStates<A>
+
+interface WindowBase<R, A, Out, W extends Windows> {
+  /** What is made of the records of a window: count(), sum(...), or an aggregator of your own, with `merge` for sessions and sliding ones. */
+  readonly aggregate: Aggregator<NoInfer<R>, A, Out, MergeFor<W, A>>
   /** How long after its end a window still takes records. Default 0: a window closes as soon as event time has passed its end. */
   readonly grace?: Duration
   /**
@@ -64,7 +68,7 @@ interface WindowBase<R extends AnyRecord, A, Out> {
   readonly name?: string
 }
 
-export type WindowOptions<R extends AnyRecord, A, Out> = WindowBase<R, A, Out> & (ByRecordKey | ByFunction<R>)
+export type WindowOptions<R, A, Out, W extends Windows = Windows> = WindowBase<R, A, Out, W> & (ByRecordKey | ByFunction<R>)
 
 const schema = z
   .strictObject({
@@ -100,9 +104,13 @@ const schema = z
  * )
  * @see KIP-825 (final results), KIP-450 (sliding windows); Akidau et al., The Dataflow Model, 2015
  */
+export function window<R extends RecordOrFailure = AnyRecord, A = unknown, Out = unknown, W extends Windows = Windows>(
+  windows: W,
+  options: Handled<R> & WindowOptions<Good<R>, A, Out, NoInfer<W>>,
+): OperatorFunction<R, StreamRecord<Buffer, WindowResult<Out>>>
 export function window<R extends AnyRecord, A, Out>(
   windows: Windows,
-  options: WindowOptions<R, A, Out>,
+  options: WindowOptions<R, A, Out, TimeWindows>,
 ): OperatorFunction<R, StreamRecord<Buffer, WindowResult<Out>>> {
   const parsed = parseOptions(schema, options, 'window')
   const { grace, emit, time, late, closeWhenIdle, maxAhead, name, key } = parsed
