@@ -33,6 +33,16 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'postgres',
+          // Each starts the PostgreSQL it needs; DATABASE_URL can name one for those that do it no harm.
+          include: ['test/postgres/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
           name: 'kafka',
           include: ['test/kafka/**/*.test.ts'],
           globalSetup: ['test/support/kafka/global-setup.ts'],

@@ -85,7 +85,8 @@ export class SqlStore<Tx extends SqlTransaction> implements ExternalStore<Tx> {
 
   private async ready(): Promise<void> {
     if (!this.createsTable) return
-    this.created ??= this.driver.query(this.table.create, [])
+    // Two that make it at once are in each other's way, and the second finds it there.
+    this.created ??= this.driver.query(this.table.create, []).catch(() => this.driver.query(this.table.create, []))
     try {
       await this.created
     } catch (error) {

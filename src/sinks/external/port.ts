@@ -64,7 +64,7 @@ export interface ExternalTransaction<Tx> {
    * Where it throws what is 'away', it may have taken effect: `take` tells.
    */
   commit(group: string, changes: readonly RowChange[]): Promise<boolean>
-  /** Undoes it. With `hard`, without waiting for what is under way: the connection is given up. Never rejects. */
+  /** Undoes it, also one whose commit threw. With `hard`, without waiting for what is under way: the connection is given up. Never rejects. */
   rollback(hard: boolean): Promise<void>
 }
 
