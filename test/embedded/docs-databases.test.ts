@@ -1,0 +1,107 @@
+import { PGlite } from '@electric-sql/pglite'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { lastValueFrom } from 'rxjs'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { z } from 'zod'
+import {
+  aggregate,
+  append,
+  count,
+  decode,
+  dropFailed,
+  embedded,
+  json,
+  repartition,
+  silentLogger,
+  toDatabase,
+  toTopic,
+  upsert,
+  withTransaction,
+  type Cluster,
+  type RecordStream,
+} from '../../src/index.js'
+import { pglite } from '../../src/sinks/database/pglite.js'
+import { postgresPositions } from '../../src/sinks/database/postgres-positions.js'
+import { until } from '../support/until.js'
+
+const page = readFileSync(fileURLToPath(new URL('../../docs/databases.md', import.meta.url)), 'utf8')
+const Order = z.object({ total: z.number() })
+
+describe('docs/databases.md', () => {
+  let cluster: Cluster
+  let db: PGlite
+  let stop: AbortController
+
+  beforeAll(async () => {
+    db = await PGlite.create()
+  })
+  afterAll(() => db.close())
+
+  beforeEach(async () => {
+    await db.exec('DROP TABLE IF EXISTS millrace_positions')
+    stop = new AbortController()
+    cluster = embedded({ logger: silentLogger })
+    await cluster.createTopics([
+      { topic: 'orders', partitions: 2 },
+      { topic: 'orders.stored', partitions: 2 },
+    ])
+    const records = [1, 2, 3].map((total, i) => ({ key: `o${i}`, value: JSON.stringify({ total }), partition: i % 2 }))
+    await cluster.produce({ topic: 'orders', records: [...records, { key: 'bad', value: '?', partition: 0 }] })
+  })
+  afterEach(async () => {
+    stop.abort()
+    await cluster.close()
+  })
+
+  const run = async (
+    project: (records: RecordStream) => ReturnType<Parameters<typeof withTransaction>[0]>,
+    done: () => Promise<boolean>,
+  ) => {
+    const source = cluster.source({ group: 'billing', topics: ['orders'], signal: stop.signal })
+    const running = lastValueFrom(source.pipe(withTransaction(project, { provision: true, every: 20 })), { defaultValue: undefined })
+    await Promise.race([until(done), running])
+    stop.abort()
+    await running
+  }
+  const rows = async (sql: string): Promise<unknown[]> => (await db.query(sql)).rows
+
+  it('its first program', async () => {
+    await db.exec('CREATE TABLE orders (id text PRIMARY KEY, total int)')
+    const store = pglite(db)
+    await run(
+      (records) =>
+        records.pipe(
+          decode(Order),
+          dropFailed(),
+          toDatabase(store, upsert({ table: 'orders', key: { id: (o) => o.id }, columns: { total: (o) => o.value.total } })),
+          toTopic({ topic: 'orders.stored', value: json() }),
+        ),
+      async () => (await rows('SELECT 1 FROM orders')).length === 3,
+    )
+    expect(await rows('SELECT * FROM orders ORDER BY total')).toEqual([
+      { id: 'orders/0/0', total: 1 },
+      { id: 'orders/1/0', total: 2 },
+      { id: 'orders/0/1', total: 3 },
+    ])
+  })
+
+  it('the table of positions is as it says', () => {
+    expect(page).toContain(postgresPositions('millrace_positions').create)
+  })
+
+  it('results of an aggregate, appended behind repartition', async () => {
+    await db.exec('CREATE TABLE counts (n int)')
+    const store = pglite(db)
+    await run(
+      (records) =>
+        records.pipe(
+          aggregate(count(), { emit: 'each' }),
+          repartition({ key: ({ key }) => key, value: json<number>() }),
+          toDatabase(store, append({ table: 'counts', columns: { n: ({ value }) => value } })),
+        ),
+      async () => (await rows('SELECT 1 FROM counts')).length === 4,
+    )
+    expect(await rows('SELECT n FROM counts')).toEqual([1, 1, 1, 1].map((n) => ({ n })))
+  })
+})
