@@ -1,11 +1,9 @@
 import { isLater } from '../record/serde.js'
 import { WaitReport } from '../record/wait-report.js'
+import { SERDE_CALLS } from '../state/at-once.js'
 import { isUnavailable } from './blame.js'
 import { runInSlice, type SliceContext } from './context.js'
 import { MAX_RETRY_MS, RETRY_MS } from './persist.js'
-
-/** So many answers are waited for at once. */
-export const MAX_UNDER_WAY = 256
 
 interface Slot<In, Out> {
   readonly item: In
@@ -91,7 +89,7 @@ export class InOrder<In, Out> {
 
   private beginMore(): void {
     // After an outage the first one alone tries whether it is over.
-    const most = this.outage === undefined ? MAX_UNDER_WAY : 0
+    const most = this.outage === undefined ? SERDE_CALLS : 0
     while (this.underWay < most && this.begun < this.slots.length) this.begin(this.slots[this.begun++] as Slot<In, Out>)
   }
 
@@ -190,7 +188,7 @@ export class InOrder<In, Out> {
 
   /** What is done goes, each at a bounded cost. */
   private compact(): void {
-    if (this.head < this.slots.length && this.head < MAX_UNDER_WAY) return
+    if (this.head < this.slots.length && this.head < SERDE_CALLS) return
     this.slots = this.slots.slice(this.head)
     this.begun -= this.head
     this.head = 0

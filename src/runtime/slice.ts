@@ -4,7 +4,10 @@ import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
 import type { RawRecord } from '../record/record.js'
 import type { StoreSpec, TaskStore } from '../state/store.js'
+import { WaitReport } from '../record/wait-report.js'
 import type { Alarms } from './alarms.js'
+import { isUnavailable } from './blame.js'
+import { MAX_RETRY_MS, RETRY_MS } from './persist.js'
 import {
   runInSlice,
   type Alarm,
@@ -44,6 +47,12 @@ export interface SliceEnvironment {
   readonly onEnd: () => void
 }
 
+interface Flushing {
+  delayMs: number
+  cancel: () => void
+  report?: WaitReport
+}
+
 /** One run of the project function over the records of one task in one transaction. */
 export class Slice implements SliceContext {
   readonly mode = 'run'
@@ -64,6 +73,8 @@ export class Slice implements SliceContext {
   private readonly rings = new Map<string, () => void>()
   private subscription: Subscription | undefined
   readonly pieces = undefined
+  /** Set while, and after, the serdes of its stores are waited for. */
+  private flushing: Flushing | undefined
   gate: Gate | undefined
   /** Asked about each record that is to go in. */
   private front: Gate | undefined
@@ -149,11 +160,18 @@ export class Slice implements SliceContext {
   close(): void {
     this.closed = true
     this.subscription?.unsubscribe()
+    this.flushing?.cancel()
+    this.flushing?.report?.end()
   }
 
   /** Why the slice does not end, as far as can be seen. */
   stalledError(silentMs: number, records: number): MillraceError {
     const blame = this.stages.blame()
+    if (this.flushing !== undefined)
+      return new MillraceError(
+        'SLICE_STALLED',
+        `the serdes of its stores were asked for what the slice of partition ${this.partition} changed, and have not answered for ${silentMs} ms. Likely a promise that never settles: give it a time limit`,
+      )
     return new MillraceError(
       'SLICE_STALLED',
       `the project function did not complete: all ${records} records of the slice of partition ${this.partition} went in ${silentMs} ms ago and nothing has come out since. ` +
@@ -295,14 +313,58 @@ export class Slice implements SliceContext {
     if (this.ending) return
     const error = this.endedEarly() ?? this.cutOff()
     if (error !== undefined) return this.fail(error)
+    this.flush()
+  }
+
+  /** What stores hold is encoded here, so that a state that cannot be kept fails the records that made it. */
+  private flush(): void {
+    const { state, clock } = this.environment
     try {
-      this.environment.state.flush(this.environment.clock.now())
+      const preparing = state.prepare()
+      if (preparing !== undefined) return this.flushLater(preparing)
+      state.flush(clock.now())
     } catch (error) {
-      this.fail(error)
-      return
+      return this.fail(error)
     }
     this.completed = true
     this.environment.onEnd()
+  }
+
+  private flushLater(preparing: Promise<unknown>): void {
+    const { state, clock } = this.environment
+    this.flushing ??= { delayMs: RETRY_MS, cancel: () => {} }
+    const { flushing } = this
+    preparing.then(
+      () => {
+        if (this.closed || this.ended) return
+        flushing.report?.end()
+        try {
+          state.flush(clock.now())
+        } catch (error) {
+          return this.fail(error)
+        }
+        this.completed = true
+        this.environment.onEnd()
+      },
+      (error: unknown) => {
+        if (this.closed || this.ended) return
+        if (isUnavailable(error)) this.flushAgain(flushing, error)
+        else this.fail(error)
+      },
+    )
+  }
+
+  /** Nothing that was put in is to blame: the serdes of its stores are asked again. */
+  private flushAgain(flushing: Flushing, error: unknown): void {
+    const { clock, logger } = this.environment
+    flushing.report ??= new WaitReport(clock, logger, { partition: this.partition }, 'for the serdes of its stores to be able to answer')
+    flushing.report.because(error)
+    this.waits.outside++
+    flushing.cancel = clock.after(flushing.delayMs, () => {
+      this.waits.outside--
+      this.flush()
+    })
+    flushing.delayMs = Math.min(MAX_RETRY_MS, flushing.delayMs * 2)
   }
 
   private endedEarly(): MillraceError | undefined {

@@ -26,7 +26,7 @@ export class Standbys {
   constructor(
     private readonly log: LogClient,
     private readonly stores: readonly PlannedStore[],
-    clock: Clock,
+    private readonly clock: Clock,
     private readonly logger: Logger,
   ) {
     this.wakeup = new Wakeup(clock)
@@ -107,15 +107,23 @@ export class Standbys {
   private async follow(reader: LogReader): Promise<void> {
     while (!this.closed) {
       for (const [task, { parts }] of this.copies) {
+        const gone = (): boolean => this.closed || this.copies.get(task)?.parts !== parts
         try {
           for (const part of parts)
             for (
               let fetched = reader.take(part.topic, part.partition);
-              fetched !== undefined;
+              fetched !== undefined && !gone();
               fetched = reader.take(part.topic, part.partition)
             ) {
               this.unread.passed(part)
-              loadFetched(part, fetched)
+              const loaded = loadFetched(part, fetched, {
+                clock: this.clock,
+                logger: this.logger,
+                cancelled: gone,
+              })
+              if (typeof loaded !== 'number') await loaded
+              // What comes now may be for another copy.
+              if (gone()) break
             }
         } catch (error) {
           if (isOutOfRange(error) && (await this.beginAgain(task, error))) continue

@@ -64,6 +64,23 @@ export class TaskState {
     return false
   }
 
+  /** Asks the serdes that answer later for what `flush` will write; undefined where there are none. @throws what `flush` does */
+  prepare(): Promise<unknown> | undefined {
+    if (this.flushed) return undefined
+    let preparing: Promise<unknown>[] | undefined
+    for (const { spec, store, changelog } of this.held.values()) {
+      const asked = changelog === undefined ? undefined : store.prepare?.()
+      if (asked !== undefined) (preparing ??= []).push(asked.catch((error: unknown) => this.notKept(spec.name, error)))
+    }
+    // All of them: nobody is told of one that fails after the others.
+    return preparing && Promise.allSettled(preparing).then(() => Promise.all(preparing))
+  }
+
+  private notKept(name: string, error: unknown): never {
+    if (error instanceof MillraceError) throw error
+    throw new MillraceError('ENCODE_FAILED', `the state of '${name}' cannot be kept: ${errorMessage(error)}`, { cause: error })
+  }
+
   /**
    * Hands all changes to the changelogs' outputs, each key once: at the end of the task's slice, so that a state that cannot be kept is a
    * failure of the records that made it. Nothing changes from there to the end of the transaction.
@@ -77,8 +94,7 @@ export class TaskState {
       try {
         store.changes((key, value) => changelog.appendChange(this.partition, key, value, header, now))
       } catch (error) {
-        if (error instanceof MillraceError) throw error
-        throw new MillraceError('ENCODE_FAILED', `the state of '${spec.name}' cannot be kept: ${errorMessage(error)}`, { cause: error })
+        this.notKept(spec.name, error)
       }
     }
     this.flushed = true

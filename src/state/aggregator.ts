@@ -1,6 +1,6 @@
 import { MillraceError } from '../record/error.js'
 import { unspread, type StreamRecord } from '../record/record.js'
-import { json, type Serde } from '../record/serde.js'
+import { json, type AnySerde } from '../record/serde.js'
 import type { DeepReadonly } from '../record/types.js'
 import { copyOf, isShared } from './copy.js'
 import { readBack } from './read-back.js'
@@ -14,7 +14,7 @@ export interface Aggregator<R, A, Out = A, Merge extends MergeStates<A> | undefi
   /** Names the form of the state, which stored state is checked against. */
   readonly name: string
   readonly version: number
-  readonly serde: Serde<A>
+  readonly serde: AnySerde<A>
   /** `state` is undefined for the first record. */
   add(state: A | undefined, record: R): A
   /** One state of two; `earlier` holds the earlier records. Sessions and sliding windows need it. */
@@ -35,8 +35,11 @@ export interface StateForm<A> {
    * on with what the one before it left: give it a name of its own.
    */
   readonly name: string
-  /** How the state is stored. Default JSON: what JSON cannot hold (Date, Map, Infinity, undefined in arrays) needs another. */
-  readonly serde?: Serde<A>
+  /**
+   * How the state is stored, at the end of each slice; it may answer later. Default JSON: what JSON cannot hold (Date, Map, Infinity,
+   * undefined in arrays) needs another.
+   */
+  readonly serde?: AnySerde<A>
   /** Of the form of the state; raise it when that changes. Default 1. */
   readonly version?: number
   /** Makes state stored by an older version into the present form. Without it, older state is refused. */

@@ -1,9 +1,12 @@
 import { readInt64, writeInt64 } from '../log/batch/header.js'
 import { MillraceError, errorMessage } from '../record/error.js'
-import type { Serde } from '../record/serde.js'
+import { kindOf } from '../record/kind-of.js'
+import { isLater, type AnySerde, type Serde, type Written } from '../record/serde.js'
+import { atOnce } from './at-once.js'
+import { cloneOf } from './clone.js'
 import { copyOf, decodedAnew } from './copy.js'
 import type { KeyText } from './key.js'
-import type { ChangeWriter, QueryableStore, StoreExtent } from './store.js'
+import type { ChangeWriter, Loading, QueryableStore, StoreExtent } from './store.js'
 
 /** A value as it was, encoded: user code may since have changed the object itself. */
 class Snapshot {
@@ -15,6 +18,11 @@ class Snapshot {
   }
 }
 
+/** The same where its serde answers later: a copy. */
+class Copied<V> {
+  constructor(readonly value: V) {}
+}
+
 /** One value of a store. It is undefined where it is deleted; such an entry goes with the commit. */
 export abstract class Entry<V> {
   abstract readonly key: KeyText
@@ -22,7 +30,7 @@ export abstract class Entry<V> {
   /** Tells those of one key and time apart, where there are several. */
   abstract readonly seq: number
   /** What it was at the last commit; means something only while `tx` is the open transaction's. */
-  old: V | Snapshot | undefined = undefined
+  old: V | Snapshot | Copied<V> | undefined = undefined
   tx = 0
   /** How many bytes key and value take on the changelog, as of the last commit. */
   bytes = 0
@@ -33,7 +41,7 @@ export abstract class Entry<V> {
 }
 
 export interface EntryStoreOptions<V> {
-  readonly serde: Serde<V>
+  readonly serde: AnySerde<V>
   /** Keys come with a time, as those of windows do. */
   readonly timed: boolean
   /** One key may have several values of one time. */
@@ -64,6 +72,10 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
   protected tx = 1
   private live = 0
   private bytes = 0
+  /** The serde answers later. */
+  readonly later: boolean
+  /** Then, of the changed entries, in their order, what they are written as. */
+  private prepared: (Uint8Array | string)[] = []
   /** Of the changed entries, in their order, what they take from now on. */
   private written: number[] = []
   private time = Number.NEGATIVE_INFINITY
@@ -75,6 +87,7 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
   private readonly placeBytes: number
 
   constructor(protected readonly options: EntryStoreOptions<V>) {
+    this.later = options.serde.async === true
     this.keepsTime = options.keepsTime ?? options.timed
     this.hasTimeKey = options.hasTimeKey ?? options.timed
     this.placeBytes = options.timed ? TIME_BYTES + (options.numbered === true ? SEQ_BYTES : 0) : 0
@@ -159,13 +172,23 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
     return this.changed.length > 0 || (this.keepsTime && this.time !== this.committedTime)
   }
 
+  prepare(): Promise<unknown> | undefined {
+    if (!this.later || this.changed.length === 0) return undefined
+    const { changed, prepared } = this
+    const { serde } = this.options
+    return atOnce(changed.length, async (i) => {
+      const entry = changed[i] as E
+      if (entry.value !== undefined) prepared[i] ??= await encodeLater(serde, entry)
+    })
+  }
+
   changes(write: ChangeWriter): void {
     const { serde } = this.options
     this.written = []
-    for (const entry of this.changed) {
+    for (const [i, entry] of this.changed.entries()) {
       if (entry.value !== undefined) {
         const key = this.keyBytes(entry)
-        const value = encodeValue(serde, entry)
+        const value = this.later ? (this.prepared[i] as Uint8Array | string) : encodeValue(serde as Serde<V>, entry)
         write(key, value)
         this.written.push(key.length + value.length)
         continue
@@ -203,8 +226,23 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
     this.endTransaction()
   }
 
-  load(key: Buffer, value: Buffer | null, version: number): void {
-    const { timed, numbered, serde, migrate } = this.options
+  load(key: Buffer, value: Buffer | null, version: number): Loading {
+    const { serde } = this.options
+    if (value === null || (this.hasTimeKey && key.length === 0)) {
+      if (this.later) return () => this.apply(key, value, undefined, version)
+      return this.apply(key, value, undefined, version)
+    }
+    const decoded = serde.decode(value)
+    if (!this.later) return this.apply(key, value, decoded as V, version)
+    return isLater(decoded)
+      ? decoded.then((found) => () => this.apply(key, value, found, version))
+      : () => this.apply(key, value, decoded, version)
+  }
+
+  loaded(): void {}
+
+  private apply(key: Buffer, value: Buffer | null, decoded: V | undefined, version: number): void {
+    const { timed, numbered, migrate } = this.options
     if (this.hasTimeKey && key.length === 0) {
       if (value !== null) this.time = this.committedTime = Number(value.toString('latin1'))
       return
@@ -224,8 +262,7 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
       this.live--
       return
     }
-    const decoded = serde.decode(value)
-    const current = version === this.options.version ? decoded : migrated(decoded, version, this.options.version, migrate)
+    const current = version === this.options.version ? (decoded as V) : migrated(decoded, version, this.options.version, migrate)
     const entry = this.open(text, time, seq)
     if (entry.value === undefined) this.live++
     entry.value = current
@@ -233,23 +270,24 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
     entry.bytes = key.length + value.length
   }
 
-  loaded(): void {}
-
   /** The entry is about to get another value: something else, where `inPlace` also the same object with other content. */
   protected touch(entry: E, inPlace: boolean): void {
     if (entry.tx === this.tx) return
     const { value } = entry
-    this.remember(entry, inPlace && typeof value === 'object' && value !== null ? new Snapshot(this.options.serde.encode(value)) : value)
+    if (!inPlace || typeof value !== 'object' || value === null) return this.remember(entry, value)
+    const { serde } = this.options
+    this.remember(entry, serde.async === true ? new Copied(cloneOf(value)) : new Snapshot(serde.encode(value)))
   }
 
   private before(entry: E): V | undefined {
     const { old } = entry
+    if (old instanceof Copied) return old.value
     if (!(old instanceof Snapshot)) return old
     const { encoded } = old
-    return encoded === null ? undefined : decodedAnew(this.options.serde, encoded)
+    return encoded === null ? undefined : decodedAnew(this.options.serde as Serde<V>, encoded)
   }
 
-  private remember(entry: E, old: V | Snapshot | undefined): void {
+  private remember(entry: E, old: V | Snapshot | Copied<V> | undefined): void {
     entry.old = old
     entry.tx = this.tx
     entry.stamp = Number.NEGATIVE_INFINITY
@@ -259,6 +297,7 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
   private endTransaction(): void {
     this.changed = []
     this.written = []
+    this.prepared = []
     this.tx++
     this.dropped()
   }
@@ -295,20 +334,39 @@ function migrated<V>(value: unknown, from: number, to: number, migrate: ((value:
   return migrate(value, from)
 }
 
-function encodeValue<V>(serde: Serde<V>, { key, value }: Entry<V>): Uint8Array | string {
-  let encoded: ReturnType<Serde<V>['encode']> | undefined
+function encodeValue<V>(serde: Serde<V>, entry: Entry<V>): Uint8Array | string {
+  let encoded: Written | undefined
   try {
-    encoded = serde.encode(value as V)
+    encoded = serde.encode(entry.value as V)
   } catch (error) {
-    if (error instanceof MillraceError) throw error
-    throw new MillraceError('ENCODE_FAILED', `${stateOf(key)} cannot be kept as ${serde.name}: ${errorMessage(error)}`, { cause: error })
+    throw notKept(serde.name, entry, error)
   }
-  if (encoded === null || encoded === undefined)
-    throw new MillraceError(
-      'ENCODE_FAILED',
-      `${stateOf(key)} was encoded by ${serde.name} as ${String(encoded)}, which means deleted: delete it instead`,
-    )
-  return encoded
+  return asKept(serde.name, entry, encoded)
+}
+
+async function encodeLater<V>(serde: AnySerde<V>, entry: Entry<V>): Promise<Uint8Array | string> {
+  let encoded: Written | undefined
+  try {
+    encoded = await serde.encode(entry.value as V)
+  } catch (error) {
+    throw notKept(serde.name, entry, error)
+  }
+  return asKept(serde.name, entry, encoded)
+}
+
+function notKept(name: string, { key }: Entry<unknown>, error: unknown): MillraceError {
+  if (error instanceof MillraceError) return error
+  return new MillraceError('ENCODE_FAILED', `${stateOf(key)} cannot be kept as ${name}: ${errorMessage(error)}`, { cause: error })
+}
+
+function asKept(name: string, { key }: Entry<unknown>, encoded: Written | undefined): Uint8Array | string {
+  if (typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
+  throw new MillraceError(
+    'ENCODE_FAILED',
+    encoded === null || encoded === undefined
+      ? `${stateOf(key)} was encoded by ${name} as ${String(encoded)}, which means deleted: delete it instead`
+      : `${stateOf(key)} was encoded by ${name} as ${kindOf(encoded)}, not bytes or text: a serde that answers later says so (async: true)`,
+  )
 }
 
 function stateOf(key: KeyText): string {

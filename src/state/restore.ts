@@ -3,19 +3,21 @@ import type { Fetched, LogClient, LogError, TopicPartition } from '../log/port.j
 import { isOutOfRange, logError, reactionTo } from '../log/error.js'
 import { UNKNOWN_EPOCH } from '../log/fetch-queue.js'
 import { UnreadPartitions } from '../log/unread.js'
-import type { Clock } from '../record/clock.js'
+import { sleep, type Clock } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import type { Logger } from '../record/logger.js'
 import { WaitReport } from '../record/wait-report.js'
 import type { Origin } from '../record/origin.js'
 import type { LogRecord } from '../record/record.js'
 import { STATE_HEADER, readStateHeader, stateHeader } from './state-header.js'
-import type { StoreSpec, TaskStore } from './store.js'
+import { atOnce } from './at-once.js'
+import { loadsLater, type Loading, type StoreSpec, type TaskStore } from './store.js'
 
 type RawLogRecord = LogRecord<Buffer | null, Buffer | null>
 
 const PREFETCH_BYTES = 16 * 1024 * 1024
 const RETRY_MS = 200
+const MAX_RETRY_MS = 5_000
 /** How often progress is told while a long restore goes on. */
 const REPORT_MS = 5_000
 /** Longest stretch of synchronous work between two turns of the event loop, in milliseconds. */
@@ -115,7 +117,8 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
         }
         if (fetched === undefined) continue
         found = true
-        records += loadFetched(at.target, fetched)
+        const loaded = loadFetched(at.target, fetched, options)
+        records += typeof loaded === 'number' ? loaded : await loaded
         if (fetched.nextOffset >= at.end) open.delete(at)
       }
       const now = clock.monotonic()
@@ -194,34 +197,107 @@ function* recordsOf(
   for (let record = reader.next(-1); record !== undefined; record = reader.next(-1)) yield record
 }
 
-/** Loads what a reader handed out; returns how many records it held. */
-export function loadFetched(target: Restoring, { batch, fromOffset, nextOffset, nextEpoch }: Fetched): number {
+/** Loads what a reader handed out; returns how many records it held, or a promise of that where the serde of the store answers later. */
+export function loadFetched(target: Restoring, fetched: Fetched, patience: Patience): number | Promise<number> {
+  const { batch, fromOffset } = fetched
   const { spec, store, topic, partition } = target
   let count = 0
   if (batch !== undefined && spec.source !== undefined) count = loadBatch(store, topic, partition, batch, fromOffset)
   else if (batch !== undefined) {
     const header = stateHeader(spec)
-    for (const record of recordsOf(target, batch, fromOffset)) {
-      loadRecord(target, header, record)
+    const records = recordsOf(target, batch, fromOffset)
+    if (loadsLater(store)) return loadLater(target, header, [...records], fetched, patience)
+    for (const record of records) {
+      void loadRecord(target, header, record)
       count++
     }
   }
+  reach(target, fetched)
+  return count
+}
+
+function reach(target: Restoring, { nextOffset, nextEpoch }: Fetched): void {
   target.reached = nextOffset
   target.reachedEpoch = nextEpoch
-  return count
+}
+
+/** How long serdes are waited for that cannot be asked. */
+export interface Patience {
+  readonly clock: Clock
+  readonly logger: Logger
+  /** True once what is loaded is no longer wanted. */
+  readonly cancelled: () => boolean
+}
+
+async function loadLater(
+  target: Restoring,
+  header: Buffer,
+  records: readonly RawLogRecord[],
+  fetched: Fetched,
+  { clock, logger, cancelled }: Patience,
+): Promise<number> {
+  const { topic, partition } = target
+  const loads = new Array<() => void>(records.length)
+  let report: WaitReport | undefined
+  try {
+    for (let delay = RETRY_MS; ; delay = Math.min(MAX_RETRY_MS, delay * 2)) {
+      try {
+        await atOnce(records.length, async (i) => {
+          const record = records[i] as RawLogRecord
+          try {
+            loads[i] ??= (await loadRecord(target, header, record)) as () => void
+          } catch (error) {
+            throw notState(target, record, error)
+          }
+        })
+        break
+      } catch (error) {
+        if (!(error instanceof MillraceError && error.code === 'SERDE_UNAVAILABLE')) throw error
+        report ??= new WaitReport(clock, logger, { topic, partition }, 'for the serde of state to restore to be able to answer')
+        report.because(error)
+        await sleep(clock, delay)
+      }
+      if (cancelled()) return 0
+    }
+  } finally {
+    report?.end()
+  }
+  // Somebody else may have the store by now.
+  if (cancelled()) return 0
+  for (const [i, load] of loads.entries()) {
+    try {
+      load()
+    } catch (error) {
+      throw notState(target, records[i] as RawLogRecord, error)
+    }
+  }
+  reach(target, fetched)
+  return records.length
 }
 
 /** Loads a batch of a topic that a view shows; returns how many records it held. Records without a key say nothing about any. */
 export function loadBatch(store: TaskStore, topic: string, partition: number, batch: BatchView, fromOffset: number): number {
   let count = 0
   for (const { key, value } of recordsOf({ topic, partition }, batch, fromOffset)) {
-    if (key !== null) store.load(key, value, 0)
+    if (key !== null) void store.load(key, value, 0)
     count++
   }
   return count
 }
 
-function loadRecord({ spec, store, topic, partition }: Restoring, header: Buffer, record: RawLogRecord): void {
+function notState({ spec }: Restoring, record: RawLogRecord, error: unknown): unknown {
+  if (error instanceof MillraceError && KNOWN.has(error.code)) return error
+  return new MillraceError(
+    'CORRUPT_STATE',
+    `${record.id} cannot be read as state of '${spec.name}' (${spec.kind}, version ${spec.version}): ${errorMessage(error)}`,
+    { origin: record.origin, cause: error },
+  )
+}
+
+const KNOWN: ReadonlySet<string> = new Set(['STATE_MISMATCH', 'SERDE_UNAVAILABLE', 'CORRUPT_STATE'])
+
+function loadRecord(target: Restoring, header: Buffer, record: RawLogRecord): Loading {
+  const { spec, store, topic, partition } = target
   const { key, value } = record
   if (key === null)
     throw new MillraceError(
@@ -230,14 +306,9 @@ function loadRecord({ spec, store, topic, partition }: Restoring, header: Buffer
       { origin: record.origin },
     )
   try {
-    store.load(key, value, versionOf(record))
+    return store.load(key, value, versionOf(record))
   } catch (error) {
-    if (error instanceof MillraceError && error.code === 'STATE_MISMATCH') throw error
-    throw new MillraceError(
-      'CORRUPT_STATE',
-      `${record.id} cannot be read as state of '${spec.name}' (${spec.kind}, version ${spec.version}): ${errorMessage(error)}`,
-      { origin: record.origin, cause: error },
-    )
+    throw notState(target, record, error)
   }
 
   function versionOf({ source, end }: RawLogRecord): number {

@@ -9,18 +9,35 @@ import type { KeyText } from './key.js'
 export interface TaskStore {
   /** True if a commit would write something. */
   readonly dirty: boolean
-  /** The changes since the last commit, each key once; a null value deletes. Called once, when user code is done. */
+  /**
+   * Asks for what `changes` will write, where a serde answers later; undefined where nothing is to be waited for. Called when user code is
+   * done, and once more after it rejected.
+   */
+  prepare?(): Promise<unknown> | undefined
+  /** The changes since the last commit, each key once; a null value deletes. Called once, when user code is done and all is prepared. */
   changes(write: ChangeWriter): void
   /** The transaction is in the log. */
   commit(): void
   /** It is not: everything is again as it was at the last commit. */
   rollback(): void
+  /** True where `load` and `changes` wait for a serde that answers later. */
+  readonly later?: boolean
   /** One record of the changelog, at restore. @throws anything, if the bytes are not of this store's form */
-  load(key: Buffer, value: Buffer | null, version: number): void
+  load(key: Buffer, value: Buffer | null, version: number): Loading
   /** The changelog has been read to its end. */
   loaded(): void
   /** How many keys it has, and how many bytes they and their values take as they are stored, as of the last commit. */
   readonly extent: StoreExtent
+}
+
+/**
+ * What is still to be done where a serde answers later: the caller does it in the order of the records. A store does so for each record
+ * or for none.
+ */
+export type Loading = void | (() => void) | PromiseLike<() => void>
+
+export function loadsLater(store: TaskStore): boolean {
+  return store.later === true
 }
 
 export interface StoreExtent {

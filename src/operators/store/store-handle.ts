@@ -2,7 +2,7 @@ import { MillraceError, errorMessage } from '../../record/error.js'
 import type { DeepReadonly } from '../../record/types.js'
 import type { BoundedStore } from './bounded-store.js'
 import { bytesOfKey, keyTextOf, type StoreKey } from '../../state/key.js'
-import { encodeChanged, type StoredValue, type StoredValueSerde } from './stored-value.js'
+import type { StoredForm, StoredValue } from './stored-value.js'
 import type { TimedStore } from './timed-store.js'
 import { isSpread } from '../../record/record-source.js'
 import { unspread } from '../../record/record.js'
@@ -51,13 +51,13 @@ abstract class Guarded<V> {
   constructor(
     private readonly slice: SliceContext,
     protected readonly name: string,
-    private readonly serde: StoredValueSerde<V>,
+    private readonly form: StoredForm<V>,
     private readonly changed: { readonly changedEntries: Iterable<{ readonly value: StoredValue<V> | undefined }> },
   ) {}
 
   end(): void {
     try {
-      encodeChanged(this.changed, this.serde)
+      this.form.encodeChanged(this.changed.changedEntries)
     } catch (error) {
       throw this.refused(error)
     }
@@ -69,7 +69,7 @@ abstract class Guarded<V> {
     if (value === undefined || value === null)
       throw new MillraceError('ENCODE_FAILED', `store '${this.name}': ${String(value)} was put, which stands for nothing: use delete`)
     try {
-      return this.serde.put(value, at)
+      return this.form.put(value, at)
     } catch (error) {
       throw this.refused(error)
     }
@@ -77,11 +77,9 @@ abstract class Guarded<V> {
 
   private refused(error: unknown): MillraceError {
     if (isSpread(error) || (error instanceof MillraceError && error.code === 'LOSSY_SERDE')) return error
-    return new MillraceError(
-      'ENCODE_FAILED',
-      `store '${this.name}': a value cannot be kept as ${this.serde.name}: ${errorMessage(error)}`,
-      { cause: error },
-    )
+    return new MillraceError('ENCODE_FAILED', `store '${this.name}': a value cannot be kept as ${this.form.name}: ${errorMessage(error)}`, {
+      cause: error,
+    })
   }
 
   protected check(): void {
@@ -100,12 +98,12 @@ export class PlainHandle<V> extends Guarded<V> implements StoreHandle<V>, OpenSt
   constructor(
     slice: SliceContext,
     name: string,
-    serde: StoredValueSerde<V>,
+    form: StoredForm<V>,
     private readonly store: BoundedStore<V>,
     /** Undefined: entries live by event time. */
     private readonly wall: (() => number) | undefined,
   ) {
-    super(slice, name, serde, store)
+    super(slice, name, form, store)
   }
 
   begin(timestamp: number): void {
@@ -157,11 +155,11 @@ export class TimedHandle<V> extends Guarded<V> implements TimedStoreHandle<V>, O
   constructor(
     slice: SliceContext,
     name: string,
-    serde: StoredValueSerde<V>,
+    form: StoredForm<V>,
     private readonly store: TimedStore<V>,
     private readonly ttlMs: number | undefined,
   ) {
-    super(slice, name, serde, store)
+    super(slice, name, form, store)
   }
 
   begin(timestamp: number): void {

@@ -1,5 +1,7 @@
 import { readInt64, writeInt64 } from '../../log/batch/header.js'
-import type { Serde } from '../../record/serde.js'
+import { MillraceError } from '../../record/error.js'
+import type { AnySerde, AsyncSerde, Serde, Written } from '../../record/serde.js'
+import { cloneOf } from '../../state/clone.js'
 import { isShared } from '../../state/copy.js'
 import { nextOrder, type DueValue } from '../../state/due-store.js'
 
@@ -18,7 +20,9 @@ export class StoredValue<V> implements DueValue {
     readonly at: number,
     /** Of a plain value from the end of its slice to the commit: what cannot be stored fails its slice, not the commit. */
     public encoded: Buffer | undefined,
-    private readonly serde: StoredValueSerde<V>,
+    private readonly form: StoredForm<V>,
+    /** An object whose serde answers later is kept as it is. */
+    private readonly kept?: V,
   ) {
     this.held = plain
     this.plain = plain !== undefined
@@ -35,7 +39,8 @@ export class StoredValue<V> implements DueValue {
 
   /** A value of one's own. */
   copy(): V {
-    return this.plain ? (this.held as V) : this.serde.open(this.encoded as Buffer)
+    if (this.plain) return this.held as V
+    return this.kept === undefined ? this.form.open(this.encoded as Buffer) : cloneOf(this.kept)
   }
 
   /** The transaction is over, what was handed out in it may have been changed. */
@@ -68,16 +73,29 @@ export class OpenValues<V> {
 
 const AT_BYTES = 8
 
-/** Values with the time they were put at, in front; `stamped` false leaves that out, where the key has it. */
-export class StoredValueSerde<V> implements Serde<StoredValue<V>> {
+/** How stored values are made, kept and written. */
+export interface StoredForm<V> {
   readonly name: string
+  readonly serde: AnySerde<StoredValue<V>>
+  /** @throws what encoding throws */
+  put(value: V, at: number): StoredValue<V>
+  /** Of what was put encoded. */
+  open(encoded: Buffer): V
+  /** Encodes what changed, at the end of a slice, if that can be done at once. @throws what encoding throws */
+  encodeChanged(changed: Iterable<{ readonly value: StoredValue<V> | undefined }>): void
+}
+
+/** Values with the time they were put at, in front; `stamped` false leaves that out, where the key has it. */
+class StoredAtOnce<V> implements StoredForm<V>, Serde<StoredValue<V>> {
+  readonly name: string
+  readonly serde = this
   private readonly from: number
 
   constructor(
-    private readonly serde: Serde<V>,
+    private readonly values: Serde<V>,
     private readonly stamped: boolean,
   ) {
-    this.name = serde.name
+    this.name = values.name
     this.from = stamped ? AT_BYTES : 0
   }
 
@@ -94,35 +112,73 @@ export class StoredValueSerde<V> implements Serde<StoredValue<V>> {
 
   /** @throws what decoding throws: what cannot be read is to be noticed at the restore */
   decode(bytes: Buffer): StoredValue<V> {
-    const value = this.serde.decode(bytes.subarray(this.from))
+    const value = this.values.decode(bytes.subarray(this.from))
     const at = this.stamped ? readInt64(bytes, 0) : 0
     return isShared(value) ? new StoredValue<V>(undefined, at, Buffer.from(bytes), this) : new StoredValue<V>(value, at, undefined, this)
   }
 
   open(encoded: Buffer): V {
     // A copy, as a serde of bytes hands out the very bytes.
-    return this.serde.decode(Buffer.from(encoded.subarray(this.from)))
+    return this.values.decode(Buffer.from(encoded.subarray(this.from)))
+  }
+
+  encodeChanged(changed: Iterable<{ readonly value: StoredValue<V> | undefined }>): void {
+    for (const { value } of changed) if (value !== undefined) value.encoded ??= this.encode(value)
   }
 
   private bytesOf(value: V, at: number): Buffer {
-    const { serde, from } = this
-    const encoded = serde.encode(value)
-    if (encoded === null || encoded === undefined)
-      throw new TypeError(`${serde.name} makes null of the value, which stands for a deleted one: use delete`)
-    const size = typeof encoded === 'string' ? Buffer.byteLength(encoded, 'utf8') : encoded.length
-    const bytes = Buffer.allocUnsafe(from + size)
-    if (this.stamped) writeInt64(bytes, 0, at)
-    if (typeof encoded === 'string') bytes.write(encoded, from, 'utf8')
-    else bytes.set(encoded, from)
-    return bytes
+    return written(this.name, this.values.encode(value), this.stamped ? at : undefined)
   }
 }
 
-interface HoldsStored<V> {
-  readonly changedEntries: Iterable<{ readonly value: StoredValue<V> | undefined }>
+/** The same with a serde that answers later: values are kept as copies, and encoded when the slice is over. */
+class StoredLater<V> implements StoredForm<V> {
+  readonly name: string
+  readonly serde: AsyncSerde<StoredValue<V>>
+
+  constructor(values: AsyncSerde<V>, stamped: boolean) {
+    const { name } = values
+    this.name = name
+    this.serde = {
+      name,
+      async: true,
+      encode: async (entry) => written(name, await values.encode(entry.copy()), stamped ? entry.at : undefined),
+      decode: async (bytes) => {
+        const at = stamped ? readInt64(bytes, 0) : 0
+        return this.made(await values.decode(bytes.subarray(stamped ? AT_BYTES : 0)), at)
+      },
+    }
+  }
+
+  put(value: V, at: number): StoredValue<V> {
+    return this.made(cloneOf(value), at)
+  }
+
+  open(): V {
+    throw new MillraceError('CORRUPT_STATE', 'a value that is kept as it is was looked for as bytes')
+  }
+
+  encodeChanged(): void {}
+
+  /** Of a value nobody else has. */
+  private made(value: V, at: number): StoredValue<V> {
+    return isShared(value) ? new StoredValue<V>(undefined, at, undefined, this, value) : new StoredValue<V>(value, at, undefined, this)
+  }
 }
 
-/** Encodes what changed, at the end of a slice. @throws what encoding throws */
-export function encodeChanged<V>({ changedEntries }: HoldsStored<V>, serde: StoredValueSerde<V>): void {
-  for (const { value } of changedEntries) if (value !== undefined) value.encoded ??= serde.encode(value)
+/** `stamped` false leaves the time they were put at out, where the key has it. */
+export function storedForm<V>(values: AnySerde<V>, stamped: boolean): StoredForm<V> {
+  return values.async === true ? new StoredLater(values, stamped) : new StoredAtOnce(values, stamped)
+}
+
+function written(name: string, encoded: Written | undefined, at: number | undefined): Buffer {
+  if (encoded === null || encoded === undefined)
+    throw new TypeError(`${name} makes null of the value, which stands for a deleted one: use delete`)
+  const from = at === undefined ? 0 : AT_BYTES
+  const size = typeof encoded === 'string' ? Buffer.byteLength(encoded, 'utf8') : encoded.length
+  const bytes = Buffer.allocUnsafe(from + size)
+  if (at !== undefined) writeInt64(bytes, 0, at)
+  if (typeof encoded === 'string') bytes.write(encoded, from, 'utf8')
+  else bytes.set(encoded, from)
+  return bytes
 }

@@ -4,14 +4,14 @@ import { MillraceError } from '../../record/error.js'
 import type { Duration } from '../../record/duration.js'
 import type { LogRecord, StreamRecord } from '../../record/record.js'
 import type { Good, Handled, RecordOrFailure } from '../../record/types.js'
-import { json, type Serde, type SerdeFor } from '../../record/serde.js'
+import { json, type AnySerde, type AnySerdeFor } from '../../record/serde.js'
 import { Mark, mark } from '../../runtime/accounting.js'
 import { activeSlice, type SliceContext } from '../../runtime/context.js'
 import { operate } from '../../runtime/operate.js'
 import { functionOption, objectWith, parseOptions, positiveDuration, positiveInteger, storeName } from '../../runtime/options.js'
 import { PlainHandle, TimedHandle, type OpenStore, type StoreHandle, type TimedStoreHandle } from './store-handle.js'
 import { BoundedStore, type Bounds } from './bounded-store.js'
-import { StoredValueSerde, type StoredValue } from './stored-value.js'
+import { storedForm, type StoredForm, type StoredValue } from './stored-value.js'
 import { TimedStore } from './timed-store.js'
 import { readBack } from '../../state/read-back.js'
 import type { StoreSpec } from '../../state/store.js'
@@ -21,8 +21,8 @@ type AnyRecord = StreamRecord<unknown, unknown>
 interface StoreBase<V> {
   /** Names the state and its changelog, '<group>-<name>-changelog'; must stay the same. */
   readonly name: string
-  /** How values are stored. Default JSON: what JSON cannot hold (Date, Map, bytes) needs another. */
-  readonly value?: SerdeFor<V>
+  /** How values are stored; it may answer later. Default JSON: what JSON cannot hold (Date, Map, bytes) needs another. */
+  readonly value?: AnySerdeFor<V>
   /** Of the form of the values; raise it when that changes. Default 1. */
   readonly version?: number
   /** Makes a value stored by an older version into one of the present form. Without it, older state is refused. */
@@ -47,7 +47,7 @@ export interface TimedStoreOptions<V> extends StoreBase<V> {
 
 const base = {
   name: storeName,
-  value: objectWith<Serde<unknown>>(['encode', 'decode'], 'a serde such as json()').optional(),
+  value: objectWith<AnySerde<unknown>>(['encode', 'decode'], 'a serde such as json()').optional(),
   version: positiveInteger.default(1),
   migrate: functionOption<(value: unknown, version: number) => unknown>('a function of the old value and its version').optional(),
 }
@@ -92,7 +92,7 @@ export class StoreDefinition<H> {
 export function store<V>(options: StoreOptions<V>): StoreDefinition<StoreHandle<V>> {
   const { name, value = json(), version, migrate, ttl, maxEntries } = parseOptions(storeSchema, options, 'store')
   const bounds: Bounds = { ttlMs: ttl?.after, by: ttl?.by ?? 'event', maxEntries }
-  const serde = stored(name, value as Serde<V>, true)
+  const form = stored(name, value as AnySerde<V>, true)
   const spec: StoreSpec<BoundedStore<V>> = {
     name,
     kind: bounds.by === 'event' ? 'store/event-time' : 'store/wall',
@@ -101,12 +101,12 @@ export function store<V>(options: StoreOptions<V>): StoreDefinition<StoreHandle<
     create: () =>
       new BoundedStore<V>(
         {
-          serde,
+          serde: form.serde,
           version,
           migrate:
             migrate === undefined
               ? undefined
-              : (old, from) => serde.put(migrate((old as StoredValue<unknown>).value, from) as V, (old as StoredValue<unknown>).at),
+              : (old, from) => form.put(migrate((old as StoredValue<unknown>).value, from) as V, (old as StoredValue<unknown>).at),
         },
         bounds,
       ),
@@ -114,15 +114,12 @@ export function store<V>(options: StoreOptions<V>): StoreDefinition<StoreHandle<
   return new StoreDefinition(
     name,
     (slice, operator) =>
-      new PlainHandle<V>(slice, name, serde, slice.store(operator, spec), bounds.by === 'wall' ? () => slice.clock.now() : undefined),
+      new PlainHandle<V>(slice, name, form, slice.store(operator, spec), bounds.by === 'wall' ? () => slice.clock.now() : undefined),
   )
 }
 
-function stored<V>(name: string, serde: Serde<V>, stamped: boolean): StoredValueSerde<V> {
-  return new StoredValueSerde<V>(
-    readBack(serde, `store '${name}': a value put`, 'give the store a serde that holds it (value: ...)'),
-    stamped,
-  )
+function stored<V>(name: string, serde: AnySerde<V>, stamped: boolean): StoredForm<V> {
+  return storedForm<V>(readBack(serde, `store '${name}': a value put`, 'give the store a serde that holds it (value: ...)'), stamped)
 }
 
 /**
@@ -138,7 +135,7 @@ function stored<V>(name: string, serde: Serde<V>, stamped: boolean): StoredValue
  */
 export function timedStore<V>(options: TimedStoreOptions<V>): StoreDefinition<TimedStoreHandle<V>> {
   const { name, value = json(), version, migrate, ttl } = parseOptions(timedSchema, options, 'timedStore')
-  const serde = stored(name, value as Serde<V>, false)
+  const form = stored(name, value as AnySerde<V>, false)
   const spec: StoreSpec<TimedStore<V>> = {
     name,
     kind: 'store/timed',
@@ -146,13 +143,13 @@ export function timedStore<V>(options: TimedStoreOptions<V>): StoreDefinition<Ti
     shared: true,
     create: () =>
       new TimedStore<V>({
-        serde,
+        serde: form.serde,
         version,
         due: (time) => (ttl === undefined ? Number.POSITIVE_INFINITY : time + ttl),
-        migrate: migrate === undefined ? undefined : (old, from) => serde.put(migrate((old as StoredValue<unknown>).value, from) as V, 0),
+        migrate: migrate === undefined ? undefined : (old, from) => form.put(migrate((old as StoredValue<unknown>).value, from) as V, 0),
       }),
   }
-  return new StoreDefinition(name, (slice, operator) => new TimedHandle<V>(slice, name, serde, slice.store(operator, spec), ttl))
+  return new StoreDefinition(name, (slice, operator) => new TimedHandle<V>(slice, name, form, slice.store(operator, spec), ttl))
 }
 
 type Definitions = StoreDefinition<unknown> | Readonly<Record<string, StoreDefinition<unknown>>>

@@ -1,5 +1,5 @@
 import { readInt64, writeInt64 } from '../../log/batch/header.js'
-import type { Serde } from '../../record/serde.js'
+import type { AnySerde, Serde, Written } from '../../record/serde.js'
 import type { SessionWindows, Window } from '../../record/windows.js'
 import type { KeyText } from '../../state/key.js'
 import type { TimelineEntry, TimelineStore } from '../../state/timeline-store.js'
@@ -96,21 +96,34 @@ export class SessionWindowing<R, A> extends TimelineWindowing<Session<A>> implem
 }
 
 /** The end, and the state as its own serde writes it. */
-export function sessionSerde<A>(state: Serde<A>): Serde<Session<A>> {
-  return {
-    name: state.name,
-    encode(session) {
-      const encoded = state.encode(session.state)
-      if (encoded === null) return null
-      const length = typeof encoded === 'string' ? Buffer.byteLength(encoded, 'utf8') : encoded.length
-      const bytes = Buffer.allocUnsafe(END_BYTES + length)
-      writeInt64(bytes, 0, session.end)
-      if (typeof encoded === 'string') bytes.write(encoded, END_BYTES, 'utf8')
-      else bytes.set(encoded, END_BYTES)
-      return bytes
-    },
-    decode: (bytes) => ({ end: readInt64(bytes, 0), state: state.decode(bytes.subarray(END_BYTES)) }),
-  }
+export function sessionSerde<A>(state: Serde<A>): Serde<Session<A>>
+export function sessionSerde<A>(state: AnySerde<A>): AnySerde<Session<A>>
+export function sessionSerde<A>(state: AnySerde<A>): AnySerde<Session<A>> {
+  const { name } = state
+  const end = (bytes: Buffer): number => readInt64(bytes, 0)
+  const rest = (bytes: Buffer): Buffer => bytes.subarray(END_BYTES)
+  return state.async === true
+    ? {
+        name,
+        async: true,
+        encode: async (session) => withEnd(session.end, await state.encode(session.state)),
+        decode: async (bytes) => ({ end: end(bytes), state: await state.decode(rest(bytes)) }),
+      }
+    : {
+        name,
+        encode: (session) => withEnd(session.end, state.encode(session.state)),
+        decode: (bytes) => ({ end: end(bytes), state: state.decode(rest(bytes)) }),
+      }
+}
+
+function withEnd(end: number, encoded: Written): Buffer | null {
+  if (encoded === null) return null
+  const length = typeof encoded === 'string' ? Buffer.byteLength(encoded, 'utf8') : encoded.length
+  const bytes = Buffer.allocUnsafe(END_BYTES + length)
+  writeInt64(bytes, 0, end)
+  if (typeof encoded === 'string') bytes.write(encoded, END_BYTES, 'utf8')
+  else bytes.set(encoded, END_BYTES)
+  return bytes
 }
 
 const END_BYTES = 8
