@@ -6,6 +6,27 @@ export type { ProduceOptions, ProduceRecord } from './cluster/produce.js'
 export type { ReadOptions } from './cluster/read.js'
 export { describe, type Description } from './cluster/describe.js'
 export { queryStore, type QueryKeyOptions, type StoreAnswer, type StoreEntry, type StoreQuery } from './cluster/query-store.js'
+export { statusOf } from './cluster/status.js'
+export type { ClusterStatus } from './cluster/cluster.js'
+export type { ChangesOptions, StatusView } from './runtime/status/view.js'
+export {
+  BUCKETS_MS,
+  type BreakerStatus,
+  type CommitsStatus,
+  type ErrorStatus,
+  type EventStatus,
+  type HeldStatus,
+  type Histogram,
+  type LagStatus,
+  type MemberStatus,
+  type PartitionStatus,
+  type PipelineState,
+  type PipelineStatus,
+  type RebalancesStatus,
+  type TaskStatus,
+  type TransactionStatus,
+  type WaitStatus,
+} from './runtime/status/status.js'
 export { redrive } from './redrive/redrive.js'
 export type { RedriveFilter, RedriveOptions, RedriveProgress, RedriveResult, RedriveRow } from './redrive/options.js'
 export { shutdownSignal } from './cluster/shutdown-signal.js'

@@ -7,6 +7,8 @@ import { MillraceError } from '../record/error.js'
 import { parseOptions, positiveInteger, topicName } from '../runtime/options.js'
 import { sourceSchema, type SourceOptions } from '../runtime/settings.js'
 import { PartitionSource } from '../sources/partition-source.js'
+import type { PipelineStatus } from '../runtime/status/status.js'
+import { viewOf, type StatusView } from '../runtime/status/view.js'
 import { produce, type ProduceOptions } from './produce.js'
 import { read, type ReadOptions } from './read.js'
 
@@ -32,9 +34,23 @@ export interface Cluster {
   deleteTopics(topics: readonly string[]): Promise<void>
   /** Those of the topics that exist. */
   topics(names: readonly string[]): Promise<ReadonlyMap<string, TopicInfo>>
+  /**
+   * What its pipelines are doing, those that run and the last that ended: a snapshot, and an observable of changes, which completes when
+   * the cluster is closed.
+   */
+  readonly status: StatusView<ClusterStatus>
   /** Waits for pipelines that are stopping, then closes the connections. Pipelines still running are stopped in order. */
   close(): Promise<void>
 }
+
+/** What the pipelines of one process are doing. */
+export interface ClusterStatus {
+  readonly at: number
+  readonly pipelines: readonly PipelineStatus[]
+}
+
+/** Of those that ended so many are kept: what one failed with is asked for afterwards. */
+const MOST_ENDED = 8
 
 /** What makes a cluster the one it is. */
 export interface ClusterHost {
@@ -57,8 +73,14 @@ export class LogCluster implements Cluster {
   private admin: Promise<LogClient> | undefined
   private readonly running = new Set<Promise<void>>()
   private readonly closing = new AbortController()
+  private pipelines: { status(): PipelineStatus }[] = []
+  readonly status: StatusView<ClusterStatus>
 
-  constructor(private readonly host: ClusterHost) {}
+  constructor(private readonly host: ClusterHost) {
+    const { clock } = host
+    const take = (): ClusterStatus => ({ at: clock.now(), pipelines: this.pipelines.map((pipeline) => pipeline.status()) })
+    this.status = viewOf(take, () => this.closing.signal.aborted, clock)
+  }
 
   source(options: SourceOptions): PartitionSource {
     this.refuseIfClosed()
@@ -69,7 +91,12 @@ export class LogCluster implements Cluster {
       this.running.add(ended)
       void ended.finally(() => this.running.delete(ended))
     }
-    return new PartitionSource({ ...settings, signal: AbortSignal.any(signals) }, { openLog, clock, logger, trace, onRun })
+    const onPipeline = (pipeline: { status(): PipelineStatus }): void => {
+      const ended = this.pipelines.filter((one) => ['stopped', 'failed'].includes(one.status().state))
+      const forgotten = new Set(ended.slice(0, Math.max(0, ended.length - MOST_ENDED)))
+      this.pipelines = [...this.pipelines.filter((one) => !forgotten.has(one)), pipeline]
+    }
+    return new PartitionSource({ ...settings, signal: AbortSignal.any(signals) }, { openLog, clock, logger, trace, onRun, onPipeline })
   }
 
   async produce(options: ProduceOptions): Promise<number> {

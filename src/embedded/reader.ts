@@ -81,6 +81,10 @@ export class EmbeddedReader implements LogReader {
     return this.partitions.get(topic)?.get(partition)?.end
   }
 
+  nextTime(topic: string, partition: number): number | undefined {
+    return this.partitions.get(topic)?.get(partition)?.nextTime
+  }
+
   trouble(topic: string, partition: number): LogError | undefined {
     return this.partitions.get(topic)?.get(partition)?.trouble
   }

@@ -119,6 +119,15 @@ export class FetchQueue {
     return this.end !== undefined && this.fetchOffset >= this.end
   }
 
+  /** The time that the next batch to be taken begins with, as its header tells; undefined where none is here. */
+  get nextTime(): number | undefined {
+    for (let at = this.head; at < this.entries.length; at++) {
+      const { batch } = this.entries[at] as Entry
+      if (batch !== undefined) return batch.logAppendTime ? batch.maxTimestamp : batch.baseTimestamp
+    }
+    return undefined
+  }
+
   /** What `take` threw last, until it goes on. */
   get trouble(): LogError | undefined {
     return this.lastError !== undefined && this.entries[this.head]?.ready !== true ? this.lastError : undefined

@@ -190,6 +190,8 @@ export interface LogReader {
   take(topic: string, partition: number): Fetched | undefined
   /** The last stable offset as of the last fetch; undefined before it. */
   end(topic: string, partition: number): number | undefined
+  /** The time that the next batch which `take` hands out begins with; undefined where none is fetched. */
+  nextTime(topic: string, partition: number): number | undefined
   /** What `take` last threw of a partition, until it goes on: there is something to take, or all there is has been. */
   trouble(topic: string, partition: number): LogError | undefined
   close(): void

@@ -133,6 +133,10 @@ class BoundedReader implements LogReader {
     return Number.isFinite(end) && !this.positions.some((at) => at.topic === topic && at.partition === partition) ? end : undefined
   }
 
+  nextTime(topic: string, partition: number): number | undefined {
+    return this.reader.nextTime(topic, partition)
+  }
+
   trouble(topic: string, partition: number): LogError | undefined {
     return this.reader.trouble(topic, partition)
   }

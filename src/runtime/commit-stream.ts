@@ -5,17 +5,22 @@ import type { PipelineHost, PipelineSpec } from './host.js'
 import { Pipeline } from './pipeline.js'
 import { planOf, type Plan } from './plan.js'
 import type { SourceSettings } from './settings.js'
+import { snapshotOf } from './status/snapshot.js'
+import type { PipelineStatus } from './status/status.js'
+import { viewOf, type StatusView } from './status/view.js'
 
 /** The observable of commits that `withTransaction` makes; knows its pipeline's plan. */
 export class CommitStream extends Observable<Commit> {
   /** Those of its subscriptions that run. */
   private readonly running = new Set<Pipeline>()
+  private latest: Pipeline | undefined
 
   constructor(
     private readonly spec: PipelineSpec,
-    source: { readonly settings: SourceSettings; readonly host: PipelineHost },
+    private readonly from: { readonly settings: SourceSettings; readonly host: PipelineHost },
   ) {
     super((subscriber) => {
+      const source = from
       const { signal } = source.settings
       let pipeline: Pipeline
       try {
@@ -28,6 +33,8 @@ export class CommitStream extends Observable<Commit> {
       signal?.addEventListener('abort', stop)
       if (signal?.aborted === true) stop()
       this.running.add(pipeline)
+      this.latest = pipeline
+      source.host.onPipeline(pipeline)
       const run = pipeline.run().finally(() => this.running.delete(pipeline))
       const ended = run.then(
         () => subscriber.complete(),
@@ -55,6 +62,26 @@ export class CommitStream extends Observable<Commit> {
     if (at === undefined)
       throw new MillraceError('OUTSIDE_SOURCE', `${what} takes what withTransaction made: cluster.source(...).pipe(withTransaction(...))`)
     return at
+  }
+
+  /** @internal What the pipeline is doing that was subscribed last. */
+  get status(): StatusView<PipelineStatus> {
+    const { source, transaction } = this.spec
+    const { clock } = this.from.host
+    const take = (): PipelineStatus =>
+      this.latest?.status() ??
+      snapshotOf({
+        source,
+        transaction,
+        plan: this.plan(),
+        chronicle: undefined,
+        now: clock.now(),
+        run: undefined,
+        ends: undefined,
+        standbys: [],
+        owners: [],
+      })
+    return viewOf(take, ({ state }) => state === 'stopped' || state === 'failed', clock)
   }
 
   /** @internal */

@@ -25,6 +25,7 @@ export class CommitUnderWay {
   moves = false
   /** Records written, changelogs left out. */
   outputs = 0
+  outputsByTopic: readonly (readonly [topic: string, records: number])[] = []
   /** Of the tasks for which it changes something. */
   tallies: readonly { readonly task: Task; readonly tally: Tally }[] = []
   /** Records of each task, to know where to look if they are refused. */

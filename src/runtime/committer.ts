@@ -89,6 +89,7 @@ export class Committer {
     const began = clock.monotonic()
     const tasks = round.touched()
     const commit = new CommitUnderWay(round, tasks, began)
+    this.run.commit = commit
     commit.records = recordsOf(tasks)
     try {
       for (const task of tasks) task.endIntake()
@@ -126,6 +127,7 @@ export class Committer {
       // Offsets alone begin a transaction too, which has to be aborted if they are refused.
       round.sent ||= commit.offsets.length > 0
       commit.outputs = outputs.records
+      commit.outputsByTopic = outputs.byTopic()
       commit.tallies = tasks.filter((task) => task.dirty).map((task) => ({ task, tally: task.tally() }))
       for (const task of tasks) task.beginCommit()
       outputs.reset()
@@ -169,13 +171,14 @@ export class Committer {
 
   private committed(commit: CommitUnderWay): void {
     const { round, tasks, tallies, outputs, offsets, began } = commit
-    const { plan, wakeup, clock, unread } = this.run.parts
+    const { plan, wakeup, clock, unread, chronicle } = this.run.parts
     this.setbacks = 0
     this.fenced = 0
     this.troubles.failedAlarms = 0
     for (const task of tasks) task.commit()
     round.committed()
     commit.committed()
+    if (this.run.commit === commit) this.run.commit = undefined
     // The next round may be waiting for it, with outputs to send.
     if (plan.overlaps) wakeup.wake()
     // An alarm that found nothing to do changed nothing.
@@ -183,7 +186,7 @@ export class Committer {
     const ended = clock.monotonic()
     const total = new Tally()
     for (const { tally } of tallies) total.merge(tally)
-    this.emit({
+    const told: Commit = {
       ...total.result(),
       outputs,
       lag: this.lag.count(this.run.tasks, tasks, ended),
@@ -196,7 +199,9 @@ export class Committer {
       durationMs: Math.round(ended - (round.startedAt ?? began)),
       commitMs: Math.round(ended - began),
       generation: this.run.member.generation,
-    })
+    }
+    chronicle.committed(told, commit.outputsByTopic)
+    this.emit(told)
   }
 
   /**
@@ -223,7 +228,9 @@ export class Committer {
 
   /** Undoes a round and tells those outside the log. `certain`: it did not commit, and what becomes of its records is still ours to say. */
   async giveUp(round: Round, certain = true): Promise<void> {
-    const { membership, wakeup } = this.run.parts
+    const { membership, wakeup, chronicle } = this.run.parts
+    if (round.touched().length > 0) chronicle.aborted++
+    this.run.commit = undefined
     await this.undo(round)
     if (!round.joined) return
     // Who has lost its tasks may not know it yet, and has no say in what becomes of their records.
@@ -263,7 +270,8 @@ export class Committer {
     await this.giveUp(round, reaction !== 'lost' && reaction !== 'fatal')
     if (end.kind !== 'log-failed' || reaction === undefined) return
     const { error } = end
-    const { membership, logger, clock, stopping } = this.run.parts
+    const { membership, logger, clock, stopping, chronicle } = this.run.parts
+    chronicle.failed('log', error)
     const code = error instanceof MillraceError ? error.code : undefined
     if (code === 'OFFSET_OUT_OF_RANGE') return this.relocate(error as MillraceError)
     const refused = reaction === 'abort' && error instanceof MillraceError && !error.retryable
@@ -299,7 +307,7 @@ export class Committer {
     const { origin } = error
     const task = origin === undefined ? undefined : this.run.tasks.find(({ partition }) => partition === origin.partition)
     if (origin === undefined || task === undefined) throw error
-    if (task.shows(origin.topic)) {
+    if (task.inputs.isView(origin.topic)) {
       // A table is what its topic holds: no record of the input is lost, and no other place than the beginning tells it.
       logger.warn({ origin }, 'the log no longer holds what of a table was to be read next; the table is read again')
       this.run.tasks = []

@@ -46,6 +46,11 @@ export class HeldTopics {
     return next === Number.POSITIVE_INFINITY ? next : next - this.clock.now()
   }
 
+  /** When the first record of a topic that waits is due. */
+  dueOf(topic: string): number | undefined {
+    return this.waiting.get(topic)?.due
+  }
+
   isPaused(topic: string): boolean {
     return this.paused.has(topic)
   }

@@ -3,6 +3,7 @@ import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
 import type { SourceSettings, TransactionSettings } from './settings.js'
 import type { Project } from './slice.js'
+import type { PipelineStatus } from './status/status.js'
 
 /** Where a pipeline lives. */
 export interface PipelineHost {
@@ -12,6 +13,8 @@ export interface PipelineHost {
   readonly trace: ((event: TraceEvent) => void) | undefined
   /** Told of every run, so that closing the cluster can wait for it. Never rejects. */
   readonly onRun: (ended: Promise<void>) => void
+  /** Told of every pipeline that is subscribed. */
+  readonly onPipeline: (pipeline: { status(): PipelineStatus }) => void
 }
 
 export interface PipelineSpec {

@@ -71,6 +71,11 @@ export class InputOrder<S extends Stretch> {
     this.earliest = Math.min(this.earliest, stretch.time as number)
   }
 
+  /** What is held of a topic. */
+  head(topic: string): S | undefined {
+    return this.heads.get(topic)
+  }
+
   /** How long until to look again though nothing comes, in milliseconds; infinity where nothing is waited for. */
   untilLook(): number {
     return this.waitingSince === undefined ? NEVER : this.waitingSince + WAIT_MS - this.clock.monotonic()

@@ -46,6 +46,7 @@ export class Investigator {
     const { suspicion } = trouble
     const count = suspicion.next()
     const round = new Round([task], { ...REPLAYED, maxRecords: count }, this.run.roundEnvironment())
+    this.run.round = round
     const end = await round.run()
     if (end.kind === 'failed') {
       await this.committer.giveUp(round)

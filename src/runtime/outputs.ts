@@ -197,6 +197,13 @@ export class Outputs {
     return records
   }
 
+  /** Records of the transaction by topic, of those that have any; changelogs left out. */
+  byTopic(): [topic: string, records: number][] {
+    const found: [string, number][] = []
+    for (const { topic, records, internal } of this.topics.values()) if (!internal && records > 0) found.push([topic, records])
+    return found
+  }
+
   /** Takes finished batches; with `all`, the unfinished ones too. */
   take(all: boolean): OutputBatch[] {
     const taken: OutputBatch[] = []

@@ -15,6 +15,10 @@ import { RunContext } from './run-context.js'
 import { Standbys } from './standbys.js'
 import { openTasks, type StartEnvironment } from './start.js'
 import { StateRestore } from './state-restore.js'
+import { Chronicle } from './status/chronicle.js'
+import { FreshEnds } from './status/fresh-ends.js'
+import { snapshotOf } from './status/snapshot.js'
+import type { PipelineStatus } from './status/status.js'
 import type { PlannedStore, TaskState } from './task-state.js'
 import { TopicWatch } from './topic-watch.js'
 import { Transactions } from './transactions.js'
@@ -38,13 +42,18 @@ export class Pipeline {
   private serving: Assignment | undefined
   /** The member and generation that the tasks were last held in. */
   private heldIn: Assignment['member'] | undefined
+  private readonly host: PipelineHost
+  private readonly chronicle: Chronicle
+  private ends: FreshEnds | undefined
 
   constructor(
     private readonly spec: PipelineSpec,
-    private readonly host: PipelineHost,
+    host: PipelineHost,
     private readonly emit: (commit: Commit) => void,
   ) {
     this.wakeup = new Wakeup(host.clock)
+    this.chronicle = new Chronicle(host.clock, host.logger)
+    this.host = { ...host, logger: this.chronicle.logger }
     const { onError, declare } = spec.transaction
     const topics = typeof onError === 'object' ? [...declare.topics, onError.deadLetter] : declare.topics
     this.plan = planOf(spec.project, spec.source.group, spec.source.topics, { topics })
@@ -62,6 +71,22 @@ export class Pipeline {
     return owner === undefined ? undefined : { owner }
   }
 
+  /** What it is doing. */
+  status(): PipelineStatus {
+    const { source, transaction } = this.spec
+    return snapshotOf({
+      source,
+      transaction,
+      plan: this.plan,
+      chronicle: this.chronicle,
+      now: this.host.clock.now(),
+      run: this.context,
+      ends: this.ends,
+      standbys: this.standbys?.tasks ?? [],
+      owners: this.serving?.owners ?? [],
+    })
+  }
+
   /** Number of tasks; undefined before the topics were looked at. */
   get taskCount(): number | undefined {
     return this.context?.taskCount
@@ -70,16 +95,35 @@ export class Pipeline {
   /** Ends the pipeline in order; `run` then resolves. */
   stop(): void {
     this.stopping.abort()
+    if (!this.isOver) this.chronicle.enter('stopping')
     this.wakeup.wake()
   }
 
   /** Runs until stopped. @throws MillraceError for everything that needs somebody to change something */
   async run(): Promise<void> {
-    const log = await this.host.openLog()
+    try {
+      await this.runOn(await this.host.openLog())
+      this.chronicle.enter('stopped')
+    } catch (error) {
+      this.chronicle.failed('end', error)
+      this.chronicle.enter('failed')
+      throw error
+    } finally {
+      // Whoever asks for the status of what has ended does not keep its state and records in memory.
+      this.standbys = this.context = this.ends = undefined
+    }
+  }
+
+  private get isOver(): boolean {
+    return this.chronicle.state === 'stopped' || this.chronicle.state === 'failed'
+  }
+
+  private async runOn(log: LogClient): Promise<void> {
     try {
       const run = await this.start(log)
       if (run === undefined) return
       this.context = run
+      this.ends = new FreshEnds(log, this.host.clock, this.host.logger)
       await this.takePart(run)
     } finally {
       this.standbys?.close()
@@ -149,7 +193,10 @@ export class Pipeline {
       address: source.address,
       clock,
       logger,
-      onChange: () => this.wakeup.wake(),
+      onChange: () => {
+        this.chronicle.rebalancing()
+        this.wakeup.wake()
+      },
     })
     const { spec, wakeup } = this
     const watch = new TopicWatch({
@@ -174,20 +221,25 @@ export class Pipeline {
       logger,
       wakeup,
       stopping: this.stopping.signal,
+      chronicle: this.chronicle,
     })
   }
 
   private async takePart(run: RunContext): Promise<void> {
     const { membership, stopping, watch } = run.parts
     const troubles = new Troubles(run)
+    run.troubleOf = (task) => troubles.of(task)
     const committer = new Committer(run, troubles, this.emit)
     const restoring = new StateRestore(run)
     const transactions = new Transactions(run, committer, new Investigator(run, committer, troubles), troubles, restoring)
     const countTasks = async (): Promise<number> => (run.taskCount = await watch.count())
     while (!stopping.aborted) {
+      this.chronicle.enter('joining')
+      this.chronicle.rebalancing()
       const assignment = await membership.join(countTasks, stopping)
       if (assignment === undefined) return
       run.member = assignment.member
+      this.chronicle.assigned()
       do {
         run.stale = false
         troubles.clear()
@@ -227,6 +279,7 @@ export class Pipeline {
   /** Transactions of one assignment, until it is to be given back. */
   private async work(run: RunContext, assignment: Assignment, transactions: Transactions, restoring: StateRestore): Promise<void> {
     this.serving = assignment
+    if (!run.parts.stopping.aborted) this.chronicle.enter('running')
     let over = false
     const restored = restoring.restore(() => over || run.demand() !== 'none')
     try {

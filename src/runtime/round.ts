@@ -3,7 +3,7 @@ import type { Clock } from '../record/clock.js'
 import type { RawRecord } from '../record/record.js'
 import type { Logger } from '../record/logger.js'
 import type { CommitFate } from './commit-fate.js'
-import type { Meter, Participant, Standing } from './context.js'
+import type { Meter, Participant, Standing, Waits } from './context.js'
 import type { PipelineEffects } from './effects.js'
 import type { Outputs } from './outputs.js'
 import { progressOf } from './progress.js'
@@ -86,6 +86,9 @@ export class Round {
   /** Of all tasks, as of their last turn. */
   private bytes = 0
   private readonly slices = new Map<Task, Slice>()
+  private finishing = false
+  /** Nothing is done in it any more. */
+  closed = false
   private readonly participants = new Set<Participant>()
   private sendError: { readonly error: unknown } | undefined
 
@@ -95,6 +98,19 @@ export class Round {
     private readonly environment: RoundEnvironment,
   ) {
     for (const task of tasks) this.bytes += task.bytes
+  }
+
+  /** What it is at, for those who look in from outside; `named`: by which steps it is held. */
+  look(named: boolean): { readonly finishing: boolean; readonly waits: Waits; readonly heldBy: readonly string[] } {
+    const waits = { bounded: 0, outside: 0 }
+    const heldBy = new Set<string>()
+    for (const slice of this.slices.values()) {
+      waits.bounded += slice.waits.bounded
+      waits.outside += slice.waits.outside
+      const held = this.finishing && named && !slice.ended ? slice.stages.blame() : undefined
+      if (held !== undefined) heldBy.add(held)
+    }
+    return { finishing: this.finishing, waits, heldBy: [...heldBy] }
   }
 
   /** The tasks that a commit concerns: those that have a slice, or stepped over positions. Most of thousands may have nothing to read. */
@@ -112,6 +128,7 @@ export class Round {
       // Only the reader throws here: user code fails its slice instead.
       return { kind: 'log-failed', error }
     } finally {
+      this.closed = true
       for (const slice of this.slices.values()) slice.close()
     }
   }
@@ -164,7 +181,7 @@ export class Round {
         if (failed !== undefined) return failed
       }
       for (const task of this.tasks) {
-        task.updateViews()
+        task.inputs.updateViews()
         const room = Math.min(share, this.limits.maxRecords - this.records - fed)
         if (room <= 0) break
         const bytesBefore = task.bytes
@@ -224,6 +241,7 @@ export class Round {
   }
 
   private endInput(): RoundEnd | undefined {
+    this.finishing = true
     for (const [task, slice] of this.slices) {
       slice.endInput()
       if (slice.failure !== undefined) return this.failed(task, slice)

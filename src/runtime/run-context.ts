@@ -3,6 +3,7 @@ import type { UnreadPartitions } from '../log/unread.js'
 import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
 import type { CommitFate } from './commit-fate.js'
+import type { CommitUnderWay } from './commit-under-way.js'
 import { PipelineEffects } from './effects.js'
 import type { Membership } from './group/membership.js'
 import { MemoryGuard } from './memory-guard.js'
@@ -11,7 +12,8 @@ import type { PipelineSpec } from './host.js'
 import type { Outputs } from './outputs.js'
 import { persist } from './persist.js'
 import type { CheckedPlan } from './plan-check.js'
-import type { RoundEnvironment } from './round.js'
+import type { Round, RoundEnvironment } from './round.js'
+import type { Chronicle } from './status/chronicle.js'
 import { usageOf } from './task-state.js'
 import { progressOf } from './progress.js'
 import type { Task } from './task.js'
@@ -32,6 +34,7 @@ export interface RunParts {
   readonly logger: Logger
   readonly wakeup: Wakeup
   readonly stopping: AbortSignal
+  readonly chronicle: Chronicle
 }
 
 /** The tasks of an assignment by partition. */
@@ -55,7 +58,13 @@ export class RunContext {
   taskCount: number
   /** Set where the state in memory may not be what is in the log: it is read again, in the same assignment. */
   stale = false
-  private readonly shared = new Map<string, unknown>()
+  /** What is under way, for those who look in from outside. */
+  round: Round | undefined
+  commit: CommitUnderWay | undefined
+  /** Why a task runs by itself, if it does. */
+  troubleOf: (task: Task) => { readonly cause: unknown; readonly at: number } | undefined = () => undefined
+  /** What operators keep for the life of the pipeline. */
+  readonly shared = new Map<string, unknown>()
   readonly effects: PipelineEffects
   private readonly memory: MemoryGuard
   private usage: readonly StoreUsage[] = []
@@ -69,6 +78,11 @@ export class RunContext {
     const { plan, spec, clock, logger, log } = parts
     const ends = (partitions: readonly TopicPartition[]): Promise<readonly number[]> => log.offsets(partitions, 'latest')
     this.effects = new PipelineEffects(plan.effects, { group: spec.source.group, clock, logger, ends })
+  }
+
+  /** The member, once there is one. */
+  get memberIfAny(): GroupMember | undefined {
+    return this.member as GroupMember | undefined
   }
 
   /** What the stores of the tasks hold, those that are being restored included: the tasks' together, by name. */

@@ -39,6 +39,7 @@ export class StateRestore {
       if (plan.stores.some(({ spec }) => spec.source !== undefined)) this.run.assignReader()
     } catch (error) {
       this.failure = { error }
+      this.run.parts.chronicle.failed('restore', error)
     } finally {
       wakeup.wake()
     }

@@ -138,6 +138,11 @@ export class TaskInputs implements HeldFrom {
     return this.reader.end(topic, this.partition)
   }
 
+  /** The time of what is fetched next of a topic and not taken yet. */
+  nextTime(topic: string): number | undefined {
+    return this.reader.nextTime(topic, this.partition)
+  }
+
   giveBack(topic: string, offset: number, leaderEpoch: number): void {
     this.start(topic, offset, leaderEpoch)
   }

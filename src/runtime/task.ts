@@ -40,8 +40,10 @@ export class Task {
   private current: Reading | undefined
   /** The batches that count in `bytes`: one that is read in parts counts once. */
   private readonly counted = new Set<BatchView>()
-  private readonly inputs: TaskInputs
+  readonly inputs: TaskInputs
   readonly alarms: Alarms
+  /** When it was opened, by the monotonic clock. */
+  readonly openedAt: number
   /** False until the stores are restored. */
   ready = false
   /** Records and bytes given out since the last commit. */
@@ -63,6 +65,7 @@ export class Task {
     onPositions: () => void,
   ) {
     this.alarms = new Alarms(clock)
+    this.openedAt = clock.monotonic()
     this.inputs = new TaskInputs(partition, topics, inlets, reader, clock, unread, onPositions)
     for (const { topic, offset, leaderEpoch = UNKNOWN_EPOCH, stored } of start) {
       this.moveTo(topic, offset, leaderEpoch)
@@ -134,10 +137,6 @@ export class Task {
     this.inputs.follow(topic, store, offset, leaderEpoch)
   }
 
-  updateViews(): void {
-    this.inputs.updateViews()
-  }
-
   /** Where the reader stands: behind everything it has handed out. */
   fetchPositions(): Position[] {
     return this.inputs.positions()
@@ -150,11 +149,6 @@ export class Task {
   relocate(topic: string, offset: number, leaderEpoch = UNKNOWN_EPOCH): void {
     const gap = this.inputs.relocate(topic, offset, leaderEpoch)
     if (gap !== undefined) this.replay.push(gap)
-  }
-
-  /** True if a store shows this topic. */
-  shows(topic: string): boolean {
-    return this.inputs.isView(topic)
   }
 
   /** Whether that is where the last commit left the topic. */
@@ -187,6 +181,14 @@ export class Task {
   /** What the log has of a topic; not `stored` where it is what it was told to start at. */
   committedOf(topic: string): { readonly offset: number; readonly stored: boolean } {
     return { offset: (this.committed.get(topic) as Position).offset, stored: !this.unstoredTopics.has(topic) }
+  }
+
+  /** The first stretch with records of a topic that was read, or is at hand, and is not committed. */
+  firstUncommitted(topic: string): Piece | undefined {
+    const has = (piece: Piece | undefined): boolean => piece?.topic === topic && piece.batch !== undefined
+    const { committing, used, current, replay, inputs } = this
+    const read = committing?.pieces.find(has) ?? used.find(has)
+    return read ?? (has(current?.piece) ? current?.piece : (replay.find(has) ?? inputs.order.head(topic)))
   }
 
   /** What became of the records of the open transaction. */
@@ -301,10 +303,7 @@ export class Task {
       'CORRUPT_BATCH',
       'retry',
       `${errorMessage(error)}. What cannot be read are the offsets ${firstOffset} to ${last}`,
-      {
-        origin,
-        cause: error,
-      },
+      { origin, cause: error },
     )
     if (this.onUnreadable === 'skip') {
       this.unread.skipped({ topic: piece.topic, partition: this.partition, firstOffset, lastOffset: last, error: failure })

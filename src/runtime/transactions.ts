@@ -42,6 +42,7 @@ export class Transactions {
       run.tasks.push(...run.tasks.splice(0, 1))
       const healthy = run.tasks.filter((task) => task.ready && !troubles.has(task))
       const round = new Round(healthy, this.limits(), run.roundEnvironment(committer.fate))
+      run.round = round
       const end = await round.run()
       const before = await committer.settle()
       if (before === 'failed') continue
@@ -61,6 +62,7 @@ export class Transactions {
       }
     }
     await committer.settle()
+    run.round = undefined
     // Positions of what is kept are compared with the committed offsets when the next assignment comes.
     for (const task of run.tasks) task.rollback()
     watch.raise()

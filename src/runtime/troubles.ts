@@ -7,6 +7,8 @@ import type { Task } from './task.js'
 export interface Trouble {
   readonly suspicion: Suspicion
   cause: unknown
+  /** When it came up, in milliseconds since the epoch. */
+  readonly at: number
   notBefore: number
   delayMs: number
 }
@@ -37,7 +39,9 @@ export class Troubles {
     const { retries, retryDelay } = spec.transaction
     const notBefore = retries > 0 ? clock.monotonic() + retryDelay : 0
     logger.warn({ partition: task.partition, records, error: errorMessage(cause) }, 'a slice failed; it is run again by itself')
-    const trouble = { suspicion: new Suspicion(records, retries, hint), cause, notBefore, delayMs: retryDelay }
+    this.run.parts.chronicle.failed('slice', cause)
+    const suspicion = new Suspicion(records, retries, hint)
+    const trouble = { suspicion, cause, at: clock.now(), notBefore, delayMs: retryDelay }
     this.byTask.set(task, trouble)
     return trouble
   }

@@ -32,6 +32,8 @@ export interface Restoring {
   /** How far it was read, and the leader epoch of that position; undefined before. */
   reached?: number
   reachedEpoch?: number
+  /** What is to be read, once that is known. */
+  span?: { readonly from: number; readonly to: number }
 }
 
 export interface RestoreOptions {
@@ -81,6 +83,7 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
     const start = store.reached ?? first
     if (start < first || start > end) throw startMoved({ topic: store.topic, partition: store.partition, offset: start })
     store.reached = start
+    store.span = { from: start, to: end }
     return { target: store, topic: store.topic, partition: store.partition, start, end }
   })
   // A copy that was read to the end may have been read to the end of another log.

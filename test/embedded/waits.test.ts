@@ -74,6 +74,9 @@ describe('waiting for the log', () => {
     expect(waits()[0]).toBe('still waiting: for the cluster, to start: no broker at localhost:9092')
     // Not a line a try.
     expect(waits().length).toBeLessThan(10)
+    expect(cluster.status.snapshot().pipelines).toMatchObject([
+      { state: 'starting', waits: [{ what: 'for the cluster, to start', forMs: 600_000, why: 'no broker at localhost:9092' }] },
+    ])
     up = true
     await clock.advance('10s')
     expect(broker.members('g')).toHaveLength(1)

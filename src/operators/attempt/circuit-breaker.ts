@@ -13,6 +13,7 @@ import type { Duration } from '../../record/duration.js'
 import { errorMessage } from '../../record/error.js'
 import { quietLogger, type Logger } from '../../record/logger.js'
 import { Notice } from '../../runtime/notice.js'
+import type { BreakerStatus } from '../../runtime/status/status.js'
 import { functionOption, parseOptions, positiveDuration, positiveInteger } from '../../runtime/options.js'
 
 /** 'open': calls wait. 'half-open': one call tries whether it works again. 'isolated': held open by hand (cockatiel's `isolate`). */
@@ -147,6 +148,10 @@ export class Breaker implements CircuitBreaker {
     if (clock !== this.clock) this.notice = new Notice(clock)
     this.clock = clock
     this.logger = logger
+  }
+
+  breakerStatus(): BreakerStatus {
+    return { step: this.step, state: this.state, retryInMs: this.retryInMs }
   }
 
   /** Whether a call may begin. */

@@ -1,0 +1,204 @@
+import type { UnreadPartition } from '../../log/unread.js'
+import type { StoreUsage } from '../../state/store.js'
+import type { RecordCounts } from '../accounting.js'
+
+/**
+ * What one member of a pipeline is doing: plain data that JSON holds as it is. Nothing in it comes from records: neither keys nor values,
+ * nor texts of errors that user code threw. Made when asked for, out of what the engine has anyway; nothing is kept for it per record.
+ *
+ * Times named `at` are milliseconds since the epoch, spans end in `Ms`. What is not known is left out (undefined).
+ */
+export interface PipelineStatus {
+  /** When it was made. */
+  readonly at: number
+  readonly group: string
+  /** Topics of the source. */
+  readonly topics: readonly string[]
+  /** The steps that write, keep or read on their own, as `describe` names them. */
+  readonly operators: readonly string[]
+  /**
+   * 'idle': not subscribed yet; 'starting': waits for the cluster, or checks the plan; 'joining': for an assignment; 'running'; 'stopping';
+   * 'stopped': in order; 'failed': see `lastError`.
+   */
+  readonly state: PipelineState
+  /** How long it has been in that state. */
+  readonly stateMs: number
+  readonly member: MemberStatus
+  /** Tasks of all members together; 0 before the topics were looked at. */
+  readonly taskCount: number
+  /** Those of this member. */
+  readonly tasks: readonly TaskStatus[]
+  /** Tasks of others whose state is followed here. */
+  readonly standbys: readonly number[]
+  /** The partitions of those tasks: of the source, and of the topics that the pipeline writes to itself. */
+  readonly partitions: readonly PartitionStatus[]
+  /** All partitions together; those that wait on purpose (retry tiers) are not in it, see `retries`. */
+  readonly lag: LagStatus
+  /** The transaction under way; undefined where nothing has been read for one. */
+  readonly transaction: TransactionStatus | undefined
+  readonly commits: CommitsStatus
+  /** How records ended since the start, over committed transactions, and how many were written. */
+  readonly totals: RecordCounts & { readonly outputs: number }
+  /** Records written since the start, by topic; changelogs left out. */
+  readonly written: Readonly<Record<string, number>>
+  /** Per second, over the last 10 seconds. */
+  readonly rates: { readonly records: number; readonly outputs: number; readonly commits: number }
+  /** Records committed to dead-letter topics since the start. */
+  readonly deadLetters: { readonly total: number; readonly byTopic: Readonly<Record<string, number>> }
+  /** Topics whose records wait for their time. */
+  readonly retries: readonly HeldStatus[]
+  /** Records of `delayUntil` and `schedule` that wait, by name of their store. */
+  readonly timers: readonly { readonly name: string; readonly waiting: number }[]
+  readonly breakers: readonly BreakerStatus[]
+  readonly stores: readonly StoreUsage[]
+  /** What `meter` and the operators counted since the start (`Commit.meters`, added up; of names that end in 'max...' the largest). */
+  readonly meters: Readonly<Record<string, number>>
+  readonly rebalances: RebalancesStatus
+  /** What is waited for right now beside records: the cluster, the group, a coordinator, an open transaction in a changelog. */
+  readonly waits: readonly WaitStatus[]
+  readonly unread: readonly UnreadPartition[]
+  readonly lastError: ErrorStatus | undefined
+  /** Lines of the log since the start, by level. */
+  readonly logged: { readonly warnings: number; readonly errors: number }
+  /** The last 100 lines of its log at info and above, oldest first, without what may come from records. */
+  readonly events: readonly EventStatus[]
+}
+
+export type PipelineState = 'idle' | 'starting' | 'joining' | 'running' | 'stopping' | 'stopped' | 'failed'
+
+export interface MemberStatus {
+  /** As the member knows it: 'lost' also before the first assignment. */
+  readonly state: 'stable' | 'rebalancing' | 'lost' | 'fatal'
+  readonly memberId: string | undefined
+  readonly generation: number | undefined
+  readonly instanceId: string | undefined
+  /** How others reach this process, if the source was told. */
+  readonly address: string | undefined
+  /** Owners of the tasks by partition, as the last assignment told; empty where the pipeline keeps no state. */
+  readonly owners: readonly (string | undefined)[]
+}
+
+export interface TaskStatus {
+  readonly partition: number
+  /** 'set-aside': its slice failed, and it runs by itself until the record to blame is found; 'unread': a partition cannot be read. */
+  readonly state: 'running' | 'restoring' | 'set-aside' | 'unread'
+  /** While restoring: offsets read of those there are, over all its stores; `total` is undefined until it is known. */
+  readonly restoring: { readonly done: number; readonly total: number | undefined; readonly forMs: number } | undefined
+  /** While set aside. */
+  readonly why: ErrorStatus | undefined
+  /** Committed records it is behind. */
+  readonly lag: number
+}
+
+export interface PartitionStatus {
+  readonly topic: string
+  readonly partition: number
+  /** The next offset to read, in the transaction under way. */
+  readonly position: number
+  /** The next offset to read as far as it is committed. */
+  readonly committed: number
+  /** The end as it was last heard of; undefined before the first fetch. */
+  readonly end: number | undefined
+  /** Offsets between `committed` and `end`: as for Kafka's own tools, markers of transactions count. */
+  readonly lag: number | undefined
+  /** Age of the next record that is not committed; 0 where there is none, undefined where there is one that is not fetched yet. */
+  readonly lagMs: number | undefined
+  /** Waits on purpose: a retry tier whose next record is not due. */
+  readonly held: boolean
+}
+
+export interface LagStatus {
+  readonly records: number
+  /** Of the partition that is furthest behind. */
+  readonly ms: number | undefined
+}
+
+export interface TransactionStatus {
+  /** 'reading': takes records in; 'finishing': waits for user code; 'committing': in the log's hands. */
+  readonly state: 'reading' | 'finishing' | 'committing'
+  /** Since its first record. */
+  readonly openMs: number
+  readonly records: number
+  readonly outputs: number
+  /** What user code waits for on purpose: back-offs and calls with a limit, and things outside such as an open circuit breaker. */
+  readonly waits: { readonly bounded: number; readonly outside: number }
+  /** Steps whose input ended and that did not, where that lasts longer than a second. */
+  readonly heldBy: readonly string[]
+}
+
+export interface CommitsStatus {
+  readonly committed: number
+  /** Transactions that were given up, whose records came again. */
+  readonly aborted: number
+  /** From the first record to the commit. */
+  readonly duration: Histogram
+  /** The commit itself. */
+  readonly commit: Histogram
+  readonly last:
+    | { readonly at: number; readonly records: number; readonly outputs: number; readonly durationMs: number; readonly commitMs: number }
+    | undefined
+}
+
+/** How long something took, in milliseconds, added up. */
+export interface Histogram {
+  readonly count: number
+  readonly sumMs: number
+  readonly maxMs: number
+  /** How many took at most `BUCKETS_MS[i]`, each with those before it; what took longer is in `count` alone. */
+  readonly buckets: readonly number[]
+}
+
+export interface HeldStatus {
+  readonly topic: string
+  /** Offsets in it behind what is committed, over the tasks of this member: the records that wait, and the markers between them. */
+  readonly records: number
+  /** When the first of them is due; undefined where none is known to wait. */
+  readonly nextDueAt: number | undefined
+}
+
+export interface BreakerStatus {
+  readonly step: string
+  readonly state: 'closed' | 'open' | 'half-open' | 'isolated'
+  /** While open: when a call may try again. */
+  readonly retryInMs: number | undefined
+}
+
+export interface RebalancesStatus {
+  /** Assignments got, the first one included. */
+  readonly count: number
+  /** From when the member learned of it to the new assignment. */
+  readonly duration: Histogram
+  readonly lastAt: number | undefined
+  /** Those of the last 10 minutes. */
+  readonly recent: number
+}
+
+export interface WaitStatus {
+  /** "for the cluster, to start", "to join the group, ...". */
+  readonly what: string
+  readonly forMs: number
+  /** What the last try failed with. */
+  readonly why: string | undefined
+}
+
+export interface ErrorStatus {
+  readonly at: number
+  /** 'log': the cluster; 'slice': user code or a record; 'restore'; 'end': what the pipeline failed with. */
+  readonly where: 'log' | 'slice' | 'restore' | 'end'
+  readonly name: string
+  /** Of a MillraceError. */
+  readonly code: string | undefined
+  /** Left out where user code or a record may have a part in it; the log has it. */
+  readonly message: string | undefined
+}
+
+export interface EventStatus {
+  readonly at: number
+  readonly level: 'info' | 'warn' | 'error'
+  readonly message: string
+  /** Numbers, and names of topics, groups and steps. */
+  readonly fields: Readonly<Record<string, number | string | boolean | readonly number[]>>
+}
+
+/** Bounds of the histograms, in milliseconds. */
+export const BUCKETS_MS: readonly number[] = [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000]
