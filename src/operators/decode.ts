@@ -7,7 +7,7 @@ import type { LogRecord, RawRecord, StreamRecord } from '../record/record.js'
 import { isLater, json, type AnySerde } from '../record/serde.js'
 import type { KeyOf } from '../record/types.js'
 import { Mark, mark } from '../runtime/accounting.js'
-import { isUnavailable } from '../runtime/blame.js'
+import { isNobodys } from '../runtime/blame.js'
 import { optionalSlice } from '../runtime/context.js'
 import { InOrder } from '../runtime/in-order.js'
 import { objectWith, parseOptions } from '../runtime/options.js'
@@ -107,12 +107,12 @@ export function decode<S extends StandardSchemaV1, R extends Undecoded = RawReco
     try {
       value = record.value === null ? null : from.decode(record.value)
     } catch (error) {
-      if (isUnavailable(error)) throw error
+      if (isNobodys(error)) throw error
       return unreadable(error)
     }
     if (!isLater(value)) return validated(value)
     return Promise.resolve(value).then(validated, (error: unknown) => {
-      if (isUnavailable(error)) throw error
+      if (isNobodys(error)) throw error
       return unreadable(error)
     })
   }

@@ -7,7 +7,7 @@ import { bytes, isLater, type AnySerde, type AnySerdeFor } from '../record/serde
 import type { Good, Handled, RecordOrFailure, ValueOf } from '../record/types.js'
 import { Mark, mark } from '../runtime/accounting.js'
 import { activeSlice } from '../runtime/context.js'
-import { isUnavailable } from '../runtime/blame.js'
+import { isNobodys } from '../runtime/blame.js'
 import { asWritable, encodeSoon } from '../runtime/encode.js'
 import { InOrder } from '../runtime/in-order.js'
 import { operate } from '../runtime/operate.js'
@@ -116,7 +116,7 @@ export function repartition<R extends AnyRecord>(
       const { value } = record
       if (value === null) return null
       const unreadable = (error: unknown): never => {
-        if (isUnavailable(error)) throw error
+        if (isNobodys(error)) throw error
         throw new MillraceError(
           'DECODE_FAILED',
           `${record.id} cannot be read as ${serde.name}, though ${what} wrote it so: ${errorMessage(error)}. Was the serde changed while records were in the topic?`,

@@ -4,7 +4,7 @@ import { FailedRecord } from '../record/failed-record.js'
 import { isSpread } from '../record/record-source.js'
 import { LogRecord, unspread } from '../record/record.js'
 import { isLater, type AnySerde, type Serde } from '../record/serde.js'
-import { isUnavailable } from './blame.js'
+import { isNobodys, isUnavailable } from './blame.js'
 
 type Encoder = Pick<AnySerde<unknown>, 'name' | 'encode'>
 
@@ -35,7 +35,7 @@ export function encodeSoon(
       throw notEncoded(operator, found, record, part)
     },
     (error: unknown) => {
-      throw isUnavailable(error) ? error : encodeFailure(serde, error, record, part)
+      throw encodeFailure(serde, error, record, part)
     },
   )
 }
@@ -64,7 +64,7 @@ export function encodePart(
 
 function encodeFailure({ name }: Encoder, error: unknown, record: LogRecord<unknown, unknown>, part: string): unknown {
   // No record is to blame for that.
-  if (isSpread(error) || (error instanceof MillraceError && error.code === 'LOSSY_SERDE')) return error
+  if (isSpread(error) || isNobodys(error)) return error
   return new MillraceError('ENCODE_FAILED', `the ${part} made from ${record.id} cannot be written as ${name}: ${errorMessage(error)}`, {
     origin: record.origin,
     cause: error,

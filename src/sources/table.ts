@@ -2,7 +2,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { z } from 'zod'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { isLater, json, type AnySerde } from '../record/serde.js'
-import { isUnavailable } from '../runtime/blame.js'
+import { isNobodys } from '../runtime/blame.js'
 import { objectWith, parseOptions, storeName, topicName } from '../runtime/options.js'
 import { issuesText, isStandardSchema } from '../runtime/schema.js'
 import type { StoreSpec } from '../state/store.js'
@@ -83,7 +83,7 @@ function decoderOf<V>(value: ValueForm): (bytes: Buffer) => V | PromiseLike<V> {
 
 function wrap<T>(form: string, decode: () => T | PromiseLike<T>): T | PromiseLike<T> {
   const refuse = (error: unknown): never => {
-    if (isUnavailable(error)) throw error
+    if (isNobodys(error)) throw error
     throw new MillraceError('DECODE_FAILED', `it is not ${form}: ${errorMessage(error)}`, { cause: error })
   }
   try {

@@ -5,7 +5,6 @@ import {
   aggregator,
   embedded,
   json,
-  MillraceError,
   session,
   silentLogger,
   store,
@@ -17,6 +16,7 @@ import {
   withTransaction,
   type AsyncSerde,
   type Cluster,
+  type MillraceError,
   type RecordStream,
   type StreamRecord,
 } from '../../src/index.js'

@@ -15,6 +15,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   sinks: ['record', 'log', 'state', 'runtime'],
   sources: ['record', 'log', 'state', 'runtime'],
   cluster: ['record', 'log', 'state', 'runtime', 'sources'],
+  'schema-registry': ['record', 'runtime'],
   redrive: ['record', 'log', 'state', 'runtime', 'sources', 'operators', 'cluster'],
   kafka: ['record', 'log'],
   embedded: ['record', 'log'],

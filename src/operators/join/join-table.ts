@@ -4,7 +4,7 @@ import { MillraceError, errorMessage } from '../../record/error.js'
 import type { NotSpread, StreamRecord } from '../../record/record.js'
 import type { DeepReadonly, Good, Handled, RecordOrFailure, KeyOf } from '../../record/types.js'
 import { isLater } from '../../record/serde.js'
-import { isUnavailable } from '../../runtime/blame.js'
+import { isNobodys } from '../../runtime/blame.js'
 import { activeSlice } from '../../runtime/context.js'
 import { grouping, groupingFields, saysPartitioned, type ByFunction, type ByRecordKey } from '../../runtime/grouping.js'
 import { InOrder } from '../../runtime/in-order.js'
@@ -74,7 +74,7 @@ export function joinTable<R extends AnyRecord, T, V>(
     const lookUp = (record: R): unknown => {
       const keyText = keyOf(record)
       const unreadable = (error: unknown): never => {
-        if (isUnavailable(error)) throw error
+        if (isNobodys(error)) throw error
         throw new MillraceError(
           'DECODE_FAILED',
           `${what}: the row of key '${Buffer.from(keyText, 'latin1').toString('utf8')}' in topic '${table.topic}', which ${record.id} asks for, cannot be read: ${errorMessage(error)}`,
