@@ -1,5 +1,6 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, inject, it } from 'vitest'
 import { type Child } from '../support/child.js'
+import { EXAMPLES, runExample } from '../support/example-outputs.js'
 import { uniqueName, type Observer } from '../support/kafka/client.js'
 import { kafkaSuite } from '../support/kafka/suite.js'
 import { until } from '../support/until.js'
@@ -49,6 +50,10 @@ describe('examples', () => {
     expect(JSON.parse(String(record?.value))).toEqual({ id: 1, name: 'ä', processed: true })
     expect(String(record?.key)).toBe('k')
     expect(record?.headers.map(([name, value]) => [name, String(value)])).toEqual([['h', 'x']])
+  })
+
+  it.concurrent.each(Object.keys(EXAMPLES))('%s.ts does what it says on Kafka too', async (name) => {
+    expect((await runExample(name, { KAFKA_BROKERS: inject('kafkaBrokers').join(',') })).trimEnd()).toBe(EXAMPLES[name]?.trimStart())
   })
 
   it('demo.ts checks itself on this Kafka too', async () => {

@@ -1,0 +1,25 @@
+import { readFileSync, readdirSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { EXAMPLES, runExample } from '../support/example-outputs.js'
+
+/** Those that run until they are told to stop, or are checked elsewhere, and what they share. */
+const OTHERS = ['passthrough', 'map-json', 'delays', 'demo', 'flights', 'example']
+
+describe('the programs of examples/', () => {
+  it.each(Object.keys(EXAMPLES))('%s does what it says, and ends', async (name) => {
+    expect((await runExample(name, {})).trimEnd()).toBe(EXAMPLES[name]?.trimStart())
+  })
+
+  const folder = new URL('../../examples/', import.meta.url)
+  const names = readdirSync(folder)
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => file.slice(0, -3))
+
+  it('are all known here', () => {
+    expect(names.filter((name) => !(name in EXAMPLES) && !OTHERS.includes(name))).toEqual([])
+  })
+
+  it.each(Object.keys(EXAMPLES))('%s is short', (name) => {
+    expect(readFileSync(new URL(`${name}.ts`, folder), 'utf8').split('\n').length).toBeLessThan(80)
+  })
+})
