@@ -1,12 +1,19 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
+export interface ChildExit {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
 /** A test program as a process of its own, killed with the test if it is still there. */
 export class Child {
   readonly lines: string[] = []
   errors = ''
   private readonly child: ChildProcess
-  readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>
+  /** Undefined while it runs. */
+  exit: ChildExit | undefined
+  readonly ended: Promise<ChildExit>
 
   constructor(program: URL, env: Readonly<Record<string, string>>, args: readonly string[] = []) {
     this.child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(program), ...args], {
@@ -20,7 +27,12 @@ export class Child {
       this.lines.push(...parts)
     })
     this.child.stderr?.on('data', (data: Buffer) => (this.errors += data.toString()))
-    this.ended = new Promise((resolve) => this.child.on('exit', (code, signal) => resolve({ code, signal })))
+    this.ended = new Promise((resolve) =>
+      this.child.on('exit', (code, signal) => {
+        this.exit = { code, signal }
+        resolve(this.exit)
+      }),
+    )
   }
 
   get running(): boolean {

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { GroupMember, LogClient, LogProducer } from '../../../src/log/port.js'
 import { startKafka, type KafkaServer } from '../../support/kafka/broker.js'
-import { Proxy } from './proxy.js'
+import { Proxy } from '../../support/kafka/proxy.js'
 import { batchOf, client, producer, readAll, soleMember, uniqueName } from './support.js'
 
 const ADD_PARTITIONS = 24

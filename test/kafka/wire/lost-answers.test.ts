@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, inject, it, afterAll, beforeAl
 import type { GroupMember, LogClient } from '../../../src/log/port.js'
 import { startKafka, type KafkaServer } from '../../support/kafka/broker.js'
 import { until } from '../../support/until.js'
-import { Proxy, type Fate } from './proxy.js'
+import { Proxy, type Fate } from '../../support/kafka/proxy.js'
 import { batchOf, client, producer, readAll, soleMember, uniqueName } from './support.js'
 
 const PRODUCE = 0

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 import { Reader } from '../../../src/kafka/protocol/reader.js'
 import type { LogClient, LogReader } from '../../../src/log/port.js'
 import { until } from '../../support/until.js'
-import { Proxy, type ProxiedRequest } from './proxy.js'
+import { Proxy, type ProxiedRequest } from '../../support/kafka/proxy.js'
 import { batchOf, client, drain, producer, soleMember, uniqueName } from './support.js'
 
 const FETCH = 1

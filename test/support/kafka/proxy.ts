@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 
 /** What becomes of one request. */
@@ -24,17 +25,32 @@ const METADATA = 3
 const FIND_COORDINATOR = 10
 const HOST = '127.0.0.1'
 
+/** What becomes of all connections. */
+export type Passage =
+  | 'open'
+  /** Nothing arrives on either side, and no connection ends: a cable that was pulled. */
+  | 'paused'
+  /** Connections are closed, and new ones as soon as they come. */
+  | 'cut'
+
 /**
- * Stands before a broker, knows Kafka's framing, and can lose or delay single requests and answers. The addresses in the broker's answers
- * are changed to its own, so that clients stay with it.
+ * Stands before a broker, knows Kafka's framing, and can lose or delay single requests and answers, or all. The addresses in the broker's
+ * answers are changed to its own, so that clients stay with it; those of other brokers to their proxies, where these were started together.
  */
 export class Proxy {
   decide: (request: ProxiedRequest) => Fate = () => 'pass'
   /** Sees each answer on its way back. It may change what is in it, not its length. */
   answered: (apiKey: number, answer: Buffer) => void = () => {}
+  /** How many milliseconds later an answer arrives. What follows on its connection waits behind it. */
+  delayOf: (apiKey: number) => number = () => 0
   private readonly server: Server
   private readonly sockets = new Set<Socket>()
   private held: { readonly apiKey: number; readonly send: () => void; readonly answered: Promise<void> }[] = []
+
+  private passage: Passage = 'open'
+  private reopened: Promise<void> = Promise.resolve()
+  private reopen: () => void = () => {}
+  private together: readonly Proxy[] = [this]
 
   private constructor(private readonly target: { host: string; port: number }) {
     this.server = createServer((socket) => this.accept(socket))
@@ -45,6 +61,20 @@ export class Proxy {
     const proxy = new Proxy({ host, port: Number(port) })
     await new Promise<void>((resolve) => proxy.server.listen(0, HOST, resolve))
     return proxy
+  }
+
+  /** One before each broker of a cluster. */
+  static async startAll(brokers: readonly string[]): Promise<Proxy[]> {
+    const all = await Promise.all(brokers.map((broker) => Proxy.start(broker)))
+    for (const proxy of all) proxy.together = all
+    return all
+  }
+
+  let(passage: Passage): void {
+    this.reopen()
+    this.passage = passage
+    if (passage === 'paused') this.reopened = new Promise((resolve) => (this.reopen = resolve))
+    if (passage === 'cut') for (const socket of this.sockets) socket.destroy()
   }
 
   get port(): number {
@@ -76,16 +106,25 @@ export class Proxy {
   }
 
   async stop(): Promise<void> {
+    this.let('cut')
     for (const socket of this.sockets) socket.destroy()
     await new Promise((resolve) => this.server.close(resolve))
   }
 
   private accept(client: Socket): void {
+    if (this.passage === 'cut') {
+      client.on('error', () => {})
+      client.destroy()
+      return
+    }
     const broker = connect(this.target)
     const doomed = new Set<number>()
     const asked = new Map<number, number>()
     const waiting = new Map<number, () => void>()
     let detached = false
+    // Frames go on in their order, each when those before it have: nearly always at once.
+    const towardsBroker = inTurn()
+    const towardsClient = inTurn()
     for (const socket of [client, broker]) {
       this.sockets.add(socket)
       socket.on('error', () => {})
@@ -118,7 +157,7 @@ export class Proxy {
           this.held.push({ apiKey: request.apiKey, send: () => broker.write(frame), answered })
           if (fate === 'deliver late') client.destroy()
         } else {
-          broker.write(frame)
+          towardsBroker(this.wait(0), () => broker.write(frame))
         }
       }),
     )
@@ -131,20 +170,44 @@ export class Proxy {
         if (apiKey === METADATA || apiKey === FIND_COORDINATOR) this.redirect(frame)
         this.answered(apiKey, frame)
         waiting.get(correlationId)?.()
-        if (doomed.has(correlationId)) client.destroy()
-        else client.write(frame)
+        towardsClient(this.wait(this.delayOf(apiKey)), () => {
+          if (doomed.has(correlationId)) client.destroy()
+          else client.write(frame)
+        })
       }),
     )
   }
 
+  /** What a frame waits for before it goes on; undefined for nothing. */
+  private wait(delayMs: number): Promise<void> | undefined {
+    if (this.passage === 'paused') return this.reopened
+    return delayMs > 0 ? pause(delayMs) : undefined
+  }
+
   /** A host and port are a string and an int32: the port can be changed where it stands. */
   private redirect(frame: Buffer): void {
-    const address = Buffer.alloc(2 + this.target.host.length + 4)
-    address.writeInt16BE(this.target.host.length, 0)
-    address.write(this.target.host, 2)
-    address.writeInt32BE(this.target.port, 2 + this.target.host.length)
-    for (let at = frame.indexOf(address); at >= 0; at = frame.indexOf(address, at + 1))
-      frame.writeInt32BE(this.port, at + address.length - 4)
+    // All places first: a proxy's port may be another broker's.
+    const changes: [at: number, port: number][] = []
+    for (const { target, port } of this.together) {
+      const address = Buffer.alloc(2 + target.host.length + 4)
+      address.writeInt16BE(target.host.length, 0)
+      address.write(target.host, 2)
+      address.writeInt32BE(target.port, 2 + target.host.length)
+      for (let at = frame.indexOf(address); at >= 0; at = frame.indexOf(address, at + 1)) changes.push([at + address.length - 4, port])
+    }
+    for (const [at, port] of changes) frame.writeInt32BE(port, at)
+  }
+}
+
+function inTurn(): (wait: Promise<void> | undefined, work: () => void) => void {
+  let last: Promise<void> | undefined
+  return (wait, work) => {
+    if (wait === undefined && last === undefined) return work()
+    const mine = Promise.all([last, wait]).then(() => {
+      work()
+      if (last === mine) last = undefined
+    })
+    last = mine
   }
 }
 

@@ -1,0 +1,103 @@
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+
+/** Reads topics with the official consumer, whole. */
+final class Topics {
+  /** Longer than any fault lasts: a broker that is down is waited for. */
+  private static final Duration PATIENCE = Duration.ofMinutes(3);
+
+  record Seen(String topic, int partition, long offset, long timestamp, byte[] keyBytes, byte[] valueBytes, String id) {
+    String key() {
+      return keyBytes == null ? null : new String(keyBytes, StandardCharsets.UTF_8);
+    }
+
+    String value() {
+      return valueBytes == null ? null : new String(valueBytes, StandardCharsets.UTF_8);
+    }
+  }
+
+  static Properties client(String brokers) {
+    Properties config = new Properties();
+    config.put("bootstrap.servers", brokers);
+    config.put("default.api.timeout.ms", (int) PATIENCE.toMillis());
+    config.put("reconnect.backoff.max.ms", 500);
+    return config;
+  }
+
+  static KafkaConsumer<byte[], byte[]> consumer(String brokers, String isolation) {
+    Properties config = client(brokers);
+    config.put("isolation.level", isolation);
+    config.put("enable.auto.commit", false);
+    config.put("auto.offset.reset", "none");
+    config.put("fetch.max.wait.ms", 100);
+    return new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+  }
+
+  static Admin admin(String brokers) {
+    return Admin.create(client(brokers));
+  }
+
+  static List<TopicPartition> partitions(KafkaConsumer<?, ?> consumer, Collection<String> topics) {
+    List<TopicPartition> all = new ArrayList<>();
+    for (String topic : topics) {
+      var found = consumer.partitionsFor(topic, PATIENCE);
+      if (found == null || found.isEmpty()) throw new IllegalStateException("there is no topic " + topic);
+      found.forEach(info -> all.add(new TopicPartition(topic, info.partition())));
+    }
+    return all;
+  }
+
+  /** The committed records of some topics up to their last stable offsets as they are now, by partition, in order. */
+  static Map<TopicPartition, List<Seen>> read(String brokers, Collection<String> topics) {
+    try (KafkaConsumer<byte[], byte[]> consumer = consumer(brokers, "read_committed")) {
+      List<TopicPartition> partitions = partitions(consumer, topics);
+      Map<TopicPartition, Long> first = consumer.beginningOffsets(partitions);
+      return read(consumer, first);
+    }
+  }
+
+  /** The same from given offsets on. */
+  static Map<TopicPartition, List<Seen>> read(KafkaConsumer<byte[], byte[]> consumer, Map<TopicPartition, Long> from) {
+    Map<TopicPartition, List<Seen>> found = new HashMap<>();
+    from.keySet().forEach(partition -> found.put(partition, new ArrayList<>()));
+    consumer.assign(from.keySet());
+    Map<TopicPartition, Long> ends = consumer.endOffsets(from.keySet());
+    from.forEach(consumer::seek);
+    long deadline = System.nanoTime() + PATIENCE.toNanos();
+    while (ends.entrySet().stream().anyMatch(end -> consumer.position(end.getKey()) < end.getValue())) {
+      if (System.nanoTime() > deadline) throw new IllegalStateException("a topic could not be read to its end: " + ends);
+      for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(200))) {
+        TopicPartition partition = new TopicPartition(record.topic(), record.partition());
+        // What came after the look at the end belongs to the next one.
+        if (record.offset() < ends.get(partition)) found.get(partition).add(seen(record));
+      }
+    }
+    return found;
+  }
+
+  static Seen seen(ConsumerRecord<byte[], byte[]> record) {
+    var header = record.headers().lastHeader("id");
+    String id = header == null ? null : new String(header.value(), StandardCharsets.UTF_8);
+    return new Seen(record.topic(), record.partition(), record.offset(), record.timestamp(), record.key(), record.value(), id);
+  }
+
+  /** The key of a window in a changelog: the record's key, and the window's start behind it. */
+  static String windowKey(byte[] key) {
+    int at = key.length - Long.BYTES;
+    return new String(key, 0, at, StandardCharsets.UTF_8) + "@" + ByteBuffer.wrap(key, at, Long.BYTES).getLong();
+  }
+
+  private Topics() {}
+}

@@ -1,0 +1,93 @@
+/** Faults on real brokers: `npm run faults -- --only 'kill -9' --seed 7`. */
+import { parseArgs } from 'node:util'
+import { FAULTS } from './faults/index.js'
+import { openLab, type Lab } from './lab.js'
+import { PIPELINE_NAMES, type PipelineName } from './pipelines/index.js'
+import { Run, type Outcome } from './run.js'
+import { randomFault } from './soak.js'
+import { tableOf, writeDocs } from './table.js'
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    pipeline: { type: 'string' },
+    seed: { type: 'string', default: '1' },
+    brokers: { type: 'string', default: '1' },
+    kafka: { type: 'string', default: '4.3' },
+    soak: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    docs: { type: 'boolean', default: false },
+  },
+})
+const seed = Number(values.seed)
+const brokers = Number(values.brokers)
+const soak = values.soak === undefined ? undefined : Number(values.soak)
+if (
+  !Number.isSafeInteger(seed) ||
+  (brokers !== 1 && brokers !== 3) ||
+  (values.kafka !== '4.3' && values.kafka !== '3.9') ||
+  (soak !== undefined && !(soak > 0)) ||
+  (values.pipeline !== undefined && !PIPELINE_NAMES.includes(values.pipeline as PipelineName))
+) {
+  console.error(
+    `usage: npm run faults -- [--only TEXT] [--pipeline ${PIPELINE_NAMES.join('|')}] [--seed N] [--brokers 1|3] [--kafka 4.3|3.9] [--soak MINUTES] [--docs] [--json]`,
+  )
+  process.exit(2)
+}
+
+const outcomes: Outcome[] = []
+const say = (text: string): void => void process.stderr.write(`${text}\n`)
+
+async function one(run: Run): Promise<void> {
+  const outcome = await run.go()
+  outcomes.push(outcome)
+  const { fault, pipeline, recoveries, problems, seconds } = outcome
+  const times = recoveries.map((ms) => `${(ms / 1_000).toFixed(1)} s`).join(', ')
+  say(
+    `${problems.length === 0 ? 'ok  ' : 'FAIL'} ${pipeline}: ${fault} (seed ${outcome.seed}, ${seconds} s${times === '' ? '' : `, recovered in ${times}`})`,
+  )
+  say(
+    `     ${Object.entries(outcome.counts)
+      .map(([name, n]) => `${name} ${n}`)
+      .join(', ')}`,
+  )
+  for (const problem of problems) say(`     ${problem}`)
+}
+
+async function all(lab: Lab): Promise<void> {
+  const chosen = FAULTS.filter(({ name }) => values.only === undefined || name.includes(values.only)).filter(
+    ({ replicated = false }) => replicated === (brokers === 3),
+  )
+  const runs = chosen.flatMap((fault) =>
+    fault.pipelines
+      .filter((pipeline) => values.pipeline === undefined || pipeline === values.pipeline)
+      .map((pipeline, i) => new Run(lab, fault, pipeline, { seed: seed + i })),
+  )
+  for (const [i, run] of runs.entries()) {
+    say(`${i + 1} of ${runs.length}: ${run.pipeline}, ${run.fault.name}`)
+    await one(run)
+  }
+}
+
+async function soaked(lab: Lab, minutes: number): Promise<void> {
+  const end = performance.now() + minutes * 60_000
+  for (let next = seed; performance.now() < end; next++) {
+    const { fault, pipeline } = randomFault(next, brokers === 3)
+    say(`${Math.round((end - performance.now()) / 60_000)} minutes left: ${pipeline}, ${fault.how}`)
+    await one(new Run(lab, fault, pipeline, { seed: next }))
+  }
+}
+
+const lab = await openLab({ brokers, kafka: values.kafka })
+try {
+  if (soak === undefined) await all(lab)
+  else await soaked(lab, soak)
+} finally {
+  await lab.close()
+}
+if (values.json) console.log(JSON.stringify(outcomes))
+else console.log(tableOf(outcomes))
+if (values.docs) await writeDocs(outcomes)
+const failed = outcomes.filter(({ problems }) => problems.length > 0)
+say(`${outcomes.length} runs, ${failed.length} failed`)
+process.exit(failed.length > 0 || outcomes.length === 0 ? 1 : 0)

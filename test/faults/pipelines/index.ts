@@ -1,0 +1,33 @@
+import type { Observable } from 'rxjs'
+import type { RecordStream } from '../../../src/index.js'
+import type { RunTopics } from './topics.js'
+
+/** A pipeline: what becomes of its records. What must come out is said by `checker/Rules.java`, under the same name. */
+export interface Pipeline {
+  readonly project: (topics: RunTopics) => (records: RecordStream) => Observable<unknown>
+}
+
+/** What the harness knows of each without loading it. */
+export const PIPELINES = {
+  copy: { outputs: ['out'], right: false, store: undefined, tiers: [] },
+  count: { outputs: ['out'], right: false, store: 'aggregate', tiers: [] },
+  window: { outputs: ['out', 'late'], right: false, store: 'window', tiers: [] },
+  join: { outputs: ['out'], right: true, store: undefined, tiers: [] },
+  dedupe: { outputs: ['out'], right: false, store: undefined, tiers: [] },
+  retry: { outputs: ['out', 'dead'], right: false, store: undefined, tiers: ['200ms', '400ms'] },
+  delay: { outputs: ['out'], right: false, store: undefined, tiers: [] },
+  idle: { outputs: ['out', 'late'], right: false, store: 'window', tiers: [] },
+} as const satisfies Record<string, About>
+
+interface About {
+  readonly outputs: readonly ('out' | 'late' | 'dead')[]
+  readonly right: boolean
+  /** The store whose changelog the checker reads. */
+  readonly store: string | undefined
+  /** Delays of its retry topics. */
+  readonly tiers: readonly string[]
+}
+
+export type PipelineName = keyof typeof PIPELINES
+
+export const PIPELINE_NAMES = Object.keys(PIPELINES) as PipelineName[]
