@@ -115,6 +115,9 @@ export {
 export type { Database, SqlRow, SqlTransaction } from './sinks/database/database.js'
 export type { Blame, ExternalStore, ExternalTransaction, Place, PlaceToTake, RowChange, StoredRow } from './sinks/external/port.js'
 
+export { outbox, type OutboxOptions } from './sources/outbox/outbox.js'
+export { outboxTable, writeToOutbox, type OutboxEvent, type StatementRunner } from './sources/outbox/outbox-table.js'
+export type { OutboxRecord } from './sources/outbox/outbox-record.js'
 export { table, type Table, type TableOptions, type TableValue } from './sources/table.js'
 export type { PartitionSource } from './sources/partition-source.js'
 export type { PartitionStream } from './sources/partition-stream.js'

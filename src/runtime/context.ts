@@ -56,6 +56,8 @@ export interface SliceContext {
   readonly behind: boolean
   /** A counter of the transaction, by name. */
   meter(name: string): Meter
+  /** Has the pipeline look at its alarms now; may be called at any time. */
+  wake(): void
   /** Tells the watchdog that the slice is alive. */
   progress(): void
   readonly clock: Clock

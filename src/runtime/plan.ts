@@ -259,6 +259,8 @@ class PlanContext implements SliceContext {
     return { count: 0 }
   }
 
+  wake(): void {}
+
   progress(): void {}
 
   shared<T>(name: string, create: () => T): T {

@@ -239,6 +239,10 @@ export class Slice implements SliceContext {
 
   warn(): void {}
 
+  wake(): void {
+    this.environment.onEnd()
+  }
+
   join(participant: Participant): void {
     this.environment.join(participant)
   }

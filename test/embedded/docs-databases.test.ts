@@ -34,8 +34,9 @@ describe('docs/databases.md', () => {
   let stop: AbortController
 
   beforeAll(async () => {
+    // It compiles PostgreSQL, which takes its time on a busy machine.
     db = await PGlite.create()
-  })
+  }, 60_000)
   afterAll(() => db.close())
 
   beforeEach(async () => {

@@ -38,7 +38,8 @@ describe('PGlite', () => {
         (await db.query<{ line: string }>('SELECT line FROM lines WHERE line LIKE $1', [`${prefix}%`])).rows.map(({ line }) => line),
       writePoison: async (tx) => void (await tx.query("INSERT INTO lines VALUES ('poison')")),
     }
-  })
+    // It compiles PostgreSQL, which takes its time on a busy machine.
+  }, 60_000)
   afterAll(() => db.close())
 
   it.each(externalStoreContract)('$name', ({ run }) => run(harness))

@@ -13,7 +13,8 @@ const ALLOWED: Record<string, readonly string[]> = {
   runtime: ['record', 'log', 'state'],
   operators: ['record', 'log', 'state', 'runtime', 'sources'],
   sinks: ['record', 'log', 'state', 'runtime'],
-  sources: ['record', 'log', 'state', 'runtime'],
+  // An outbox is read over the same databases as sinks write to.
+  sources: ['record', 'log', 'state', 'runtime', 'sinks'],
   cluster: ['record', 'log', 'state', 'runtime', 'sources'],
   'schema-registry': ['record', 'runtime'],
   redrive: ['record', 'log', 'state', 'runtime', 'sources', 'operators', 'cluster'],

@@ -11,7 +11,10 @@ export interface SqlTransaction {
 }
 
 /** A database that `toDatabase` writes to: `postgres(pool)`, `pglite(db)`, `sqlite(client)`, or one of your own by the same port. */
-export type Database<Tx extends SqlTransaction = SqlTransaction> = ExternalStore<Tx>
+export interface Database<Tx extends SqlTransaction = SqlTransaction> extends ExternalStore<Tx> {
+  /** Calls when somebody notifies a channel, where the database has such; what it says may be missed. Returns what ends it. */
+  listen?(channel: string, onNotify: () => void): () => void
+}
 
 /** What a driver has to do. */
 export interface SqlConnection<Tx extends SqlTransaction> {
@@ -26,6 +29,7 @@ export interface SqlDriver<Tx extends SqlTransaction> {
   query(sql: string, params: readonly unknown[]): Promise<readonly SqlRow[]>
   begin(): Promise<SqlConnection<Tx>>
   blame(error: unknown): Blame
+  listen?(channel: string, onNotify: () => void): () => void
 }
 
 /** The statements on the table of positions. */
@@ -38,7 +42,7 @@ export interface PositionTable {
 }
 
 /** Sinks on any SQL database: positions in a table of its own. */
-export class SqlStore<Tx extends SqlTransaction> implements ExternalStore<Tx> {
+export class SqlStore<Tx extends SqlTransaction> implements Database<Tx> {
   readonly name: string
   private created: Promise<unknown> | undefined
 
@@ -81,6 +85,10 @@ export class SqlStore<Tx extends SqlTransaction> implements ExternalStore<Tx> {
 
   blame(error: unknown): Blame {
     return this.driver.blame(error)
+  }
+
+  listen(channel: string, onNotify: () => void): () => void {
+    return this.driver.listen?.(channel, onNotify) ?? ((): void => {})
   }
 
   private async ready(): Promise<void> {

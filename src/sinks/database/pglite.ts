@@ -70,5 +70,12 @@ class PgliteDriver implements SqlDriver<PgliteTransaction> {
     }
   }
 
+  listen(channel: string, onNotify: () => void): () => void {
+    const listening = this.db.listen(channel, onNotify)
+    // Who does not hear looks now and then.
+    listening.catch(() => {})
+    return () => void listening.then((end) => end()).catch(() => {})
+  }
+
   blame = blameOfPostgres
 }

@@ -1,6 +1,7 @@
 import type { Pool, PoolClient } from 'pg'
 import type { MonoTypeOperatorFunction } from 'rxjs'
 import { z } from 'zod'
+import { systemClock } from '../../record/clock.js'
 import type { StreamRecord } from '../../record/record.js'
 import { objectWith, parseOptions, timeLimit } from '../../runtime/options.js'
 import { SqlStore, type Database, type SqlConnection, type SqlDriver, type SqlRow, type SqlTransaction } from './database.js'
@@ -69,6 +70,8 @@ export function toPostgres<R extends StreamRecord<unknown, unknown>>(
   return toDatabase(db, write, options)
 }
 
+const LISTEN_AGAIN_MS = 1_000
+
 class PgDriver implements SqlDriver<PostgresTransaction> {
   readonly name = 'PostgreSQL'
 
@@ -125,6 +128,40 @@ class PgDriver implements SqlDriver<PostgresTransaction> {
           release(true)
         }
       },
+    }
+  }
+
+  /** Over a connection of the pool, as long as that lasts; then over another. Who does not hear meanwhile looks now and then. */
+  listen(channel: string, onNotify: () => void): () => void {
+    let client: PoolClient | undefined
+    let ended = false
+    let opening = false
+    const close = (): void => {
+      client?.release(true)
+      client = undefined
+    }
+    const again = (): void => {
+      close()
+      if (ended || opening) return
+      opening = true
+      systemClock.after(LISTEN_AGAIN_MS, open)
+    }
+    const open = (): void => {
+      opening = false
+      if (ended) return
+      this.pool.connect().then((opened) => {
+        client = opened
+        if (ended) return close()
+        opened.on('error', again)
+        opened.on('notification', onNotify)
+        // What was said before it listened is looked for.
+        opened.query(`LISTEN ${channel}`).then(onNotify, again)
+      }, again)
+    }
+    open()
+    return () => {
+      ended = true
+      close()
     }
   }
 

@@ -223,7 +223,8 @@ export class ExternalSession<Tx> implements Effects {
       )
     }
     if (position <= committed) return
-    const [end] = await ends([place])
+    // No record is to blame where the log does not answer: it is asked again.
+    const [end] = await ends([place]).catch((error: unknown) => Promise.reject(new SilentError(errorMessage(error))))
     if (end === undefined || position <= end) return
     throw new MillraceError(
       'SINK_MISMATCH',
