@@ -40,6 +40,7 @@ export class EmbeddedReader implements LogReader {
       inflateBytes: () => this.options.prefetchBytes / Math.max(1, this.all.length),
       changed: () => this.tell(),
       maxBatchBytes: options.maxBatchBytes,
+      onNews: options.onNews,
       onSkipped: options.onSkipped,
     }
   }
@@ -104,6 +105,8 @@ export class EmbeddedReader implements LogReader {
   private watch(): void {
     for (const stop of this.unwatch) stop()
     this.unwatch = this.all.flatMap((at) => this.topics.find(at)?.watch(() => this.schedule()) ?? [])
+    // What was fetched of a topic that was paused can be taken now.
+    for (const { topic, partition, bytes, failed } of this.all) if (bytes > 0 || failed) this.options.onNews?.(topic, partition)
     this.schedule()
   }
 
@@ -145,7 +148,7 @@ export class EmbeddedReader implements LogReader {
     if (log === undefined) return fail(fetched, missing(fetched, 'retry'))
     const readCommitted = this.options.isolation === 'read_committed'
     const known = fetched.end
-    fetched.end = log.stable
+    fetched.learnEnd(log.stable)
     if (room <= 0) return known === undefined
     const divergence = log.divergence(offset, fetched.fetchEpoch)
     if (divergence === 'unknown') return fail(fetched, outOfRange(fetched, log.start, log.end))

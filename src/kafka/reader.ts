@@ -85,6 +85,7 @@ export class KafkaReader implements LogReader {
       inflateBytes: () => this.share(),
       changed: (bytes) => this.changed(bytes),
       maxBatchBytes: options.maxBatchBytes,
+      onNews: options.onNews,
       onSkipped: options.onSkipped,
     }
   }

@@ -45,7 +45,7 @@ export interface FetchedBatches {
   readonly end: number
 }
 
-export interface QueueSettings extends Pick<ReaderOptions, 'maxBatchBytes' | 'onSkipped'> {
+export interface QueueSettings extends Pick<ReaderOptions, 'maxBatchBytes' | 'onNews' | 'onSkipped'> {
   readonly codecs: CodecLookup
   /** How far to uncompress ahead. */
   readonly inflateBytes: () => number
@@ -163,6 +163,7 @@ export class FetchQueue {
   /** Queues the error behind what was fetched before it. Nothing more is fetched until it was taken. */
   fail(error: LogError): void {
     this.error = withOrigin(error, { topic: this.topic, partition: this.partition, offset: this.fetchOffset })
+    this.tell()
   }
 
   /** The first batch of another leader was taken. */
@@ -176,18 +177,31 @@ export class FetchQueue {
 
   private passed(): void {
     this.setbacks = 0
+    if (this.lastError === undefined) return
     this.lastError = undefined
+    this.tell()
   }
 
   /** Takes over what a broker answered. Returns whether `take` may have more. */
   accept({ batches, aborted, end }: FetchedBatches): boolean {
-    this.end = end
+    this.learnEnd(end)
     const before = this.fetchOffset
     const filter = new CommittedFilter(aborted)
     for (const source of batches) if (!this.acceptAll(source, filter)) break
     if (this.fetchOffset === before && !this.failed && this.caughtUp && this.entries.length === this.head) this.passed()
+    if (this.fetchOffset !== before) this.tell()
     void this.inflate()
     return this.fetchOffset !== before || this.failed
+  }
+
+  learnEnd(end: number): void {
+    if (this.end === end) return
+    this.end = end
+    this.tell()
+  }
+
+  private tell(): void {
+    this.settings.onNews?.(this.topic, this.partition)
   }
 
   /**
@@ -196,7 +210,7 @@ export class FetchQueue {
    * which is an error. Returns whether there is one.
    */
   truncated({ epoch, endOffset }: Divergence, end: number): boolean {
-    this.end = end
+    this.learnEnd(end)
     let at = this.head
     while (at < this.entries.length && !isBeyond(this.entries[at] as Entry)) at++
     const first = this.entries[at]
@@ -368,6 +382,7 @@ export class FetchQueue {
     entry.ready = true
     this.bytes += grown
     this.readyBytes += bytes
+    this.tell()
     this.settings.changed(grown)
   }
 }

@@ -144,6 +144,8 @@ export interface ReaderOptions {
   readonly prefetchBytes: number
   /** Called when data, a position or an error arrived. */
   readonly onData: () => void
+  /** Called before that, of each partition that it is about: of all others `take`, `end` and `trouble` give what they gave before. */
+  readonly onNews?: ((topic: string, partition: number) => void) | undefined
   /** Most that one batch may hold uncompressed, where its codec can be stopped. Default 64 MiB; what is larger cannot be read. */
   readonly maxBatchBytes?: number | undefined
   /**

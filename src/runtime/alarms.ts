@@ -13,9 +13,14 @@ interface Due {
 export class Alarms {
   private times = new Map<string, Due>()
   private committed = new Map<string, Due>()
-  private next = { date: Number.POSITIVE_INFINITY, span: Number.POSITIVE_INFINITY }
+  /** The next one by either time; infinity where none is set. */
+  next: Readonly<Record<Due['by'], number>> = { date: Number.POSITIVE_INFINITY, span: Number.POSITIVE_INFINITY }
 
-  constructor(private readonly clock: Clock) {}
+  constructor(
+    private readonly clock: Clock,
+    /** Called where `next` may be another. */
+    private readonly onChange: () => void = () => {},
+  ) {}
 
   /** `at` in milliseconds since the epoch; undefined takes the alarm back. */
   set(name: string, at: number | undefined): void {
@@ -69,5 +74,6 @@ export class Alarms {
     const next = { date: Number.POSITIVE_INFINITY, span: Number.POSITIVE_INFINITY }
     for (const { at, by } of this.times.values()) next[by] = Math.min(next[by], at)
     this.next = next
+    this.onChange()
   }
 }

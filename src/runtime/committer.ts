@@ -191,7 +191,7 @@ export class Committer {
       outputs,
       lag: this.lag.count(this.run.tasks, tasks, ended),
       unread: unread.list(),
-      restoring: this.run.tasks.filter((task) => !task.ready).length,
+      restoring: this.run.restoring,
       tasks: tallies.map(({ task, tally }): TaskCommit => ({ partition: task.partition, ...tally.result(), lag: task.lag() })),
       offsets: offsets.map(({ topic, partition, offset }) => ({ topic, partition, offset })),
       stores: this.run.storeUsage(),
@@ -262,6 +262,7 @@ export class Committer {
   private undoTasks(): void {
     this.run.parts.outputs.reset()
     for (const task of this.run.tasks) task.rollback()
+    this.run.agenda.wakeAll()
   }
 
   /** Recovers from what the log, not user code, did to a round. */

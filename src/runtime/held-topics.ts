@@ -39,11 +39,11 @@ export class HeldTopics {
     private readonly clock: Clock,
   ) {}
 
-  /** Milliseconds until the first of them is due, or is to be fetched again; infinity where none waits. */
-  untilDue(): number {
+  /** The date when the first of them is due, or is to be fetched again; infinity where none waits. */
+  get nextDue(): number {
     let next = Number.POSITIVE_INFINITY
     for (const waiting of this.waiting.values()) next = Math.min(next, lookAt(waiting))
-    return next === Number.POSITIVE_INFINITY ? next : next - this.clock.now()
+    return next
   }
 
   /** When the first record of a topic that waits is due. */

@@ -76,9 +76,9 @@ export class InputOrder<S extends Stretch> {
     return this.heads.get(topic)
   }
 
-  /** How long until to look again though nothing comes, in milliseconds; infinity where nothing is waited for. */
-  untilLook(): number {
-    return this.waitingSince === undefined ? NEVER : this.waitingSince + WAIT_MS - this.clock.monotonic()
+  /** When to look again though nothing comes, by the monotonic clock; infinity where nothing is waited for. */
+  get nextLook(): number {
+    return this.waitingSince === undefined ? NEVER : this.waitingSince + WAIT_MS
   }
 
   forget(topic: string): void {

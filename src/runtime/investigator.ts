@@ -1,3 +1,4 @@
+import { always } from './agenda.js'
 import { sleep } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { FailedRecord } from '../record/failed-record.js'
@@ -45,7 +46,7 @@ export class Investigator {
     const trouble = this.troubles.of(task) as Trouble
     const { suspicion } = trouble
     const count = suspicion.next()
-    const round = new Round([task], { ...REPLAYED, maxRecords: count }, this.run.roundEnvironment())
+    const round = new Round(always([task]), { ...REPLAYED, maxRecords: count }, this.run.roundEnvironment())
     this.run.round = round
     const end = await round.run()
     if (end.kind === 'failed') {
@@ -105,7 +106,7 @@ export class Investigator {
       { origin: record.origin, error: errorMessage(cause), runs: suspicion.runs, policy: onError },
       'a record failed for good and was taken out',
     )
-    const round = new Round([task], { ...REPLAYED, maxRecords: 0 }, this.run.roundEnvironment())
+    const round = new Round(always([task]), { ...REPLAYED, maxRecords: 0 }, this.run.roundEnvironment())
     if (this.run.parts.plan.gated) {
       round.leaveOut(task, record)
       const end = await round.run()

@@ -50,3 +50,12 @@ export interface Committing {
   readonly positions: ReadonlyMap<string, Position>
   readonly unstored: readonly string[]
 }
+
+/** Where a task begins to read a topic. */
+export interface TaskStart {
+  readonly topic: string
+  readonly offset: number
+  readonly leaderEpoch?: number | undefined
+  /** Whether the group has it as a committed offset. */
+  readonly stored: boolean
+}

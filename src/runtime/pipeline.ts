@@ -164,6 +164,7 @@ export class Pipeline {
       isolation: 'read_committed',
       prefetchBytes: source.prefetchBytes,
       onData: () => this.wakeup.wake(),
+      onNews: (_topic, partition) => this.context?.agenda.wakePartition(partition),
       maxBatchBytes: Math.max(MAX_BATCH_BYTES, transaction.maxBytes),
       onSkipped: source.onUnreadable === 'skip' ? (batch) => unread.skipped(batch) : undefined,
     })

@@ -2,6 +2,7 @@ import type { LogProducer, Position } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
 import type { RawRecord } from '../record/record.js'
 import type { Logger } from '../record/logger.js'
+import type { TaskTurns } from './agenda.js'
 import type { CommitFate } from './commit-fate.js'
 import type { Meter, Participant, Standing, Waits } from './context.js'
 import type { PipelineEffects } from './effects.js'
@@ -89,15 +90,21 @@ export class Round {
   private finishing = false
   /** Nothing is done in it any more. */
   closed = false
+  /** Those that may have stepped over positions. */
+  private readonly looked = new Set<Task>()
   private readonly participants = new Set<Participant>()
   private sendError: { readonly error: unknown } | undefined
 
   constructor(
-    private readonly tasks: readonly Task[],
+    private readonly tasks: TaskTurns,
     private readonly limits: RoundLimits,
     private readonly environment: RoundEnvironment,
   ) {
-    for (const task of tasks) this.bytes += task.bytes
+    // What is held of a task is because there is more of it to take.
+    for (const task of tasks.take()) {
+      this.looked.add(task)
+      this.bytes += task.bytes
+    }
   }
 
   /** What it is at, for those who look in from outside; `named`: by which steps it is held. */
@@ -115,7 +122,8 @@ export class Round {
 
   /** The tasks that a commit concerns: those that have a slice, or stepped over positions. Most of thousands may have nothing to read. */
   touched(): Task[] {
-    return this.tasks.filter((task) => this.slices.has(task) || task.dirty || task.bytes > 0)
+    const tasks = new Set([...this.looked, ...this.slices.keys()])
+    return [...tasks].filter((task) => this.slices.has(task) || task.dirty || task.bytes > 0)
   }
 
   async run(): Promise<RoundEnd> {
@@ -169,31 +177,37 @@ export class Round {
 
   private async takeIn(): Promise<RoundEnd | undefined> {
     const { clock, wakeup, demand, producer, outputs, streamBytes } = this.environment
-    // With a small limit the first task would otherwise take all of it.
-    const share = Math.min(CHUNK, Math.ceil(this.limits.maxRecords / Math.max(1, this.tasks.length)))
     let turnBegan = performance.now()
     for (;;) {
       if (this.isBroken) return { kind: 'dropped' }
       if (demand() !== 'none') return demand() === 'drop' ? { kind: 'dropped' } : undefined
       let fed = 0
+      const tasks = this.tasks.take()
       if (this.limits.live) {
-        const failed = this.ring()
+        const failed = this.ring(tasks)
         if (failed !== undefined) return failed
       }
-      for (const task of this.tasks) {
-        task.inputs.updateViews()
+      let isDirty = false
+      // With a small limit the first task would otherwise take all of it.
+      const share = Math.min(CHUNK, Math.ceil(this.limits.maxRecords / Math.max(1, tasks.length)))
+      for (const task of tasks) {
         const room = Math.min(share, this.limits.maxRecords - this.records - fed)
         if (room <= 0) break
+        this.tasks.begin(task)
+        task.inputs.updateViews()
         const bytesBefore = task.bytes
         const found = task.advance(this.limits.live)
         const slice = found ? this.sliceOf(task) : undefined
         if (slice?.ended === false) fed += task.feed(slice, room, this.limits.live)
         this.bytes += task.bytes - bytesBefore
+        this.tasks.end(task, found)
+        this.looked.add(task)
+        isDirty ||= task.dirty
         if (slice?.failure !== undefined) return this.failed(task, slice)
         if (this.full(fed)) break
       }
       this.records += fed
-      if (this.startedAt === undefined && this.tasks.some((task) => task.dirty)) this.startedAt = clock.monotonic()
+      if (this.startedAt === undefined && isDirty) this.startedAt = clock.monotonic()
       if (this.sendError !== undefined) return { kind: 'log-failed', error: this.sendError.error }
 
       const elapsed = this.startedAt === undefined ? 0 : clock.monotonic() - this.startedAt
@@ -205,7 +219,7 @@ export class Round {
         if (!this.limits.live && fed === 0) return undefined
         // Nothing read yet: the caller has the longer view, and waits.
         if (this.startedAt === undefined) return undefined
-        await wakeup.wait(Math.min(this.limits.everyMs - elapsed, LOOK_MS, Math.max(1, this.untilDue())))
+        await wakeup.wait(Math.min(this.limits.everyMs - elapsed, LOOK_MS, Math.max(1, this.tasks.untilDue())))
         turnBegan = performance.now()
       } else if (performance.now() - turnBegan > TURN_MS) {
         await nextTurn()
@@ -215,9 +229,9 @@ export class Round {
   }
 
   /** Alarms that came due: what operators do on them is part of the transaction. */
-  private ring(): RoundEnd | undefined {
+  private ring(tasks: readonly Task[]): RoundEnd | undefined {
     const { clock } = this.environment
-    for (const task of this.tasks) {
+    for (const task of tasks) {
       if (task.alarms.untilNext() > 0) continue
       const slice = this.sliceOf(task)
       slice.ring()
@@ -234,10 +248,6 @@ export class Round {
 
   private get isBroken(): boolean {
     return this.environment.before?.state === 'failed'
-  }
-
-  private untilDue(): number {
-    return this.tasks.reduce((next, task) => Math.min(next, task.untilDue()), Number.POSITIVE_INFINITY)
   }
 
   private endInput(): RoundEnd | undefined {

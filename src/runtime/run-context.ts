@@ -2,6 +2,7 @@ import type { GroupMember, LogClient, LogProducer, LogReader, TopicPartition } f
 import type { UnreadPartitions } from '../log/unread.js'
 import type { Clock } from '../record/clock.js'
 import type { Logger } from '../record/logger.js'
+import { Agenda } from './agenda.js'
 import type { CommitFate } from './commit-fate.js'
 import type { CommitUnderWay } from './commit-under-way.js'
 import { PipelineEffects } from './effects.js'
@@ -50,8 +51,11 @@ const RECOUNT_MS = 1_000
 
 /** What the parts of a running pipeline share: what it works with, and what it has of the group right now. */
 export class RunContext {
-  /** Those of the assignment that is worked on. */
-  tasks: Task[] = []
+  /** Those of the assignment that is worked on, and which of them have something to do. */
+  private assigned: readonly Task[] = []
+  readonly agenda: Agenda
+  /** Tasks whose state is not there yet. */
+  restoring = 0
   /** The member and generation that the tasks are held in. Set before there are any. */
   member!: GroupMember
   /** Number of tasks of the pipeline, over all members, as of the last join. */
@@ -78,6 +82,25 @@ export class RunContext {
     const { plan, spec, clock, logger, log } = parts
     const ends = (partitions: readonly TopicPartition[]): Promise<readonly number[]> => log.offsets(partitions, 'latest')
     this.effects = new PipelineEffects(plan.effects, { group: spec.source.group, clock, logger, ends })
+    this.agenda = new Agenda(parts.clock)
+  }
+
+  get tasks(): readonly Task[] {
+    return this.assigned
+  }
+
+  set tasks(tasks: readonly Task[]) {
+    this.assigned = tasks
+    this.restoring = tasks.reduce((count, { ready }) => (ready ? count : count + 1), 0)
+    this.agenda.reset(tasks)
+  }
+
+  /** The state of a task is there: it takes part. */
+  restored(task: Task): void {
+    task.ready = true
+    if (!this.agenda.has(task)) return
+    this.restoring--
+    this.agenda.wake(task)
   }
 
   /** The member, once there is one. */

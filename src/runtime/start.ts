@@ -5,7 +5,8 @@ import type { Clock } from '../record/clock.js'
 import type { SourceSettings } from './settings.js'
 import type { InletSpec } from './context.js'
 import { TaskState, type PlannedStore } from './task-state.js'
-import { Task, type TaskStart } from './task.js'
+import type { TaskStart } from './piece.js'
+import { Task } from './task.js'
 
 export interface StartEnvironment {
   readonly log: LogClient

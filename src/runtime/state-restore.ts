@@ -30,11 +30,11 @@ export class StateRestore {
       for (const [task, part] of parts) {
         for (const { spec, store, topic, reached = 0, reachedEpoch } of part)
           if (spec.source !== undefined) task.follow(topic, store, reached, reachedEpoch)
-        task.ready = true
         // An empty slice, in which operators see what was restored and set their alarms.
         if (plan.alarms) task.alarms.setIn(RESTORED, 0)
         // Nothing to undo: it is there whatever becomes of the transactions of others.
         task.alarms.commit()
+        this.run.restored(task)
       }
       if (plan.stores.some(({ spec }) => spec.source !== undefined)) this.run.assignReader()
     } catch (error) {

@@ -4,6 +4,7 @@ import { canWait, type UnreadPartitions } from '../log/unread.js'
 import type { Clock } from '../record/clock.js'
 import { loadBatch } from '../state/restore.js'
 import type { TaskStore } from '../state/store.js'
+import type { TimeKind } from './agenda.js'
 import type { InletSpec } from './context.js'
 import { HeldTopics, type HeldFrom } from './held-topics.js'
 import { InputOrder } from './input-order.js'
@@ -86,6 +87,13 @@ export class TaskInputs implements HeldFrom {
 
   get isDamaged(): boolean {
     return this.damagedUntil > this.clock.monotonic()
+  }
+
+  /** When there may be something to read of which nothing is told; infinity for never. */
+  nextDue(by: TimeKind): number {
+    // Of a task that is stuck nothing is read, whatever is due: that it can be again is told.
+    if (this.isStuck) return by === 'span' && this.isDamaged ? this.damagedUntil : Number.POSITIVE_INFINITY
+    return by === 'date' ? this.held.nextDue : this.order.nextLook
   }
 
   /** Tries again what could not be read; false while there still is such a topic. */

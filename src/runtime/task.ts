@@ -8,20 +8,13 @@ import { errorMessage } from '../record/error.js'
 import type { RawRecord } from '../record/record.js'
 import type { TaskStore } from '../state/store.js'
 import { Tally, markedSource } from './accounting.js'
+import type { TimeKind } from './agenda.js'
 import { Alarms } from './alarms.js'
 import type { InletSpec } from './context.js'
-import { epochAt, type Committing, type Piece, type Reading } from './piece.js'
+import { epochAt, type Committing, type Piece, type Reading, type TaskStart } from './piece.js'
 import type { Slice } from './slice.js'
 import { TaskInputs } from './task-inputs.js'
 import type { TaskState } from './task-state.js'
-
-export interface TaskStart {
-  readonly topic: string
-  readonly offset: number
-  readonly leaderEpoch?: number | undefined
-  /** Whether the group has it as a committed offset. */
-  readonly stored: boolean
-}
 
 /**
  * Partition p of every topic of the source: positions, and the records read since the last commit, so that a failed
@@ -44,6 +37,8 @@ export class Task {
   readonly alarms: Alarms
   /** When it was opened, by the monotonic clock. */
   readonly openedAt: number
+  /** Called where `nextDue` may be another, but by a look at the task. */
+  onDue: () => void = () => {}
   /** False until the stores are restored. */
   ready = false
   /** Records and bytes given out since the last commit. */
@@ -64,7 +59,7 @@ export class Task {
     /** Called when `fetchPositions` changed by itself. */
     onPositions: () => void,
   ) {
-    this.alarms = new Alarms(clock)
+    this.alarms = new Alarms(clock, () => this.onDue())
     this.openedAt = clock.monotonic()
     this.inputs = new TaskInputs(partition, topics, inlets, reader, clock, unread, onPositions)
     for (const { topic, offset, leaderEpoch = UNKNOWN_EPOCH, stored } of start) {
@@ -99,16 +94,14 @@ export class Task {
     return fed
   }
 
-  /** Goes to the next record that may be taken, stepping over positions without records; false where there is none. */
+  /** Steps over positions without records; false where no record may be taken. */
   advance(live: boolean): boolean {
     return this.peek(live) !== undefined
   }
 
-  /** How long until the task has something to do though nothing is read, in milliseconds: an alarm rings, or a waiting record is due. */
-  untilDue(): number {
-    // Of a task that is stuck nothing is read, whatever is due: something comes when it can be, and that is told.
-    if (this.inputs.isStuck) return this.alarms.untilNext()
-    return Math.min(this.alarms.untilNext(), this.inputs.held.untilDue(), this.inputs.order.untilLook())
+  /** When the task has something to do though nothing is read: an alarm rings, or a waiting record is due. Infinity for never. */
+  nextDue(by: TimeKind): number {
+    return Math.min(this.alarms.next[by], this.inputs.nextDue(by))
   }
 
   /** True if records of its topics wait to be read, as far as is known; not those that are to wait. */

@@ -35,12 +35,11 @@ export class Transactions {
         const failing = troubles.due()
         if (failing !== undefined) {
           await this.investigator.investigate(failing)
+          run.agenda.wake(failing)
           continue
         }
       }
-      // Each round begins with another task: a limit of fewer records than tasks would starve the last ones.
-      run.tasks.push(...run.tasks.splice(0, 1))
-      const healthy = run.tasks.filter((task) => task.ready && !troubles.has(task))
+      const healthy = run.agenda.without((task) => troubles.has(task))
       const round = new Round(healthy, this.limits(), run.roundEnvironment(committer.fate))
       run.round = round
       const end = await round.run()
@@ -74,8 +73,6 @@ export class Transactions {
   }
 
   private untilLook(): number {
-    let wait = Math.min(this.run.parts.watch.waitMs, this.troubles.untilDue())
-    for (const task of this.run.tasks) if (task.ready && !this.troubles.has(task)) wait = Math.min(wait, task.untilDue())
-    return Math.max(0, wait)
+    return Math.max(0, Math.min(this.run.parts.watch.waitMs, this.troubles.untilDue(), this.run.agenda.untilDue()))
   }
 }

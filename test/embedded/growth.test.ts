@@ -35,6 +35,32 @@ describe('a commit of one record', () => {
     return counts
   }
 
+  it('and what is read of it cost the same whether its member has 4 tasks or 400, and nothing at all where there is none', async () => {
+    const looksOf = async (partitions: number): Promise<readonly number[]> => {
+      const kit = await createTestKit({ topics: { in: { partitions }, out: { partitions: 1 } } })
+      const member = kit.run(
+        kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction((records) => records.pipe(toTopic({ topic: 'out' })))),
+      )
+      await kit.advance('1s')
+      const looks = (['advance', 'updateViews', 'nextDue'] as const).map((name) => vi.spyOn(Task.prototype, name))
+      const looked = (): number => looks.reduce((sum, { mock }) => sum + mock.calls.length, 0)
+      await kit.advance('2s')
+      const idle = looked()
+      for (let i = 0; i < 3; i++) {
+        await kit.feed('in', { value: 'v', partition: 3 })
+        await kit.advance('200ms')
+      }
+      expect(member.commits.reduce((sum, { records }) => sum + records, 0)).toBe(3)
+      const busy = looked() - idle
+      await kit.stop()
+      vi.restoreAllMocks()
+      return [idle, busy]
+    }
+    const few = await looksOf(4)
+    expect(few[0]).toBe(0)
+    expect(await looksOf(400)).toEqual(few)
+  })
+
   it('costs the same whether its member has 4 tasks or 64', async () => {
     const few = await workOfCommit(4)
     expect(few).toMatchObject({ beginCommit: 1, commit: 1 })

@@ -47,10 +47,10 @@ describe('the order in which inputs are read', () => {
     const fetched: Record<string, number[]> = { a: [10, 20], b: [], c: [] }
     const { next, order } = inputs(fetched, new Set(['b']))
     expect(next()).toBeUndefined()
-    expect(order.untilLook()).toBe(1_000)
+    expect(order.nextLook).toBe(1_000)
     fetched['b']?.push(15)
     expect(next()).toBe('a10')
-    expect(order.untilLook()).toBe(Number.POSITIVE_INFINITY)
+    expect(order.nextLook).toBe(Number.POSITIVE_INFINITY)
     expect(next()).toBe('b15')
   })
 
