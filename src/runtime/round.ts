@@ -187,7 +187,6 @@ export class Round {
         const failed = this.ring(tasks)
         if (failed !== undefined) return failed
       }
-      let isDirty = false
       // With a small limit the first task would otherwise take all of it.
       const share = Math.min(CHUNK, Math.ceil(this.limits.maxRecords / Math.max(1, tasks.length)))
       for (const task of tasks) {
@@ -202,12 +201,11 @@ export class Round {
         this.bytes += task.bytes - bytesBefore
         this.tasks.end(task, found)
         this.looked.add(task)
-        isDirty ||= task.dirty
         if (slice?.failure !== undefined) return this.failed(task, slice)
         if (this.full(fed)) break
       }
       this.records += fed
-      if (this.startedAt === undefined && isDirty) this.startedAt = clock.monotonic()
+      if (this.startedAt === undefined && this.isDirty) this.startedAt = clock.monotonic()
       if (this.sendError !== undefined) return { kind: 'log-failed', error: this.sendError.error }
 
       const elapsed = this.startedAt === undefined ? 0 : clock.monotonic() - this.startedAt
@@ -240,6 +238,11 @@ export class Round {
       this.startedAt ??= clock.monotonic()
     }
     return undefined
+  }
+
+  private get isDirty(): boolean {
+    for (const task of this.looked) if (task.dirty) return true
+    return false
   }
 
   private get isHeld(): boolean {
