@@ -1,4 +1,4 @@
-import { UNKNOWN_EPOCH } from '../log/fetch-queue.js'
+import { UNKNOWN_EPOCH } from '../log/leader-epochs.js'
 import type { PartitionOffset, Position, TopicPartition } from '../log/port.js'
 
 /** The committed offsets of one group, and those that open transactions are about to move. */

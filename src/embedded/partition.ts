@@ -1,7 +1,7 @@
 import type { AbortedTransaction } from '../log/batch/committed.js'
 import { AT, CONTROL, TRANSACTIONAL, readInt64, writeInt64 } from '../log/batch/header.js'
 import { logError } from '../log/error.js'
-import { UNKNOWN_EPOCH, type Divergence } from '../log/fetch-queue.js'
+import { UNKNOWN_EPOCH, type Divergence } from '../log/leader-epochs.js'
 import { transactionMarker } from './marker.js'
 import { Sequences } from './sequences.js'
 

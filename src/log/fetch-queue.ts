@@ -3,7 +3,8 @@ import { codecByNumber, type CodecLookup } from './batch/compression.js'
 import { CommittedFilter, type AbortedTransaction } from './batch/committed.js'
 import { extentOf, viewBatch, withUncompressed, type BatchView, type Extent } from './batch/read.js'
 import { logError, truncated, withOrigin } from './error.js'
-import type { Fetched, LogError, Position, ReaderOptions, Truncation } from './port.js'
+import { LeaderEpochs, UNKNOWN_EPOCH, type Divergence } from './leader-epochs.js'
+import type { Fetched, LogError, Position, ReaderOptions } from './port.js'
 
 /** Most that one batch may hold uncompressed, unless the reader's options say otherwise. */
 export const MAX_BATCH_BYTES = 64 * 1024 * 1024
@@ -20,20 +21,6 @@ interface Entry {
   ready: boolean
   /** No longer to be handed out, though it may be on its way through a codec. */
   dropped: boolean
-}
-
-export const UNKNOWN_EPOCH = -1
-
-/** Up to where what was taken was written in the time of one leader. */
-interface Reign {
-  readonly epoch: number
-  readonly end: number
-}
-
-/** Where the log of a broker parts from what was fetched: the latest leader epoch up to the one named of which it has batches, and its end. */
-export interface Divergence {
-  readonly epoch: number
-  readonly endOffset: number
 }
 
 /** What a broker answered to a fetch of one partition. */
@@ -67,9 +54,7 @@ export class FetchQueue {
   private inflating = false
   /** Where the reader stands: what it was given ends before this. */
   private takenOffset: number
-  private takenEpoch: number
-  /** Leader epochs before that one, as far as they were read here. */
-  private readonly reigns: Reign[] = []
+  private readonly epochs: LeaderEpochs
   /** The next offset to fetch. */
   fetchOffset: number
   /** The leader epoch of the batch before it; -1 where that is not known. (KIP-320) */
@@ -98,7 +83,8 @@ export class FetchQueue {
     this.topic = topic
     this.partition = partition
     this.takenOffset = this.fetchOffset = offset
-    this.takenEpoch = this.fetchEpoch = leaderEpoch
+    this.epochs = new LeaderEpochs(leaderEpoch)
+    this.fetchEpoch = leaderEpoch
   }
 
   get position(): number {
@@ -111,7 +97,8 @@ export class FetchQueue {
    */
   isAt({ offset, leaderEpoch = UNKNOWN_EPOCH }: Position): boolean {
     if (this.takenOffset !== offset || (this.lost && !this.failed)) return false
-    return this.takenEpoch === leaderEpoch || this.takenEpoch === UNKNOWN_EPOCH || leaderEpoch === UNKNOWN_EPOCH
+    const { current } = this.epochs
+    return current === leaderEpoch || current === UNKNOWN_EPOCH || leaderEpoch === UNKNOWN_EPOCH
   }
 
   /** Whether the last answer gave all there was to read. */
@@ -151,7 +138,7 @@ export class FetchQueue {
     this.head++
     this.forgetTaken()
     this.takenOffset = entry.nextOffset
-    if (entry.nextEpoch !== this.takenEpoch) this.tookFrom(entry)
+    if (entry.nextEpoch !== this.epochs.current) this.epochs.enter(entry.nextEpoch, entry.batch, entry.fromOffset)
     this.passed()
     this.bytes -= entry.bytes
     this.readyBytes -= entry.bytes
@@ -164,15 +151,6 @@ export class FetchQueue {
   fail(error: LogError): void {
     this.error = withOrigin(error, { topic: this.topic, partition: this.partition, offset: this.fetchOffset })
     this.tell()
-  }
-
-  /** The first batch of another leader was taken. */
-  private tookFrom({ batch, fromOffset, nextEpoch }: Entry): void {
-    const { takenEpoch: epoch } = this
-    // Behind a batch there may be markers of another leader.
-    const end = batch?.leaderEpoch === epoch ? batch.lastOffset + 1 : fromOffset
-    if (epoch !== UNKNOWN_EPOCH) this.reigns.push({ epoch, end })
-    this.takenEpoch = nextEpoch
   }
 
   private passed(): void {
@@ -214,7 +192,8 @@ export class FetchQueue {
     let at = this.head
     while (at < this.entries.length && !isBeyond(this.entries[at] as Entry)) at++
     const first = this.entries[at]
-    const { takenOffset: nextOffset, takenEpoch } = this
+    const { takenOffset: nextOffset } = this
+    const { current: takenEpoch } = this.epochs
     const lost = first === undefined || isBeyond({ nextOffset, nextEpoch: takenEpoch })
     // What was last fetched stays known where it was lost: the broker is to say so again until reading goes on elsewhere.
     if (!lost) this.fetchEpoch = first.fromEpoch
@@ -228,7 +207,7 @@ export class FetchQueue {
         `${this.where} was read up to offset ${nextOffset}${takenEpoch < 0 ? '' : ` (leader epoch ${takenEpoch})`}, but the log was truncated: ` +
         `it parts from what was read at offset ${endOffset} or before, where its leader epoch ${epoch} ends. ` +
         'Its leader was elected without all that was written (an unclean election), so records that were read no longer exist; or the topic was created anew'
-      this.fail(truncated(message, origin, { goesOnAt: this.sharedUpTo({ epoch, endOffset }) }))
+      this.fail(truncated(message, origin, { goesOnAt: this.epochs.sharedUpTo({ epoch, endOffset }, nextOffset) }))
     }
     this.settings.changed(-freed)
     return lost
@@ -236,17 +215,6 @@ export class FetchQueue {
     function isBeyond(batches: Pick<Entry, 'nextOffset' | 'nextEpoch'> & Partial<Entry>): boolean {
       return batches.nextOffset > endOffset || batches.nextEpoch > epoch || (batches.batch?.leaderEpoch ?? UNKNOWN_EPOCH) > epoch
     }
-  }
-
-  /**
-   * Up to where what was taken is what the log has. Logs that agree on the leader epoch at an offset agree on all before it; so of the latest
-   * epoch that both may have, the shorter one counts. Where its end in what was taken is not known, all of that may be another.
-   */
-  private sharedUpTo({ epoch, endOffset }: Divergence): Truncation['goesOnAt'] {
-    const { takenEpoch, takenOffset, reigns } = this
-    const known: readonly Reign[] = takenEpoch === UNKNOWN_EPOCH ? reigns : [...reigns, { epoch: takenEpoch, end: takenOffset }]
-    const last = known.findLast((reign) => reign.epoch <= epoch)
-    return last && { offset: Math.min(last.end, endOffset), leaderEpoch: last.epoch }
   }
 
   drop(): void {

@@ -1,5 +1,5 @@
 import { truncationOf } from '../log/error.js'
-import { UNKNOWN_EPOCH } from '../log/fetch-queue.js'
+import { UNKNOWN_EPOCH } from '../log/leader-epochs.js'
 import type {
   Fetched,
   GroupOptions,

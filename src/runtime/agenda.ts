@@ -1,9 +1,7 @@
 import type { Clock } from '../record/clock.js'
 import { Due, NEVER, type DueItem } from '../state/due.js'
+import type { TimeKind } from './alarms.js'
 import type { Task } from './task.js'
-
-/** By which of the two times that a clock has. */
-export type TimeKind = 'date' | 'span'
 
 /** The tasks of a round, as they have something to do. */
 export interface TaskTurns {

@@ -1,9 +1,12 @@
 import type { Clock } from '../record/clock.js'
 
-/** By one of the two times a clock has. */
+/** By which of the two times that a clock has: a date, or a span of the monotonic one. */
+export type TimeKind = 'date' | 'span'
+
+/** When an alarm rings. */
 interface Due {
   readonly at: number
-  readonly by: 'date' | 'span'
+  readonly by: TimeKind
 }
 
 /**
@@ -14,7 +17,7 @@ export class Alarms {
   private times = new Map<string, Due>()
   private committed = new Map<string, Due>()
   /** The next one by either time; infinity where none is set. */
-  next: Readonly<Record<Due['by'], number>> = { date: Number.POSITIVE_INFINITY, span: Number.POSITIVE_INFINITY }
+  next: Readonly<Record<TimeKind, number>> = { date: Number.POSITIVE_INFINITY, span: Number.POSITIVE_INFINITY }
 
   constructor(
     private readonly clock: Clock,

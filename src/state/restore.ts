@@ -1,7 +1,7 @@
 import { BatchReader, batchSource, type BatchView } from '../log/batch/read.js'
 import type { Fetched, LogClient, LogError, TopicPartition } from '../log/port.js'
 import { isOutOfRange, logError, reactionTo } from '../log/error.js'
-import { UNKNOWN_EPOCH } from '../log/fetch-queue.js'
+import { UNKNOWN_EPOCH } from '../log/leader-epochs.js'
 import { UnreadPartitions } from '../log/unread.js'
 import { sleep, type Clock } from '../record/clock.js'
 import { MillraceError, errorMessage } from '../record/error.js'

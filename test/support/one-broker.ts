@@ -3,7 +3,7 @@ import type { FetchRequest, FetchResponse } from '../../src/kafka/protocol/fetch
 import { KafkaReader } from '../../src/kafka/reader.js'
 import { AT, writeInt64 } from '../../src/log/batch/header.js'
 import { BatchWriter, stampBatch, type OutputBatch } from '../../src/log/batch/write.js'
-import type { Divergence } from '../../src/log/fetch-queue.js'
+import type { Divergence } from '../../src/log/leader-epochs.js'
 import { silentLogger } from '../../src/record/logger.js'
 import { BrokerSessions } from './fetch-sessions.js'
 

@@ -85,7 +85,7 @@ class ManyTasks {
       get dirty() {
         return look((fed[partition] ?? 0) > 0)
       },
-      updateViews: () => look(undefined),
+      inputs: { updateViews: () => look(undefined) },
       advance: () => look((waiting[partition] as number) > 0),
       feed: (_slice: Slice) => {
         const records = waiting[partition] as number

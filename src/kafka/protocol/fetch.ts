@@ -1,5 +1,5 @@
 import type { AbortedTransaction } from '../../log/batch/committed.js'
-import type { Divergence } from '../../log/fetch-queue.js'
+import type { Divergence } from '../../log/leader-epochs.js'
 import type { TopicPartition } from '../../log/port.js'
 import type { Api, Throttled } from './api.js'
 import { byTopic } from './api.js'

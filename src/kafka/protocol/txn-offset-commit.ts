@@ -1,5 +1,5 @@
 import type { GroupMember, Position } from '../../log/port.js'
-import { UNKNOWN_EPOCH } from '../../log/fetch-queue.js'
+import { UNKNOWN_EPOCH } from '../../log/leader-epochs.js'
 import type { Api, PartitionErrors } from './api.js'
 import { byTopic, decodeCompactPartitionErrors } from './api.js'
 import type { TransactionIdentity } from './transaction.js'
