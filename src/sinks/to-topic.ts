@@ -150,11 +150,10 @@ export function writeTo<R>(
     const waiting = new InOrder<R, readonly [Encoded, Encoded]>({
       begin(given) {
         const item = asWritable(sink, given)
-        const parts = [
-          hasRawKey(item) ? null : encodeSoon(sink, key, item.key, item, 'key'),
-          encodeSoon(sink, value, item.value, item, 'value'),
-        ] as const
-        return Promise.all(parts)
+        const keyBytes = hasRawKey(item) ? null : encodeSoon(sink, key, item.key, item, 'key')
+        // The value's may throw at once, and then nobody waits for the key's.
+        if (keyBytes instanceof Promise) keyBytes.catch(() => undefined)
+        return Promise.all([keyBytes, encodeSoon(sink, value, item.value, item, 'value')])
       },
       give(given, [keyBytes, valueBytes]) {
         const item = asWritable(sink, given)
