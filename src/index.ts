@@ -112,6 +112,7 @@ export {
   type RemoveOptions,
   type UpsertOptions,
 } from './sinks/database/writes.js'
+export { waitUntilWritten, type WaitUntilWrittenOptions } from './sinks/database/wait-until-written.js'
 export type { Database, SqlRow, SqlTransaction } from './sinks/database/database.js'
 export type { Blame, ExternalStore, ExternalTransaction, Place, PlaceToTake, RowChange, StoredRow } from './sinks/external/port.js'
 

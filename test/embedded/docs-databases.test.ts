@@ -17,9 +17,11 @@ import {
   toDatabase,
   toTopic,
   upsert,
+  waitUntilWritten,
   withTransaction,
   type Cluster,
   type RecordStream,
+  type StreamRecord,
 } from '../../src/index.js'
 import { pglite } from '../../src/sinks/database/pglite.js'
 import { postgresPositions } from '../../src/sinks/database/postgres-positions.js'
@@ -85,6 +87,42 @@ describe('docs/databases.md', () => {
       { id: 'orders/1/0', total: 2 },
       { id: 'orders/0/1', total: 3 },
     ])
+  })
+
+  it('a read model that is built anew beside the one in use, and a writer that reads its own write', async () => {
+    const store = pglite(db)
+    await db.exec('DROP VIEW IF EXISTS model; CREATE TABLE model_v1 (id text PRIMARY KEY, total int)')
+    await db.exec('CREATE OR REPLACE VIEW model AS SELECT * FROM model_v1')
+    const model = (version: number, country?: string) => {
+      const columns = { total: (o: StreamRecord<unknown, z.infer<typeof Order>>) => o.value.total }
+      const table = `model_v${version}`
+      const stopped = new AbortController()
+      const source = cluster.source({ group: `model-${version}`, topics: ['orders'], signal: stopped.signal })
+      const key = { id: (o: StreamRecord<unknown, z.infer<typeof Order>>) => o.id }
+      const write = upsert({ table, key, columns: country === undefined ? columns : { ...columns, country: () => country } })
+      const running = lastValueFrom(
+        source.pipe(withTransaction((records) => records.pipe(decode(Order), dropFailed(), toDatabase(store, write)), { every: 20 })),
+        { defaultValue: undefined },
+      )
+      return async (): Promise<void> => {
+        stopped.abort()
+        await running
+      }
+    }
+    const at = (offset: number) => [{ topic: 'orders', partition: 1, offset }]
+    const old = model(1)
+    await waitUntilWritten(store, { group: 'model-1', records: at(0) })
+    expect(await rows("SELECT total FROM model WHERE id = 'orders/1/0'")).toEqual([{ total: 2 }])
+
+    await db.exec('CREATE TABLE model_v2 (LIKE model_v1 INCLUDING ALL, country text)')
+    const next = model(2, 'AT')
+    await cluster.produce({ topic: 'orders', records: [{ value: '{"total":4}', partition: 1 }] })
+    await waitUntilWritten(store, { group: 'model-2', records: [...at(1), { topic: 'orders', partition: 0, offset: 1 }] })
+    await db.exec('CREATE OR REPLACE VIEW model AS SELECT * FROM model_v2')
+    await old()
+    expect(await rows('SELECT total, country FROM model ORDER BY total')).toEqual([1, 2, 3, 4].map((total) => ({ total, country: 'AT' })))
+    await next()
+    await expect(waitUntilWritten(store, { group: 'model-2', records: at(99), within: 30 })).rejects.toMatchObject({ code: 'TIMEOUT' })
   })
 
   it('the table of positions is as it says', () => {
