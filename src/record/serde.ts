@@ -18,8 +18,8 @@ export type Written = Uint8Array | string | null
  * A serde that has to ask somebody: a schema registry, a KMS. It may answer with a promise, or at once where it knows already, which then
  * costs nothing more than a `Serde` does.
  *
- * `decode`, `toTopic`, `route`, `repartition`, `table`, `store`, `timedStore`, aggregators, `produce` and `read` take one. Records keep
- * their order behind it, and at most 256 of its promises are waited for at once in each place.
+ * `decode`, `toTopic`, `route`, `repartition`, `table`, `store`, `timedStore` and aggregators take one. Records keep their order behind it,
+ * and at most 256 of its promises are waited for at once in each place.
  *
  * What it throws or rejects with is a failure of the record. Where nobody but the environment is to blame, let it be a MillraceError with
  * the code SERDE_UNAVAILABLE: the pipeline then waits, and asks again after 200 ms, 400 ms ... 5 s, until there is an answer.
