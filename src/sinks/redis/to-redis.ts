@@ -1,0 +1,171 @@
+import { randomUUID } from 'node:crypto'
+import type { MonoTypeOperatorFunction } from 'rxjs'
+import { z } from 'zod'
+import type { Duration } from '../../record/duration.js'
+import { errorMessage } from '../../record/error.js'
+import type { StreamRecord } from '../../record/record.js'
+import { functionOption, objectWith, parseOptions } from '../../runtime/options.js'
+import type { Blame, ExternalStore, ExternalTransaction, Place, PlaceToTake, RowChange, StoredRow } from '../external/port.js'
+import { externalSchema, toExternal } from '../external/to-external.js'
+import { Commands, RefusedCommand, type RedisWrite } from './commands.js'
+import { CHECK_ONLY, COMMIT, TAKE, type Script } from './scripts.js'
+
+/** What is used of an ioredis client: a `Redis` (also one behind Sentinel) or a `Cluster`. */
+export interface RedisSinkClient {
+  call(command: string, ...args: (string | Buffer | number)[]): Promise<unknown>
+}
+
+export interface ToRedisOptions {
+  /** Names the positions of this sink; must stay the same. Default 'redis'; needed where a pipeline has two. */
+  readonly name?: string
+  /**
+   * What keys of positions begin with. On a cluster give it a hash tag, and all keys written the same one, '{orders}:total': they change
+   * together only on one node. Default 'millrace:positions:'.
+   */
+  readonly prefix?: string
+  /** Most records of one call of `write`. Default 1,000. */
+  readonly batch?: number
+  /** Whether writing a record again changes nothing, so that records without a position are taken. Default false. */
+  readonly repeatable?: boolean
+  /** After this long without an answer a call is given up and made again. Default '30s'. */
+  readonly within?: Duration
+  /** What to do where Redis has less than the log has committed: it lost its last second, or fails over. Default 'stop'. */
+  readonly onBehind?: 'stop' | 'continue'
+}
+
+const schema = externalSchema.extend({ prefix: z.string().default('millrace:positions:') })
+const given = z.tuple([
+  objectWith<RedisSinkClient>(['call'], 'a client of ioredis'),
+  functionOption<RedisWrite<StreamRecord<unknown, unknown>>>('a function of the transaction and the records'),
+])
+const stores = new WeakMap<RedisSinkClient, Map<string, RedisStore>>()
+
+/**
+ * Writes the records of a slice to Redis, in one call with the position of each partition of the source, and passes them on: each takes
+ * effect once, counters and messages too, whatever fails.
+ *
+ * The commands of a transaction are gathered and sent as one script, which first compares the positions' epochs: those of a member that
+ * was replaced are refused. It commits before the log does; if that fails, or the process dies in between, the records come again, and are
+ * not written again. Redis keeps what it acknowledged only as far as its persistence does: docs/redis.md.
+ *
+ * `write` is called with up to `batch` records of one task, in order. A command that cannot work (on a key of another type, a counter that
+ * is no number) fails the slice before any takes effect; the record to blame is searched for and follows `onError` of withTransaction.
+ * While Redis is away nothing is taken in.
+ *
+ * Order: kept, by task. Offsets: commit after Redis has. State: a field a sink and partition in a hash '<prefix><group>'. Memory: the
+ * commands of the transaction. It does not take FailedRecords. In `Commit.meters`, `<name>.repeated` counts records written before.
+ *
+ * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE; PLAN_FAILED for two sinks of one name; as error of the slice NO_POSITION,
+ * SINK_REFUSED, SINK_MISMATCH
+ * @example
+ * orders.pipe(toRedis(redis, (tx, records) => {
+ *   for (const order of records) {
+ *     tx.hset(`order:${order.id}`, { total: order.value.total })
+ *     tx.incrby(`revenue:${order.value.shop}`, order.value.total)
+ *   }
+ * }))
+ */
+export function toRedis<R extends StreamRecord<unknown, unknown>>(
+  client: RedisSinkClient,
+  write: RedisWrite<R>,
+  options: ToRedisOptions = {},
+): MonoTypeOperatorFunction<R> {
+  parseOptions(given, [client, write], 'toRedis')
+  const { name = 'redis', repeatable = false, prefix, ...settings } = parseOptions(schema, options, 'toRedis')
+  const known = stores.get(client) ?? new Map<string, RedisStore>()
+  stores.set(client, known)
+  const store = known.get(prefix) ?? new RedisStore(client, prefix)
+  known.set(prefix, store)
+  const checked = async (tx: Commands, records: readonly R[]): Promise<void> => {
+    await write(tx, records)
+    await store.check(tx)
+  }
+  return toExternal<Commands, R>('toRedis', store, checked, { ...settings, name, repeatable })
+}
+
+/** Positions in a hash, and transactions that are one script. */
+export class RedisStore implements ExternalStore<Commands> {
+  readonly name = 'Redis'
+
+  constructor(
+    private readonly client: RedisSinkClient,
+    private readonly prefix: string,
+  ) {}
+
+  async take(group: string, places: readonly PlaceToTake[]): Promise<readonly StoredRow[]> {
+    const rows = await this.run(
+      TAKE,
+      group,
+      places.flatMap((place) => [fieldOf(place), place.start]),
+    )
+    return (rows as unknown[]).map((row) => rowOf(row))
+  }
+
+  async read(group: string, places: readonly Place[]): Promise<readonly (StoredRow | undefined)[]> {
+    const rows = (await this.client.call('hmget', this.keyOf(group), ...places.map(fieldOf))) as unknown[]
+    return rows.map((row) => (row === null ? undefined : rowOf(row)))
+  }
+
+  begin(): Promise<ExternalTransaction<Commands>> {
+    const handle = new Commands()
+    const id = randomUUID()
+    return Promise.resolve({
+      handle,
+      commit: async (group: string, changes: readonly RowChange[]) => {
+        const rows = changes.flatMap((change) => [fieldOf(change), String(change.epoch), contentOf(change)])
+        return (await this.run(COMMIT, group, [id, changes.length, ...rows, handle.packed(false) as Buffer])) === 1
+      },
+      // Nothing was sent yet, or it can no longer be told: the next who takes the rows learns which.
+      rollback: () => Promise.resolve(),
+    })
+  }
+
+  /** Whether the commands since the last look would work. @throws what Redis would refuse them for */
+  async check(tx: Commands): Promise<void> {
+    const packed = tx.packed(true)
+    if (packed === undefined) return
+    await this.run(CHECK_ONLY, '', [packed])
+    tx.look()
+  }
+
+  blame(error: unknown): Blame {
+    if (error instanceof RefusedCommand) return 'record'
+    const text = errorMessage(error)
+    if (/^(ERR )?REFUSED /.test(text) || text.startsWith('WRONGTYPE')) return 'record'
+    if (AWAY.test(text)) return 'away'
+    if (error instanceof Error && (error.name === 'ReplyError' || error.name === 'ClusterAllFailedError')) return 'program'
+    return undefined
+  }
+
+  private keyOf(group: string): string {
+    return `${this.prefix}${group}`
+  }
+
+  private async run({ sha, text }: Script, group: string, args: readonly (string | Buffer | number)[]): Promise<unknown> {
+    const key = this.keyOf(group)
+    try {
+      return await this.client.call('evalsha', sha, 1, key, ...args)
+    } catch (error) {
+      if (!errorMessage(error).startsWith('NOSCRIPT')) throw error
+    }
+    // A Redis that was started anew, or another one after a failover.
+    return this.client.call('eval', text, 1, key, ...args)
+  }
+}
+
+/** Sockets, a client that lost one, and a Redis that cannot serve now. */
+const AWAY =
+  /^(READONLY|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|BUSY|OOM|MISCONF|NOREPLICAS|UNBLOCKED|ERR max number of clients)|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOST|ENET|Connection is closed|Reached the max retries|Command timed out|Socket timeout|Stream isn't writeable|Failed to refresh slots|None of startup nodes/
+
+function fieldOf({ sink, topic, partition }: Place): string {
+  return `${sink}/${topic}/${partition}`
+}
+
+function contentOf({ position, epoch, gaps, owed }: StoredRow): string {
+  return `${position}|${epoch}|${gaps}|${owed}`
+}
+
+function rowOf(given: unknown): StoredRow {
+  const [position, epoch, gaps = '', owed = ''] = String(given).split('|')
+  return { position: Number(position), epoch: Number(epoch), gaps, owed }
+}

@@ -1,0 +1,249 @@
+import { Redis } from 'ioredis'
+import { randomUUID } from 'node:crypto'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { merge, type Observable } from 'rxjs'
+import {
+  embedded,
+  hset,
+  incrby,
+  publish,
+  silentLogger,
+  toRedis,
+  toTopic,
+  zadd,
+  type Cluster,
+  type RecordStream,
+  type StreamRecord,
+} from '../../src/index.js'
+import { RedisStore } from '../../src/sinks/redis/to-redis.js'
+import type { Commands } from '../../src/sinks/redis/commands.js'
+import { createEmbeddedBroker, externalStoreContract, type EmbeddedBroker } from '../../src/testing/index.js'
+import { numbers, runUntil, contents, values } from '../support/pipelines.js'
+import { startRedis, type RedisServer } from '../support/redis.js'
+import { until } from '../support/until.js'
+
+type Row = StreamRecord<Buffer | null, Buffer | null>
+
+describe('toRedis', () => {
+  let server: RedisServer
+  let redis: Redis
+  const clients: Redis[] = []
+  const connect = (): Redis => {
+    const client = new Redis(server.url, { retryStrategy: () => 20, maxRetriesPerRequest: null })
+    client.on('error', () => {})
+    clients.push(client)
+    return client
+  }
+
+  beforeAll(async () => {
+    server = await startRedis({ config: { appendonly: 'yes', appendfsync: 'always' } })
+    redis = connect()
+  })
+  afterAll(async () => {
+    for (const client of clients) client.disconnect()
+    await server.stop()
+  })
+
+  describe('the port', () => {
+    it.each(externalStoreContract)('$name', ({ run }) =>
+      run<Commands>({
+        open: () => new RedisStore(connect(), `contract:`),
+        write: async (tx, text) => tx.sadd('lines', text),
+        written: async (prefix) => (await redis.smembers('lines')).filter((line) => line.startsWith(prefix)),
+        writePoison: async (tx) => {
+          await redis.sadd('aset', 'x')
+          tx.incrby('aset', 1)
+          await new RedisStore(redis, 'contract:').check(tx)
+        },
+      }),
+    )
+
+    it('a commit that is sent again, as its answer was lost, is done once', async () => {
+      const store = new RedisStore(redis, 'again:')
+      const place = { sink: 's', topic: 't', partition: 0 }
+      const [row] = await store.take('g', [{ ...place, start: 0 }])
+      const tx = await store.begin()
+      tx.handle.incrby('again', 1)
+      const change = { ...place, ...row, position: 1, gaps: '', owed: '', epoch: row?.epoch ?? 0 }
+      expect([await tx.commit('g', [change]), await tx.commit('g', [change])]).toEqual([true, true])
+      expect(await redis.get('again')).toBe('1')
+    })
+
+    it('a transaction of 300,000 commands', async () => {
+      const store = new RedisStore(redis, 'large:')
+      const place = { sink: 's', topic: 't', partition: 0 }
+      const [row] = await store.take('g', [{ ...place, start: 0 }])
+      const { handle, commit } = await store.begin()
+      for (let i = 0; i < 300_000; i++) handle.incrby(`large:${i % 1_000}`, 1)
+      await store.check(handle)
+      expect(await commit('g', [{ ...place, position: 1, gaps: '', owed: '', epoch: row?.epoch ?? 0 }])).toBe(true)
+      expect(await redis.get('large:999')).toBe('300')
+    })
+
+    it('what a command would fail for is seen before any takes effect, with those before it counted in', async () => {
+      const store = new RedisStore(redis, 'check:')
+      await redis.set('text', 'abc')
+      for (const wrong of [
+        (tx: Commands) => tx.incrby('text', 1),
+        (tx: Commands) => tx.hset('text', { a: 1 }),
+        (tx: Commands) => (tx.hset('new', { a: 'x' }), tx.hincrby('new', 'a', 1)),
+        (tx: Commands) => (tx.set('new', 'x'), tx.incrby('new', 1)),
+        (tx: Commands) => (tx.zadd('new', 1, 'a'), tx.sadd('new', 'a')),
+        (tx: Commands) => {
+          for (let i = 0; i < 15; i++) tx.incrby('new', 9e14)
+        },
+      ]) {
+        const { handle } = await store.begin()
+        wrong(handle)
+        await expect(store.check(handle)).rejects.toSatisfy((error) => store.blame(error) === 'record')
+      }
+      const fine = await store.begin()
+      fine.handle.del('text')
+      fine.handle.hset('text', { a: 1 })
+      fine.handle.hincrby('text', 'a', 2)
+      await store.check(fine.handle)
+      expect(await redis.get('text')).toBe('abc')
+      expect(() => fine.handle.incrby('a', 0.5)).toThrow(/no whole number/)
+      expect(() => fine.handle.zadd('a', Number.NaN, 'b')).toThrow(/not a number/)
+      expect(() => fine.handle.set('a', {} as never)).toThrow(/expected text, bytes or a number/)
+    })
+  })
+
+  describe('a pipeline', () => {
+    const COUNT = 2_000
+    let broker: EmbeddedBroker
+    let cluster: Cluster
+    let group: string
+    let warned: string[]
+
+    beforeEach(async () => {
+      broker = createEmbeddedBroker()
+      warned = []
+      const tell = (_: object, text: string): void => void warned.push(text)
+      cluster = embedded({ broker, logger: { ...silentLogger, warn: tell } })
+      group = randomUUID()
+      await redis.flushall()
+      await cluster.createTopics(['in', 'out', 'dead'].map((topic) => ({ topic, partitions: 2 })))
+      await cluster.produce({ topic: 'in', records: numbers(COUNT) })
+    })
+    afterEach(() => cluster.close())
+
+    const counting = (client: Redis = redis) =>
+      toRedis<Row>(
+        client,
+        (tx, records) => {
+          for (const { key, value } of records) {
+            tx.incrby('count', 1)
+            tx.hincrby('sums', String(key), Number(value))
+            tx.zadd('last', Number(value), String(key))
+            tx.publish('seen', String(value))
+          }
+        },
+        { within: '1s' },
+      )
+    const project =
+      (client?: Redis) =>
+      (records: RecordStream): Observable<unknown> =>
+        records.pipe(counting(client), toTopic({ topic: 'out' }))
+    const options = { maxRecords: 100, every: 20, retryDelay: 5 }
+    const exact = async (count = COUNT): Promise<void> => {
+      expect(await redis.get('count')).toBe(String(count))
+      const sums = await redis.hgetall('sums')
+      expect(Object.values(sums).reduce((all, sum) => all + Number(sum), 0)).toBe((count * (count - 1)) / 2)
+    }
+
+    it('writes each record once, messages too, though transactions of the log fail', async () => {
+      const listener = connect()
+      const heard: string[] = []
+      listener.on('message', (_, message: string) => heard.push(message))
+      await listener.subscribe('seen')
+      // Some are undone after Redis has committed, one takes effect and its answer is lost.
+      for (const after of [1, 4, 9]) broker.faults.inject({ at: 'end', after, reaction: 'abort' })
+      broker.faults.inject({ at: 'end', after: 6, reaction: 'indeterminate', tookEffect: true })
+      await runUntil(cluster, { group, topics: ['in'], records: COUNT, options }, project())
+      await exact()
+      expect(await redis.zscore('last', 'k9')).toBe('1999')
+      await until(() => heard.length >= COUNT)
+      expect(new Set(heard).size).toBe(COUNT)
+      expect(heard).toHaveLength(COUNT)
+      expect(await values(cluster, 'out')).toHaveLength(COUNT)
+    })
+
+    it('goes on after kill and restart of Redis, and after a pause longer than it waits', async () => {
+      const running = runUntil(cluster, { group, topics: ['in'], records: COUNT, options }, project())
+      await until(async () => Number(await redis.get('count')) >= 300)
+      await server.restart()
+      await until(async () => Number(await redis.get('count')) >= 700)
+      server.signal('SIGSTOP')
+      // A call is given up meanwhile and made again.
+      await until(() => warned.some((text) => text.includes('waits for Redis')))
+      server.signal('SIGCONT')
+      await running
+      await exact()
+    }, 30_000)
+
+    it('without the comparison of epochs a zombie would write: with it its transaction is refused', async () => {
+      const store = new RedisStore(redis, 'z:')
+      const place = { sink: 's', topic: 't', partition: 0, start: 0 }
+      const [old] = await store.take('g', [place])
+      const zombie = await store.begin()
+      zombie.handle.incrby('zombie', 1)
+      await store.take('g', [place])
+      expect(await zombie.commit('g', [{ ...place, position: 5, epoch: old?.epoch ?? 0, gaps: '', owed: '' }])).toBe(false)
+      expect(await redis.get('zombie')).toBeNull()
+    })
+
+    it('a record that Redis would refuse follows onError, alone', async () => {
+      await redis.set('k-bad', 'text')
+      await runUntil(
+        cluster,
+        { group, topics: ['in'], records: COUNT, options: { ...options, onError: { deadLetter: 'dead' } } },
+        (records) =>
+          records.pipe(
+            toRedis<Row>(redis, (tx, all) => {
+              for (const { value } of all) tx.incrby(String(value) === '777' ? 'k-bad' : 'count', 1)
+            }),
+          ),
+      )
+      expect(await redis.get('count')).toBe(String(COUNT - 1))
+      expect((await contents(cluster, 'dead')).map(({ value }) => value)).toEqual(['777'])
+    })
+
+    it('a Redis that was emptied goes on from where the log is: what it had is gone', async () => {
+      await runUntil(cluster, { group, topics: ['in'], records: COUNT, options }, project())
+      await redis.flushall()
+      await cluster.produce({ topic: 'in', records: numbers(100) })
+      await runUntil(cluster, { group, topics: ['in'], records: 100, options }, project())
+      await exact(100)
+    })
+
+    it('helpers: a hash, a counter, a sorted set, messages', async () => {
+      const of = { key: (record: Row) => `row:${String(record.value)}` }
+      await runUntil(cluster, { group, topics: ['in'], records: COUNT, options }, (records) =>
+        merge(
+          records.pipe(
+            toRedis(redis, hset<Row>({ ...of, fields: (record) => (String(record.value) === '5' ? null : { key: String(record.key) }) }), {
+              name: 'a',
+            }),
+          ),
+          records.pipe(toRedis(redis, incrby<Row>({ key: () => 'n' }), { name: 'b' })),
+          records.pipe(
+            toRedis(redis, zadd<Row>({ key: () => 'z', member: (r) => String(r.value), score: (r) => (Number(r.value) % 2 ? 1 : null) }), {
+              name: 'c',
+            }),
+          ),
+          records.pipe(toRedis(redis, publish<Row>({ channel: () => 'c', message: (r) => String(r.value) }), { name: 'd' })),
+        ),
+      )
+      expect(await redis.hgetall('row:7')).toEqual({ key: 'k7' })
+      expect(await redis.exists('row:5')).toBe(0)
+      expect(await redis.get('n')).toBe(String(COUNT))
+      expect(await redis.zcard('z')).toBe(COUNT / 2)
+    })
+
+    it('bad options are refused by name', () => {
+      expect(() => toRedis({} as never, () => {})).toThrow(/a client of ioredis/)
+      expect(() => toRedis(redis, () => {}, { batch: 0 })).toThrow(/batch/)
+    })
+  })
+})
