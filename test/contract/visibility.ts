@@ -12,6 +12,68 @@ const PREFETCHES = [1, 300, 1_500, 1024 * 1024]
 /** What a reader sees, and when. */
 export const visibility: readonly ContractCase[] = [
   {
+    name: 'a reader tells of which partitions there is news, before it says that there is: of data, of where one ends, and of errors',
+    async run({ client, deleteBefore }) {
+      const topic = await newTopic(client, 4)
+      const news = new Set<number>()
+      let untold = 0
+      const reader = client.reader({
+        isolation: 'read_committed',
+        prefetchBytes: 10_000,
+        onNews: (of, partition) => void (of === topic && news.add(partition)),
+        onData: () => (untold += [0, 1, 2, 3].filter((partition) => !news.has(partition) && has(partition)).length),
+      })
+      const seen = [0, 0, 0, 0]
+      const errors: unknown[] = []
+      const has = (partition: number): boolean => {
+        try {
+          const fetched = reader.take(topic, partition)
+          seen[partition] = fetched?.nextOffset ?? (seen[partition] as number)
+          return fetched !== undefined
+        } catch (error) {
+          errors.push(error)
+          return true
+        }
+      }
+      const takeNews = (): void => {
+        for (const partition of [...news]) {
+          news.delete(partition)
+          while (has(partition));
+        }
+      }
+      reader.assign([0, 1, 2, 3].map((partition) => ({ topic, partition, offset: 0 })))
+      // Where each ends is news.
+      const told = new Set<number>()
+      await until(() => {
+        for (const partition of news) told.add(partition)
+        return told.size === 4
+      })
+      takeNews()
+      const sender = await producer(client, undefined)
+      for (let i = 1; i <= 5; i++) {
+        await sender.send([batchOf(topic, 2, [`${i}`])])
+        await until(() => {
+          takeNews()
+          return seen[2] === i
+        })
+      }
+      expect([seen, errors]).toEqual([[0, 0, 5, 0], []])
+      // Of those that nothing happened to there is none.
+      expect([...news]).toEqual([])
+      await sender.send([batchOf(topic, 1, ['a', 'b'])])
+      await until(() => news.has(1))
+      await deleteBefore({ topic, partition: 1, offset: 2 })
+      reader.assign([0, 1, 2, 3].map((partition) => ({ topic, partition, offset: partition === 1 ? 1 : (seen[partition] as number) })))
+      await until(() => {
+        takeNews()
+        return errors.length > 0
+      })
+      expect(errors[0]).toMatchObject({ code: 'OFFSET_OUT_OF_RANGE', origin: { topic, partition: 1, offset: 1 } })
+      expect(untold).toBe(0)
+      reader.close()
+    },
+  },
+  {
     name: 'records come in the order sent, offsets rising, bytes, headers and timestamps equal',
     async run({ client, newClient }) {
       const topic = await newTopic(client, 2)

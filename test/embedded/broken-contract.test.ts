@@ -40,6 +40,11 @@ const BROKEN: readonly Broken[] = [
     }),
   },
   {
+    name: 'does not tell of which partitions there is news',
+    noticed: ['a reader tells of which partitions there is news, before it says that there is: of data, of where one ends, and of errors'],
+    breaks: (log) => ({ reader: ({ onNews: _, ...options }) => log.reader(options) }),
+  },
+  {
     name: 'commits offsets without their leader epochs',
     noticed: [
       'a committed position keeps the leader epoch that was committed with it, in a transaction and without one',
