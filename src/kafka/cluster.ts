@@ -59,6 +59,7 @@ export class Cluster {
   private controller: number | undefined
   private readonly topics = new Map<string, TopicMetadata>()
   private readonly leaders = new Leaders()
+  private changes = 0
   private readonly coordinators = new Map<string, Address>()
   /** What all brokers that were reached know. */
   private versions: Versions = new Map()
@@ -145,6 +146,7 @@ export class Cluster {
   /** Asks for the topics anew, or for the brokers alone. */
   async refresh(topics: readonly string[]): Promise<readonly TopicMetadata[]> {
     const response = await this.any(Metadata, { topics })
+    this.changes++
     this.brokers = new Map(response.brokers.map(({ node, host, port }) => [node, { host, port }]))
     this.controller = response.controller < 0 ? undefined : response.controller
     for (const topic of response.topics) {
@@ -152,6 +154,11 @@ export class Cluster {
       this.leaders.accept(topic)
     }
     return response.topics
+  }
+
+  /** Another number whenever a leader may be another: who asks of many remembers what it was told. */
+  get leadersVersion(): number {
+    return this.changes
   }
 
   /** As last heard; undefined where it was not asked for yet, there is none, or it is no longer among the brokers. */
@@ -170,6 +177,7 @@ export class Cluster {
 
   /** Its leader is to be looked up before it is asked again. */
   forgetLeader(at: TopicPartition): void {
+    this.changes++
     this.leaders.forget(at)
   }
 

@@ -23,6 +23,7 @@ export interface Wanted extends TopicPartition {
   readonly name: string
   readonly fetchOffset: number
   readonly fetchEpoch: number
+  readonly leaderEpoch: number
 }
 
 /** The part of a request that its session decides. */
@@ -45,12 +46,11 @@ export class FetchSession {
   }
 
   /** A request for these partitions and no others; the broker fills its answer in their order, or as the session has them. */
-  next(wanted: readonly Wanted[], maxBytes: number, leaderEpochOf: (topic: string, partition: number) => number): SessionRequest {
+  next(wanted: readonly Wanted[], maxBytes: number): SessionRequest {
     if (this.epoch === NEW_EPOCH) this.members.clear()
     const turn = ++this.turn
     const named: FetchPartition[] = []
-    for (const { name, topic, partition, fetchOffset: offset, fetchEpoch: lastFetchedEpoch } of wanted) {
-      const leaderEpoch = leaderEpochOf(topic, partition)
+    for (const { name, topic, partition, fetchOffset: offset, fetchEpoch: lastFetchedEpoch, leaderEpoch } of wanted) {
       const member = this.members.get(name)
       if (member !== undefined) {
         const { item } = member

@@ -5,6 +5,10 @@ import { Absence } from './absence.js'
 /** What is fetched of one partition and not taken yet, and how its fetches go. */
 export class PartitionFetch extends FetchQueue {
   readonly name = `${this.topic}/${this.partition}`
+  /** The leader as last heard, and what version of that it is from. */
+  leader: number | undefined
+  leaderEpoch = -1
+  leadersVersion = -1
   inFlight = false
   /** Of its last request: where it fetched from, and in which session. */
   askedOffset = -1

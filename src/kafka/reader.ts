@@ -192,7 +192,8 @@ export class KafkaReader implements LogReader {
     const nodes = new Set<number>()
     let wakeAt = Infinity
     for (const fetch of this.all) {
-      const leader = this.cluster.leader(fetch.topic, fetch.partition)
+      if (fetch.leadersVersion !== this.cluster.leadersVersion) this.lookUpLeader(fetch)
+      const { leader } = fetch
       if (leader !== undefined) nodes.add(leader)
       if (fetch.inFlight || fetch.failed || (fetch.bytes > 0 && fetch.bytes >= share)) continue
       if (fetch.retryAt > now) {
@@ -230,6 +231,13 @@ export class KafkaReader implements LogReader {
       else for (const { answeredAt } of fetches) wakeAt = Math.min(wakeAt, answeredAt + LOOK_MS)
     }
     if (wakeAt < Infinity) this.wake(wakeAt)
+  }
+
+  private lookUpLeader(fetch: PartitionFetch): void {
+    const { topic, partition } = fetch
+    fetch.leader = this.cluster.leader(topic, partition)
+    fetch.leaderEpoch = this.cluster.leaderEpoch(topic, partition)
+    fetch.leadersVersion = this.cluster.leadersVersion
   }
 
   /** Fetches where there is room for what may come. */
@@ -292,7 +300,7 @@ export class KafkaReader implements LogReader {
     // A broker without sessions fills the answer in the order asked: each partition gets its turn to be the first. With one it sees to that.
     const start = session.isOpen ? 0 : this.rotation++ % fetches.length
     const inOrder = start === 0 ? fetches : [...fetches.slice(start), ...fetches.slice(0, start)]
-    return session.next(inOrder, partitionBytes, (topic, partition) => this.cluster.leaderEpoch(topic, partition))
+    return session.next(inOrder, partitionBytes)
   }
 
   /** Fails in another turn, so that a fetch never ends before the call that began it. */

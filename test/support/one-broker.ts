@@ -26,6 +26,7 @@ export class OneBroker {
   answersAfterMs = 1
   readonly sessions = new BrokerSessions()
   leaderLooks = 0
+  leaderChanges = 0
   /** What the client knows, and which election made the broker leader. */
   knownEpoch = 0
   epoch = 0
@@ -47,6 +48,7 @@ export class OneBroker {
         return { topic, partition, error, highWatermark: end, lastStableOffset: end, aborted: [], records, diverging }
       })
     }
+    const broker = this
     const cluster = {
       lane: () => ({ send }),
       closeLane: () => {},
@@ -55,12 +57,18 @@ export class OneBroker {
         return 1
       },
       leaderEpoch: () => this.knownEpoch,
+      get leadersVersion(): number {
+        return broker.leaderChanges
+      },
       bestVersion: (_: number, wanted: number[]) => wanted.at(-1),
       refresh: async () => {
         this.knownEpoch = 5
+        this.leaderChanges++
       },
       addressOf: () => ({ host: 'localhost', port: 1 }),
-      forgetLeader: () => {},
+      forgetLeader: () => {
+        this.leaderChanges++
+      },
       requestTimeoutMs: 30_000,
       logger: silentLogger,
     }

@@ -15,6 +15,7 @@ function wanted(count: number): (Wanted & { fetchOffset: number })[] {
     partition,
     fetchOffset: 0,
     fetchEpoch: -1,
+    leaderEpoch: 0,
   }))
 }
 
@@ -25,7 +26,7 @@ function talk(sessions = new BrokerSessions()) {
   const nothing = { error: 0, highWatermark: 0, lastStableOffset: 0, aborted: [], records: Buffer.alloc(0) }
   const answer = ({ topic, partition }: FetchPartition): FetchedPartition => ({ topic, partition, ...nothing, ...news.get(partition) })
   const ask = (partitions: readonly Wanted[]) => {
-    const request: FetchRequest = { ...HEAD, ...session.next(partitions, 100, () => 0) }
+    const request: FetchRequest = { ...HEAD, ...session.next(partitions, 100) }
     const bytes = encodeRequest(Fetch, request, 1, 'client').reduce((sum, part) => sum + part.length, 0)
     const named = request.partitions.map(({ partition }) => partition)
     const forgotten = request.forgotten.map(({ partition }) => partition)

@@ -71,6 +71,28 @@ describe('the reader', () => {
     expect(await looks(400)).toBeLessThan(400 * 4)
   })
 
+  it('looks leaders up when they may have changed, and not for each fetch', async () => {
+    const COUNT = 400
+    let end = 0
+    const broker = new OneBroker((partition, offset) =>
+      partition === 7 && offset < end ? { bytes: batchAt(offset), end } : { bytes: Buffer.alloc(0), end: partition === 7 ? end : 0 },
+    )
+    let taken = 0
+    const reader = broker.reader((it) => {
+      while (it.take('t', 7) !== undefined) taken++
+    })
+    reader.assign(Array.from({ length: COUNT }, (_, partition) => ({ topic: 't', partition, offset: 0 })))
+    await vi.advanceTimersByTimeAsync(600)
+    const before = broker.leaderLooks
+    expect(before).toBe(COUNT)
+    for (let times = 0; times < 20; times++) {
+      end++
+      await vi.advanceTimersByTimeAsync(50)
+    }
+    expect([taken, broker.leaderLooks]).toEqual([20, before])
+    reader.close()
+  })
+
   it('names the election that made its leader one: after another it looks the leader up, and waits for one that is yet to hear of it', async () => {
     const broker = new OneBroker((_partition, offset) => ({ bytes: offset === 0 ? batchAt(0) : Buffer.alloc(0), end: 1 }))
     const errors: unknown[] = []
