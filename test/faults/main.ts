@@ -1,5 +1,6 @@
 /** Faults on real brokers: `npm run faults -- --only 'kill -9' --seed 7`. */
 import { parseArgs } from 'node:util'
+import { BROKEN, build } from './broken.js'
 import { FAULTS } from './faults/index.js'
 import { openLab, type Lab } from './lab.js'
 import { PIPELINE_NAMES, type PipelineName } from './pipelines/index.js'
@@ -15,6 +16,7 @@ const { values } = parseArgs({
     brokers: { type: 'string', default: '1' },
     kafka: { type: 'string', default: '4.3' },
     soak: { type: 'string' },
+    broken: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     docs: { type: 'boolean', default: false },
   },
@@ -30,7 +32,7 @@ if (
   (values.pipeline !== undefined && !PIPELINE_NAMES.includes(values.pipeline as PipelineName))
 ) {
   console.error(
-    `usage: npm run faults -- [--only TEXT] [--pipeline ${PIPELINE_NAMES.join('|')}] [--seed N] [--brokers 1|3] [--kafka 4.3|3.9] [--soak MINUTES] [--docs] [--json]`,
+    `usage: npm run faults -- [--only TEXT] [--pipeline ${PIPELINE_NAMES.join('|')}] [--seed N] [--brokers 1|3] [--kafka 4.3|3.9] [--soak MINUTES] [--broken] [--docs] [--json]`,
   )
   process.exit(2)
 }
@@ -39,7 +41,10 @@ const outcomes: Outcome[] = []
 const say = (text: string): void => void process.stderr.write(`${text}\n`)
 
 async function one(run: Run): Promise<void> {
-  const outcome = await run.go()
+  tell(await run.go())
+}
+
+function tell(outcome: Outcome): void {
   outcomes.push(outcome)
   const { fault, pipeline, recoveries, problems, seconds } = outcome
   const times = recoveries.map((ms) => `${(ms / 1_000).toFixed(1)} s`).join(', ')
@@ -78,9 +83,24 @@ async function soaked(lab: Lab, minutes: number): Promise<void> {
   }
 }
 
+/** Builds with one thing broken: what the suite does not tell of them is a problem. */
+async function brokenBuilds(lab: Lab): Promise<void> {
+  for (const broken of BROKEN.filter(({ name }) => values.only === undefined || name.includes(values.only))) {
+    const fault = FAULTS.find(({ name }) => name === broken.fault)
+    if (fault === undefined) throw new Error(`there is no fault '${broken.fault}'`)
+    say(`broken build, ${broken.name}: ${broken.pipeline}, ${fault.name}`)
+    const run = new Run(lab, fault, broken.pipeline, { seed, env: { MILLRACE: await build(broken) }, patienceMs: 15_000 })
+    const { problems, ...outcome } = await run.go()
+    for (const problem of problems) say(`     told: ${problem}`)
+    const caught = problems.some((problem) => broken.told.test(problem))
+    tell({ ...outcome, fault: `broken build: ${broken.name}`, problems: caught ? [] : ['it was not told'] })
+  }
+}
+
 const lab = await openLab({ brokers, kafka: values.kafka })
 try {
-  if (soak === undefined) await all(lab)
+  if (values.broken) await brokenBuilds(lab)
+  else if (soak === undefined) await all(lab)
   else await soaked(lab, soak)
 } finally {
   await lab.close()

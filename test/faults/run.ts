@@ -32,6 +32,8 @@ export interface Fault {
   readonly named?: boolean
   /** The most that may pass until all is committed again, where that is promised. */
   readonly withinMs?: number
+  /** What members need besides brokers: env of theirs, and how it is taken away. */
+  readonly surroundings?: (run: Run) => Promise<{ readonly env: Readonly<Record<string, string>>; readonly stop: () => Promise<void> }>
   readonly inject: (run: Run) => Promise<void>
 }
 
@@ -72,6 +74,8 @@ export class Run {
   /** The names of members that have one. */
   private readonly names = new Map<Child, string>()
   private readonly subject: Subject
+  private feeding = false
+  private surroundings: ReturnType<NonNullable<Fault['surroundings']>> | undefined
 
   constructor(
     readonly lab: Lab,
@@ -118,10 +122,12 @@ export class Run {
   /** A member with links of its own to the brokers. */
   async start({ name, env = {} }: { readonly name?: string; readonly env?: Readonly<Record<string, string>> } = {}): Promise<Child> {
     const links = await Proxy.startAll(this.lab.server.brokers)
+    const around = (await this.surroundings)?.env
     const own = name ?? (this.fault.named === true ? `member-${this.names.size}` : undefined)
     const member = this.fleet.start({
       KAFKA_BROKERS: links.map(({ address }) => address).join(','),
       ...(own === undefined ? {} : { INSTANCE: own }),
+      ...around,
       ...env,
     })
     this.links.set(member, links)
@@ -172,6 +178,18 @@ export class Run {
     return this.lab.checker.order<T>(order, this.lab.server.brokers, { ...this.subject, ...more })
   }
 
+  /** Ends the input, where a fault is one of quiet. */
+  async stopFeed(): Promise<void> {
+    if (!this.feeding) return
+    this.feeding = false
+    await this.order('stopFeed', {})
+  }
+
+  /** How many records of the input, and of what it writes for itself, the group has yet to commit. */
+  behind(): Promise<number> {
+    return this.order<number>('behind', {})
+  }
+
   async go(): Promise<Outcome> {
     const began = performance.now()
     let counts: Verdict['counts'] = {}
@@ -183,6 +201,7 @@ export class Run {
       this.fleet.killAll()
       await Promise.all(this.fleet.members.map(({ ended }) => ended))
       await Promise.all([...this.links.values()].flat().map((link) => link.stop()))
+      await (await this.surroundings)?.stop()
     }
     const { fault, pipeline, lab, options, recoveries, problems } = this
     return {
@@ -200,18 +219,21 @@ export class Run {
   }
 
   private async work(): Promise<Verdict['counts']> {
+    this.surroundings = this.fault.surroundings?.(this)
     const { inputs } = this.topics
     const outputs = Object.values(this.subject.outputs)
     await this.order('create', { topics: [...inputs, ...outputs], partitions: PARTITIONS, replicas: this.lab.replicas })
     await this.order('follow', { topics: outputs })
     const { seed, perSecond = 300 } = this.options
     await this.order('feed', { topics: inputs, seed, perSecond })
+    this.feeding = true
     try {
       for (let i = 0; i < (this.fault.members ?? 2); i++) await this.start()
       await this.fleet.recovered(this.allPartitions, 0, PATIENCE_MS)
+      for (const member of this.fleet.running) await this.works(member)
       await this.fault.inject(this)
     } finally {
-      await this.order('stopFeed', {})
+      await this.stopFeed()
     }
     return await this.judge()
   }

@@ -2,5 +2,15 @@ import type { Fault } from '../run.js'
 import { brokerFaults, replicatedFaults } from './brokers.js'
 import { networkFaults } from './network.js'
 import { processFaults } from './processes.js'
+import { redisFaults } from './redis.js'
+import { idleZombie, zombieFaults } from './zombies.js'
 
-export const FAULTS: readonly Fault[] = [...processFaults, ...networkFaults, ...brokerFaults, ...replicatedFaults]
+export const FAULTS: readonly Fault[] = [
+  ...processFaults,
+  ...zombieFaults,
+  idleZombie,
+  ...networkFaults,
+  ...redisFaults,
+  ...brokerFaults,
+  ...replicatedFaults,
+]

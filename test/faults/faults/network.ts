@@ -1,9 +1,6 @@
 import type { Fate, Proxy } from '../../support/kafka/proxy.js'
+import { API, type Api } from '../inject/requests.js'
 import type { Fault, Run } from '../run.js'
-
-/** Requests by name: their keys in the protocol. */
-const API = { Produce: 0, JoinGroup: 11, SyncGroup: 14, InitProducerId: 22, EndTxn: 26, TxnOffsetCommit: 28 } as const
-type Api = keyof typeof API
 
 /** What becomes of so many requests of a kind; undefined for ever more. */
 function decide(links: readonly Proxy[], api: Api, fate: Fate, times: number): () => number {

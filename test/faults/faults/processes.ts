@@ -3,7 +3,7 @@ import type { Fault, Run } from '../run.js'
 
 const STEPS: readonly TraceStep[] = ['produce-acknowledged', 'offsets-acknowledged', 'end-sent', 'end-acknowledged']
 
-async function killAndReplace(run: Run): Promise<void> {
+export async function killAndReplace(run: Run): Promise<void> {
   const victim = run.victim()
   const last = run.fleet.lastPartitions(victim)
   const partitions = last.length > 0 ? last : run.allPartitions
@@ -139,6 +139,16 @@ export const processFaults: readonly Fault[] = [
         member = await run.start()
         await run.lasts(run.random.between(1_000, 9_000))
       }
+      await run.recovers()
+    },
+  },
+  {
+    name: 'user code that throws',
+    how: 'on every 97th record, the first time it sees it',
+    pipelines: ['copy', 'count', 'window', 'dedupe'],
+    env: { THROWS_AT: '97' },
+    async inject(run) {
+      await run.lasts(8_000)
       await run.recovers()
     },
   },

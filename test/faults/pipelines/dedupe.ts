@@ -13,4 +13,7 @@ export const pipeline: Pipeline = {
         dedupe({ by: header('id'), within: '1d', ...(claims === undefined ? {} : { store: claims }) }),
         toTopic({ topic: out, partition: (record) => record.origin.partition }),
       ),
+  close: async () => {
+    await claims?.close()
+  },
 }

@@ -1,10 +1,12 @@
 import type { Observable } from 'rxjs'
-import type { RecordStream } from '../../../src/index.js'
+import type { RawRecord } from '../../../src/index.js'
 import type { RunTopics } from './topics.js'
 
 /** A pipeline: what becomes of its records. What must come out is said by `checker/Rules.java`, under the same name. */
 export interface Pipeline {
-  readonly project: (topics: RunTopics) => (records: RecordStream) => Observable<unknown>
+  readonly project: (topics: RunTopics) => (records: Observable<RawRecord>) => Observable<unknown>
+  /** Closes what it opened itself. */
+  readonly close?: () => Promise<void>
 }
 
 /** What the harness knows of each without loading it. */

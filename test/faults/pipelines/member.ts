@@ -1,6 +1,6 @@
 /**
  * A member of a pipeline's group, as a process that can be told to die: KILL_AT names a step of the transaction, KILL_AFTER how often it is
- * let pass. SIGUSR1 has it block its event loop for BLOCK_MS; CLOCK_STEP_MS sets its clock, at SIGUSR2. Sends its parent a line for each commit.
+ * let pass. THROWS_AT has its code throw on every so many-th record when it first sees it. SIGUSR1 has it block its event loop for BLOCK_MS; CLOCK_STEP_MS sets its clock, at SIGUSR2. Sends its parent a line for each commit.
  */
 import { lastValueFrom, tap } from 'rxjs'
 import { doomed } from '../../support/doomed.js'
@@ -10,7 +10,7 @@ import type { RunTopics } from './topics.js'
 
 const { kafka, shutdownSignal, withTransaction } = library
 const { PIPELINE = 'copy', TOPICS = '{}', GROUP = '', INSTANCE, SESSION_MS = '6000', TRANSACTION_MS = '10000' } = process.env
-const { MAX_RECORDS = '400', BLOCK_MS = '0', CLOCK_STEP_MS = '0', REPLICAS = '1', OUT_OF_RANGE = 'stop' } = process.env
+const { MAX_RECORDS = '400', BLOCK_MS = '0', CLOCK_STEP_MS = '0', REPLICAS = '1', OUT_OF_RANGE = 'stop', THROWS_AT } = process.env
 
 process.on('SIGUSR1', () => {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(BLOCK_MS))
@@ -22,6 +22,14 @@ process.on('SIGUSR2', () => {
 
 const topics = JSON.parse(TOPICS) as RunTopics
 const { pipeline } = (await import(`./${PIPELINE as PipelineName}.ts`)) as { readonly pipeline: Pipeline }
+const project = pipeline.project(topics)
+const thrown = new Set<number>()
+const throws = (value: unknown): void => {
+  const n = Number(String(value).split('|')[0])
+  if (THROWS_AT === undefined || n % Number(THROWS_AT) !== 0 || thrown.has(n)) return
+  thrown.add(n)
+  throw new Error(`record ${n} for the first time`)
+}
 const cluster = kafka(doomed())
 
 await lastValueFrom(
@@ -35,7 +43,7 @@ await lastValueFrom(
       ...(INSTANCE === undefined ? {} : { instanceId: INSTANCE }),
     })
     .pipe(
-      withTransaction(pipeline.project(topics), {
+      withTransaction((records) => project(THROWS_AT === undefined ? records : records.pipe(tap(({ value }) => throws(value)))), {
         every: 40,
         maxRecords: Number(MAX_RECORDS),
         transactionTimeout: Number(TRANSACTION_MS),
@@ -54,3 +62,4 @@ await lastValueFrom(
   { defaultValue: undefined },
 )
 await cluster.close()
+await pipeline.close?.()

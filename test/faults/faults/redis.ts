@@ -1,0 +1,44 @@
+import { startRedis, type RedisServer } from '../../support/redis.js'
+import type { Fault, Run } from '../run.js'
+import { killAndReplace } from './processes.js'
+
+const servers = new WeakMap<Run, RedisServer>()
+
+function redisOf(run: Run): RedisServer {
+  const server = servers.get(run)
+  if (server === undefined) throw new Error('the run has no Redis')
+  return server
+}
+
+const withRedis: Pick<Fault, 'pipelines' | 'surroundings'> = {
+  pipelines: ['dedupe'],
+  async surroundings(run) {
+    const server = await startRedis()
+    servers.set(run, server)
+    return { env: { REDIS_URL: server.url, REDIS_PREFIX: `${run.name}:` }, stop: () => server.stop() }
+  },
+}
+
+/** What happens to a pipeline whose ids are in Redis, and to the Redis. A Redis that forgets lets duplicates pass: that is not asked here. */
+export const redisFaults: readonly Fault[] = [
+  {
+    name: 'kill -9, ids in Redis',
+    how: 'SIGKILL to one of two members at a random moment, and another started; three times',
+    ...withRedis,
+    async inject(run) {
+      for (let i = 0; i < 3; i++) await killAndReplace(run)
+    },
+  },
+  {
+    name: 'Redis paused',
+    how: 'SIGSTOP to Redis for 9 s, the session of the members being 6 s',
+    ...withRedis,
+    async inject(run) {
+      redisOf(run).signal('SIGSTOP')
+      await run.lasts(9_000)
+      const since = Date.now()
+      redisOf(run).signal('SIGCONT')
+      await run.recovers(run.allPartitions, since)
+    },
+  },
+]
