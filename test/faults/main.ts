@@ -32,7 +32,7 @@ if (
   (values.pipeline !== undefined && !PIPELINE_NAMES.includes(values.pipeline as PipelineName))
 ) {
   console.error(
-    `usage: npm run faults -- [--only TEXT] [--pipeline ${PIPELINE_NAMES.join('|')}] [--seed N] [--brokers 1|3] [--kafka 4.3|3.9] [--soak MINUTES] [--broken] [--docs] [--json]`,
+    `usage: npm run faults -- [--only REGEXP] [--pipeline ${PIPELINE_NAMES.join('|')}] [--seed N] [--brokers 1|3] [--kafka 4.3|3.9] [--soak MINUTES] [--broken] [--docs] [--json]`,
   )
   process.exit(2)
 }
@@ -46,6 +46,7 @@ async function one(run: Run): Promise<void> {
 
 function tell(outcome: Outcome): void {
   outcomes.push(outcome)
+  if (values.json) console.log(JSON.stringify(outcome))
   const { fault, pipeline, recoveries, problems, seconds } = outcome
   const times = recoveries.map((ms) => `${(ms / 1_000).toFixed(1)} s`).join(', ')
   say(
@@ -60,7 +61,7 @@ function tell(outcome: Outcome): void {
 }
 
 async function all(lab: Lab): Promise<void> {
-  const chosen = FAULTS.filter(({ name }) => values.only === undefined || name.includes(values.only)).filter(
+  const chosen = FAULTS.filter(({ name }) => values.only === undefined || new RegExp(values.only).test(name)).filter(
     ({ replicated = false }) => replicated === (brokers === 3),
   )
   const runs = chosen.flatMap((fault) =>
@@ -85,15 +86,23 @@ async function soaked(lab: Lab, minutes: number): Promise<void> {
 
 /** Builds with one thing broken: what the suite does not tell of them is a problem. */
 async function brokenBuilds(lab: Lab): Promise<void> {
-  for (const broken of BROKEN.filter(({ name }) => values.only === undefined || name.includes(values.only))) {
+  for (const broken of BROKEN.filter(({ name }) => values.only === undefined || new RegExp(values.only).test(name))) {
     const fault = FAULTS.find(({ name }) => name === broken.fault)
     if (fault === undefined) throw new Error(`there is no fault '${broken.fault}'`)
     say(`broken build, ${broken.name}: ${broken.pipeline}, ${fault.name}`)
-    const run = new Run(lab, fault, broken.pipeline, { seed, env: { MILLRACE: await build(broken) }, patienceMs: 15_000 })
+    const run = new Run(lab, fault, broken.pipeline, {
+      seed,
+      env: { MILLRACE: await build(broken) },
+      patienceMs: 15_000,
+    })
     const { problems, ...outcome } = await run.go()
     for (const problem of problems) say(`     told: ${problem}`)
     const caught = problems.some((problem) => broken.told.test(problem))
-    tell({ ...outcome, fault: `broken build: ${broken.name}`, problems: caught ? [] : ['it was not told'] })
+    tell({
+      ...outcome,
+      fault: `broken build: ${broken.name}`,
+      problems: caught ? [] : ['it was not told'],
+    })
   }
 }
 
@@ -105,8 +114,7 @@ try {
 } finally {
   await lab.close()
 }
-if (values.json) console.log(JSON.stringify(outcomes))
-else console.log(tableOf(outcomes))
+if (!values.json) console.log(tableOf(outcomes))
 if (values.docs) await writeDocs(outcomes)
 const failed = outcomes.filter(({ problems }) => problems.length > 0)
 say(`${outcomes.length} runs, ${failed.length} failed`)

@@ -33,7 +33,10 @@ export interface Fault {
   /** The most that may pass until all is committed again, where that is promised. */
   readonly withinMs?: number
   /** What members need besides brokers: env of theirs, and how it is taken away. */
-  readonly surroundings?: (run: Run) => Promise<{ readonly env: Readonly<Record<string, string>>; readonly stop: () => Promise<void> }>
+  readonly surroundings?: (run: Run) => Promise<{
+    readonly env: Readonly<Record<string, string>>
+    readonly stop: () => Promise<void>
+  }>
   readonly inject: (run: Run) => Promise<void>
 }
 
@@ -89,7 +92,12 @@ export class Run {
     const { right, store, outputs, tiers } = PIPELINES[pipeline]
     const topic = (role: string): string => `${this.name}-${role}`
     const inputs = right ? [topic('left'), topic('right')] : [topic('in')]
-    this.topics = { inputs, out: topic('out'), late: topic('late'), dead: topic('dead') }
+    this.topics = {
+      inputs,
+      out: topic('out'),
+      late: topic('late'),
+      dead: topic('dead'),
+    }
     this.subject = {
       name: this.name,
       rules: pipeline,
@@ -120,7 +128,13 @@ export class Run {
   }
 
   /** A member with links of its own to the brokers. */
-  async start({ name, env = {} }: { readonly name?: string; readonly env?: Readonly<Record<string, string>> } = {}): Promise<Child> {
+  async start({
+    name,
+    env = {},
+  }: {
+    readonly name?: string
+    readonly env?: Readonly<Record<string, string>>
+  } = {}): Promise<Child> {
     const links = await Proxy.startAll(this.lab.server.brokers)
     const around = (await this.surroundings)?.env
     const own = name ?? (this.fault.named === true ? `member-${this.names.size}` : undefined)
@@ -175,7 +189,10 @@ export class Run {
   }
 
   order<T>(order: string, more: object): Promise<T> {
-    return this.lab.checker.order<T>(order, this.lab.server.brokers, { ...this.subject, ...more })
+    return this.lab.checker.order<T>(order, this.lab.server.brokers, {
+      ...this.subject,
+      ...more,
+    })
   }
 
   /** Ends the input, where a fault is one of quiet. */
@@ -202,6 +219,7 @@ export class Run {
       await Promise.all(this.fleet.members.map(({ ended }) => ended))
       await Promise.all([...this.links.values()].flat().map((link) => link.stop()))
       await (await this.surroundings)?.stop()
+      await this.order('delete', {}).catch((error: unknown) => this.problems.push(`its topics could not be deleted: ${String(error)}`))
     }
     const { fault, pipeline, lab, options, recoveries, problems } = this
     return {
@@ -222,7 +240,11 @@ export class Run {
     this.surroundings = this.fault.surroundings?.(this)
     const { inputs } = this.topics
     const outputs = Object.values(this.subject.outputs)
-    await this.order('create', { topics: [...inputs, ...outputs], partitions: PARTITIONS, replicas: this.lab.replicas })
+    await this.order('create', {
+      topics: [...inputs, ...outputs],
+      partitions: PARTITIONS,
+      replicas: this.lab.replicas,
+    })
     await this.order('follow', { topics: outputs })
     const { seed, perSecond = 300 } = this.options
     await this.order('feed', { topics: inputs, seed, perSecond })
@@ -250,7 +272,10 @@ export class Run {
       { within: this.options.patienceMs ?? PATIENCE_MS, every: 500 },
     ).catch(() => undefined)
     for (const member of this.fleet.running) member.kill('SIGTERM')
-    await until(() => this.fleet.running.length === 0, { within: PATIENCE_MS, what: 'the members to end' })
+    await until(() => this.fleet.running.length === 0, {
+      within: PATIENCE_MS,
+      what: 'the members to end',
+    })
     verdict = await this.order<Verdict>('check', {})
     this.problems.push(...verdict.problems)
     return verdict.counts

@@ -65,6 +65,14 @@ public final class Daemon {
           return true;
         }
       }
+      case "delete" -> {
+        // A broker that was killed reads all it has again before it serves.
+        try (Admin admin = Topics.admin(brokers)) {
+          List<String> mine = admin.listTopics().names().get().stream().filter(topic -> topic.startsWith(name)).toList();
+          admin.deleteTopics(mine).all().get();
+          return mine.size();
+        }
+      }
       case "feed" -> {
         FEEDS.put(name, new Feed(brokers, texts(order.get("topics")).toArray(new String[0]), Rules.valueOf(order.get("rules").asText()),
             order.get("seed").asLong(), order.path("perSecond").asInt(0), order.path("most").asLong(Long.MAX_VALUE)));

@@ -180,7 +180,7 @@ async function serving(node: Node, index: number, nodes: readonly Node[], connec
         const inService = await brokersInService({ ...connection, brokers: [connection.brokers[index] ?? ''] })
         return nodes.every(({ id, jvm }) => jvm === undefined || jvm.exit !== undefined || inService.has(id))
       },
-      { what: `Kafka broker ${node.id} to serve`, within: 60_000, every: 50 },
+      { what: `Kafka broker ${node.id} to serve`, within: 180_000, every: 50 },
     )
   } catch (error) {
     if (node.jvm?.exit !== undefined) throw error
@@ -197,7 +197,7 @@ async function inSync({ id }: Node, connection: KafkaConnection): Promise<void> 
         const partitions = topics.flatMap((topic) => topic.partitions)
         return partitions.every(({ replicas, isr }) => !replicas.includes(id) || isr.includes(id))
       }),
-    { what: `the replicas of Kafka broker ${id} to catch up`, within: 60_000, every: 100 },
+    { what: `the replicas of Kafka broker ${id} to catch up`, within: 180_000, every: 100 },
   )
 }
 
