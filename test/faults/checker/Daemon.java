@@ -114,7 +114,12 @@ public final class Daemon {
           int ofGroup = admin.describeConsumerGroups(List.of(group)).describedGroups().get(group).get().coordinator().id();
           String topic = order.get("topic").asText();
           int leader = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().get(0).leader().id();
-          return Map.of("group", ofGroup, "leader", leader);
+          // The transactional ids of a group begin with its name.
+          var ofTransactions = admin.listTransactions().allByBrokerId().get();
+          int ofTransaction = ofTransactions.entrySet().stream()
+              .filter(broker -> broker.getValue().stream().anyMatch(one -> one.transactionalId().startsWith(group)))
+              .mapToInt(Map.Entry::getKey).findFirst().orElseThrow(() -> new IllegalStateException("the group has no transactional id"));
+          return Map.of("group", ofGroup, "leader", leader, "transaction", ofTransaction);
         }
       }
       default -> throw new IllegalArgumentException("unknown order");
