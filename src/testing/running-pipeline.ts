@@ -2,7 +2,8 @@ import type { Observable } from 'rxjs'
 import type { LogClient } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
 import type { Commit } from '../runtime/commit.js'
-import { memberContext } from './member-context.js'
+import { memberContext, type MemberContext } from './member-context.js'
+import { forgetRealTimers, waitsForRealTime } from './real-timers.js'
 
 /** A pipeline run by a test kit: one member of its group. */
 export interface RunningPipeline {
@@ -31,12 +32,16 @@ export class PipelineRun {
   private crashed = false
   private readonly stopping = new AbortController()
   private readonly clients = new Set<LogClient>()
+  private readonly context: MemberContext
 
   constructor(clock: Clock, pipeline: Observable<Commit>, onError: (error: unknown) => void) {
-    const { clients } = this
-    memberContext.run({ clock, signal: this.stopping.signal, clients }, () => {
+    this.context = { clock, signal: this.stopping.signal, clients: this.clients }
+    memberContext.run(this.context, () => {
       pipeline.subscribe({
-        next: (commit) => this.commits.push(commit),
+        next: (commit) => {
+          this.commits.push(commit)
+          forgetRealTimers(this.context)
+        },
         error: (error: unknown) => {
           this.ended = true
           if (!this.crashed) onError(error)
@@ -46,6 +51,11 @@ export class PipelineRun {
         },
       })
     })
+  }
+
+  /** The line of its code that waits for the system's time, which the kit does not move. */
+  get waitsForRealTime(): string | undefined {
+    return this.ended ? undefined : waitsForRealTime(this.context)
   }
 
   askToStop(): void {

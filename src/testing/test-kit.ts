@@ -11,6 +11,7 @@ import type { Commit } from '../runtime/commit.js'
 import { duration, objectWith, parseOptions, topicName } from '../runtime/options.js'
 import { useClockInPipelines } from './clock-scheduler.js'
 import { memberContext } from './member-context.js'
+import { noteRealTimers } from './real-timers.js'
 import { PipelineRun, type RunningPipeline } from './running-pipeline.js'
 import {
   decoded,
@@ -69,7 +70,8 @@ export interface TestKit<Topics extends TestTopics = TestTopics> {
   advance(by: Duration): Promise<void>
   /**
    * Committed records of a topic, by partition and offset; what was aborted or stands in an open transaction is not there.
-   * @throws MillraceError MISSING_TOPIC, DECODE_FAILED; what a pipeline failed with
+   * @throws MillraceError MISSING_TOPIC, DECODE_FAILED; TIMEOUT if there is nothing and a pipeline waits for a real setTimeout, which no
+   * virtual time ends; what a pipeline failed with
    */
   read<Name extends string, K = TopicKey<Topics, Name, string | null>, V = TopicValue<Topics, Name, string | null>>(
     topic: Name & (keyof Topics | (string & {})),
@@ -113,7 +115,11 @@ class Kit<Topics extends TestTopics> {
     this.clock = new VirtualClock(start)
     this.broker = createEmbeddedBroker({ clock: this.clock })
     this.cluster = stoppable(embedded({ broker: watched(this.broker), clock: this.clock, logger }))
-    this.release = useClockInPipelines()
+    const [releaseClock, releaseTimers] = [useClockInPipelines(), noteRealTimers()]
+    this.release = () => {
+      releaseClock()
+      releaseTimers()
+    }
   }
 
   async createTopics(): Promise<void> {
@@ -185,6 +191,7 @@ class Kit<Topics extends TestTopics> {
         if (from === 'last-read' && stored.offset < (this.positions.get(at) ?? 0)) continue
         found.push(decoded(topic, by, stored))
       }
+      if (found.length === 0) this.refuseRealTimers(topic)
       for (const { partition, offset } of found) this.positions.set(`${topic}/${partition}`, offset + 1)
       return found
     })
@@ -209,12 +216,26 @@ class Kit<Topics extends TestTopics> {
     await this.clock.advance(0)
     while (runs.some((run) => !run.ended)) {
       if (this.clock.now() > limit || !(await this.clock.advanceToNext())) {
+        const timer = this.realTimer()
         throw new MillraceError(
           'TIMEOUT',
-          'a pipeline that was told to stop does not end: it waits for something that is neither the clock nor the broker of the test kit. Make its source from kit.cluster, and have what user code waits for answered before stopping',
+          timer === undefined
+            ? 'a pipeline that was told to stop does not end: it waits for something that is neither the clock nor the broker of the test kit. Make its source from kit.cluster, and have what user code waits for answered before stopping'
+            : `a pipeline that was told to stop does not end. ${waiting(timer)}`,
         )
       }
     }
+  }
+
+  private realTimer(): string | undefined {
+    return this.runs.map((run) => run.waitsForRealTime).find((timer) => timer !== undefined)
+  }
+
+  /** An empty answer says nothing where the kit could not have the pipeline go on. */
+  private refuseRealTimers(topic: string): void {
+    const timer = this.realTimer()
+    if (timer !== undefined)
+      throw new MillraceError('TIMEOUT', `nothing new in '${topic}', and a pipeline has not gone on since. ${waiting(timer)}`)
   }
 
   /** One call after the other, also where several are made at once; then what a pipeline has failed with meanwhile. */
@@ -248,6 +269,10 @@ class Kit<Topics extends TestTopics> {
   private refuseIfStopped(): void {
     if (this.stopped) throw new MillraceError('CLOSED', 'the test kit was stopped: make a new one for each test')
   }
+}
+
+function waiting(timer: string): string {
+  return `Its code has set a timer of the system's (setTimeout, node:timers/promises), which the time of the test kit does not move: ${timer}. Wait with RxJS (timer, delay), whose time is virtual in a pipeline, or give the step a function of the test in the place of what waits`
 }
 
 /** Sources of the cluster end with the pipeline they are part of, as well as with their own signal. */
