@@ -1,7 +1,7 @@
 import { expectedWindows, type TimedRecord } from '../support/window-oracle.js'
-import { session, tumbling } from '../../src/index.js'
-import { GAP_MS, GRACE_MS, RETRIES, WINDOW_MS, WITHIN_MS, contentOf, failuresOf, type Content } from './pipeline.js'
-import type { Scenario } from './scenario.js'
+import { session } from '../../src/index.js'
+import { GAP_MS, GRACE_MS, RETRIES, WITHIN_MS, contentOf, failuresOf, windowsOf, type Content } from './pipeline.js'
+import { joinsStreams, poisons, type Scenario } from './scenario.js'
 
 /** A record as it stands in the input. */
 export interface Input {
@@ -24,9 +24,14 @@ export interface Written {
   readonly out: readonly Output[]
   readonly late: readonly Output[]
   readonly dead: readonly Output[]
+  /** Dead letters sent on by redrive; undefined where that was not done. */
+  readonly redriven: readonly Output[] | undefined
 }
 
 type Taken = Input & { readonly content: Content }
+
+/** Partitions at most, also where some are added. */
+export const MOST_PARTITIONS = 5
 
 const sorted = (values: readonly string[]): string[] => [...values].sort()
 
@@ -45,30 +50,36 @@ function differing(what: string, found: readonly string[], expected: readonly st
 /** Everything that differs between what was written and what the definitions say; empty where nothing does. */
 export function differences(scenario: Scenario, inputs: readonly Input[], written: Written): string[] {
   const { passed, dead } = through(scenario, inputs)
-  const problems = differing(
-    'dead letters',
-    sorted(written.dead.map(({ value }) => String(contentOf({ value }).id))),
-    sorted(dead.map(({ content }) => String(content.id))),
-  )
-  return [...problems, ...ofCore(scenario, passed, written)]
+  // At least once: each of them, however often and in whatever order it was repeated.
+  const once = (values: readonly string[]): string[] => sorted(scenario.guarantee === 'exactly-once' ? values : [...new Set(values)])
+  const idOf = ({ value }: Output): string => String(contentOf({ value }).id)
+  const letters = written.dead.map(idOf)
+  const problems = differing('dead letters', once(letters), once(idsOf(dead)))
+  if (written.redriven !== undefined) problems.push(...differing('redriven', sorted(written.redriven.map(idOf)), sorted(letters)))
+  if (scenario.guarantee === 'exactly-once') return [...problems, ...ofCore(scenario, passed, written)]
+  return [...problems, ...differing('out', once([...written.out, ...written.late].map(({ value }) => String(value))), once(idsOf(passed)))]
 }
 
 /** What comes to the core of the pipeline, in the order of its partition, and what ends as a dead letter. */
 function through(
-  { dedupe, failures, core }: Scenario,
+  { dedupe, failures, core, onError }: Scenario,
   inputs: readonly Input[],
 ): { readonly passed: readonly Taken[]; readonly dead: readonly Taken[] } {
   const passed: Taken[] = []
   const dead: Taken[] = []
   const seen = new Set<string>()
-  const tries = failures === 'none' || core === 'joinStream' ? Number.POSITIVE_INFINITY : failures === 'dead' ? 1 : RETRIES.length + 1
+  const tries = failures === 'none' || joinsStreams(core) ? Number.POSITIVE_INFINITY : failures === 'dead' ? 1 : RETRIES.length + 1
   for (const input of inputs) {
     const content = contentOf(input)
     if (content.kind === 'dropped') continue
-    if (dedupe !== 'none' && core !== 'joinStream' && seen.has(input.id)) continue
-    if (content.kind === 'poison') continue
+    if (dedupe !== 'none' && !joinsStreams(core) && seen.has(input.id)) continue
+    if (poisons(content.kind)) {
+      if (onError === 'dead') dead.push({ ...input, content })
+      continue
+    }
     seen.add(input.id)
-    ;(failuresOf(content.kind) < tries ? passed : dead).push({ ...input, content })
+    if (content.kind === 'garbled' && tries !== Number.POSITIVE_INFINITY) dead.push({ ...input, content })
+    else (failuresOf(content.kind) < tries ? passed : dead).push({ ...input, content })
   }
   return { passed, dead }
 }
@@ -76,7 +87,7 @@ function through(
 const idsOf = (records: readonly Taken[]): string[] => records.map(({ content }) => String(content.id))
 
 function ofCore(scenario: Scenario, passed: readonly Taken[], { out, late }: Written): string[] {
-  const partitions = Array.from({ length: scenario.partitions }, (_, partition) => partition)
+  const partitions = Array.from({ length: MOST_PARTITIONS }, (_, partition) => partition)
   const overtakes = scenario.failures === 'retry' || scenario.failures === 'ordered'
   switch (scenario.core) {
     case 'copy':
@@ -103,6 +114,24 @@ function ofCore(scenario: Scenario, passed: readonly Taken[], { out, late }: Wri
           ),
         ]
       })
+    case 'route':
+      return [0, 1].flatMap((odd) =>
+        differing(
+          odd === 0 ? 'out' : 'late',
+          sorted((odd === 0 ? out : late).map(({ value }) => String(value))),
+          sorted(idsOf(passed.filter(({ content }) => content.id % 2 === odd))),
+        ),
+      )
+    case 'schedule': {
+      const found = out.map(({ value }) => String(value))
+      const last = new Map(passed.map(({ key, content }) => [key, String(content.id)]))
+      const lost = [...last.values()].filter((id) => !found.includes(id))
+      const known = new Set(idsOf(passed))
+      return [
+        ...differing('the last of each key that did not pass', lost, []),
+        ...differing('passed', sorted(found), sorted([...new Set(found)].filter((id) => known.has(id)))),
+      ]
+    }
     case 'delay':
       return differing('out', sorted(out.map(({ value }) => String(value))), sorted(idsOf(passed)))
     case 'count':
@@ -117,9 +146,11 @@ function ofCore(scenario: Scenario, passed: readonly Taken[], { out, late }: Wri
         out,
       )
     case 'window':
-    case 'session':
+    case 'hopping':
+    case 'sliding':
+    case 'session': {
+      const windows = scenario.core === 'session' ? session(GAP_MS) : windowsOf(scenario.core)
       return partitions.flatMap((partition) => {
-        const windows = scenario.core === 'window' ? tumbling(WINDOW_MS) : session(GAP_MS)
         const records = passed
           .filter((one) => one.partition === partition)
           .map(({ key, timestamp, content }): TimedRecord => ({ key, time: timestamp, id: content.id }))
@@ -133,6 +164,7 @@ function ofCore(scenario: Scenario, passed: readonly Taken[], { out, late }: Wri
           sorted(closed.map(({ key, start, end, ids }) => `${key} ${start}-${end} ${ids.join(',')}`)),
         )
       })
+    }
     case 'idle': {
       const results = out.map(({ value }) => (JSON.parse(String(value)) as { readonly result: number[] }).result)
       const once = sorted(out.map(windowText).map((text) => text.split(' ').slice(0, 2).join(' ')))
@@ -151,7 +183,15 @@ function ofCore(scenario: Scenario, passed: readonly Taken[], { out, late }: Wri
         sorted(out.map(({ value }) => String(value))),
         sorted(passed.map(({ content, key }) => `${content.id} row of ${key}`)),
       )
-    case 'joinStream': {
+    case 'joinTableLeft':
+      return differing(
+        'out',
+        sorted(out.map(({ value }) => String(value))),
+        sorted(passed.map(({ content, key }) => `${content.id} ${content.key % 2 === 0 ? 'no row' : `row of ${key}`}`)),
+      )
+    case 'joinStream':
+    case 'joinLeft':
+    case 'joinOuter': {
       const pairs = passed
         .filter(({ topic }) => topic === 'in')
         .flatMap((left) =>
@@ -159,7 +199,14 @@ function ofCore(scenario: Scenario, passed: readonly Taken[], { out, late }: Wri
             .filter((right) => right.topic === 'right' && right.key === left.key && Math.abs(right.timestamp - left.timestamp) <= WITHIN_MS)
             .map((right) => `${left.content.id}+${right.content.id}`),
         )
-      return differing('pairs', sorted(out.map(({ value }) => String(value))), sorted(pairs))
+      const side = (topic: string): Taken[] => passed.filter((one) => one.topic === topic && !one.key.endsWith('-last'))
+      const alone = (records: readonly Taken[], at: number): string[] => {
+        const paired = new Set(pairs.map((pair) => pair.split('+')[at]))
+        return idsOf(records).filter((id) => !paired.has(id))
+      }
+      const left = scenario.core === 'joinStream' ? [] : alone(side('in'), 0).map((id) => `${id}+-`)
+      const right = scenario.core === 'joinOuter' ? alone(side('right'), 1).map((id) => `-+${id}`) : []
+      return differing('pairs', sorted(out.map(({ value }) => String(value))), sorted([...pairs, ...left, ...right]))
     }
   }
 }

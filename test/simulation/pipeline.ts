@@ -5,17 +5,22 @@ import {
   attempt,
   count,
   deadLetter,
+  decode,
   dedupe,
   delayUntil,
   deliveryAttempt,
   header,
+  hopping,
   joinStream,
   joinTable,
   json,
   memoryClaims,
   repartition,
   retryTopic,
+  route,
+  schedule,
   session,
+  sliding,
   store,
   string,
   table,
@@ -27,14 +32,21 @@ import {
   type FailedRecord,
   type RawRecord,
   type RecordStream,
+  type Windows,
 } from '../../src/index.js'
 import type { Clock } from '../../src/testing/index.js'
-import type { Kind, Scenario } from './scenario.js'
+import { z } from 'zod'
+import { joinsStreams, type Core, type Kind, type Scenario } from './scenario.js'
 
 export const WINDOW_MS = 20
 export const GRACE_MS = 5
 export const GAP_MS = 8
 export const WITHIN_MS = 10
+export const ADVANCE_MS = 7
+/** Of a stream join that hands out what found no partner: above the span of all records. */
+export const LONG_GRACE_MS = 60_000
+/** Largest record of the output. */
+export const OUT_BYTES = 5_000
 export const RETRIES = ['1s', '5s'] as const
 
 /** What is in a record: '<kind>|<number>|<key>|<due>'. */
@@ -87,6 +99,8 @@ const ids = aggregator({
 })
 
 const idOf = (record: RawRecord): RawRecord => record.with({ value: Buffer.from(String(contentOf(record).id)) })
+const idOrLarge = (record: RawRecord): RawRecord =>
+  contentOf(record).kind === 'large' ? record.with({ value: Buffer.alloc(2 * OUT_BYTES) }) : idOf(record)
 const out = toTopic<RawRecord>({ topic: 'out' })
 const lateOut = (late: Observable<{ readonly record: RawRecord }>): Observable<unknown> =>
   late.pipe(
@@ -95,11 +109,25 @@ const lateOut = (late: Observable<{ readonly record: RawRecord }>): Observable<u
   )
 
 /** What takes a while, and what throws. */
-const handled = mergeMap((record: RawRecord): Observable<RawRecord> => {
-  const { kind } = contentOf(record)
-  if (kind === 'poison') return throwError(() => new Error('poison'))
-  return kind === 'slow' ? timer(20).pipe(map(() => record)) : of(record)
-}, 1)
+const handled = (core: Core): OperatorFunction<RawRecord, RawRecord> =>
+  mergeMap((record: RawRecord): Observable<RawRecord> => {
+    const { kind } = contentOf(record)
+    const poison = throwError(() => new Error('poison'))
+    if (kind === 'poison' || (kind === 'large' && core !== 'copy' && core !== 'route')) return poison
+    if (kind === 'rejects') return timer(10).pipe(mergeMap(() => Promise.reject<RawRecord>(new Error('rejected'))))
+    return kind === 'slow' ? timer(20).pipe(map(() => record)) : of(record)
+  }, 1)
+
+const decoded = decode(z.any(), {
+  from: {
+    name: 'marked',
+    encode: (value: unknown) => value as Buffer,
+    decode(bytes: Buffer): unknown {
+      if (contentOf({ value: bytes }).kind === 'garbled') throw new Error('not to be read')
+      return bytes
+    },
+  },
+}) as unknown as OperatorFunction<RawRecord, RawRecord>
 
 const passed = (records: Observable<RawRecord>): Observable<RawRecord> =>
   records.pipe(filter((record) => contentOf(record).kind !== 'dropped'))
@@ -107,7 +135,9 @@ const passed = (records: Observable<RawRecord>): Observable<RawRecord> =>
 function once({ dedupe: how }: Scenario, { claims }: Surroundings): OperatorFunction<RawRecord, RawRecord> {
   if (how === 'none') return (records) => records
   const by = header('id')
-  return how === 'task' ? dedupe<RawRecord>({ by, within: '365d' }) : dedupe<RawRecord>({ by, within: '365d', store: claims })
+  if (how === 'task') return dedupe<RawRecord>({ by, within: '365d' })
+  if (how === 'bloom') return dedupe<RawRecord>({ by, within: '365d', store: claims, bloom: { expected: 50, exclusive: true } })
+  return dedupe<RawRecord>({ by, within: '365d', store: claims })
 }
 
 function tried({ failures }: Scenario): OperatorFunction<RawRecord, RawRecord> {
@@ -116,15 +146,21 @@ function tried({ failures }: Scenario): OperatorFunction<RawRecord, RawRecord> {
     if (deliveryAttempt(record) <= failuresOf(contentOf(record).kind)) throw new Error('not yet')
   })
   const end = deadLetter<RawRecord | FailedRecord>({ topic: 'dead' }) as OperatorFunction<RawRecord | FailedRecord, RawRecord>
-  if (failures === 'dead') return (records) => records.pipe(step, end)
+  if (failures === 'dead') return (records) => records.pipe(decoded, step, end)
   const again = retryTopic<RawRecord | FailedRecord>({ delays: RETRIES, ordered: failures === 'ordered' ? 'key' : false })
-  return (records) => records.pipe(step, again, end)
+  return (records) => records.pipe(decoded, step, again, end)
 }
 
 function core(scenario: Scenario, { clock, wrong }: Surroundings): OperatorFunction<RawRecord, unknown> {
   switch (scenario.core) {
     case 'copy':
-      return (records) => records.pipe(map(idOf), toTopic({ topic: 'out', partition: (record) => record.origin.partition }))
+      return (records) => records.pipe(map(idOrLarge), toTopic({ topic: 'out', partition: (record) => record.origin.partition }))
+    case 'route':
+      return (records) =>
+        records.pipe(
+          map(idOrLarge),
+          route({ to: ({ value }) => (Number(String(value)) % 2 === 0 ? 'out' : 'late'), topics: ['out', 'late'], fallback: 'late' }),
+        )
     case 'count':
       return (records) =>
         records.pipe(aggregate({ ...count(), name: 'counts' }, { emit: 'each' }), toTopic({ topic: 'out', value: json() }))
@@ -146,6 +182,8 @@ function core(scenario: Scenario, { clock, wrong }: Surroundings): OperatorFunct
           map(idOf),
           out,
         )
+    case 'schedule':
+      return (records) => records.pipe(schedule<RawRecord>({ at: (record) => contentOf(record).due }), map(idOf), out)
     case 'repartition':
       return (records) =>
         records.pipe(
@@ -154,9 +192,11 @@ function core(scenario: Scenario, { clock, wrong }: Surroundings): OperatorFunct
           toTopic({ topic: 'out', value: json() }),
         )
     case 'window':
+    case 'hopping':
+    case 'sliding':
       return (records) =>
         records.pipe(
-          window(tumbling(WINDOW_MS), { aggregate: ids, grace: GRACE_MS, late: lateOut as never }),
+          window(windowsOf(scenario.core), { aggregate: ids, grace: GRACE_MS, late: lateOut as never }),
           toTopic({ topic: 'out', value: json() }),
         )
     case 'session':
@@ -177,30 +217,52 @@ function core(scenario: Scenario, { clock, wrong }: Surroundings): OperatorFunct
           joinTable(table({ topic: 'rows', value: string() }), { join: (record, row) => `${contentOf(record).id} ${row}` }),
           toTopic({ topic: 'out', value: string() }),
         )
+    case 'joinTableLeft':
+      return (records) =>
+        records.pipe(
+          joinTable(table({ topic: 'rows', value: string() }), {
+            kind: 'left',
+            join: (record, row) => `${contentOf(record).id} ${row ?? 'no row'}`,
+          }),
+          toTopic({ topic: 'out', value: string() }),
+        )
     case 'joinStream':
+    case 'joinLeft':
+    case 'joinOuter':
       throw new Error('has two inputs: see projectOf')
   }
 }
 
+/** The windows of a core that has some of a fixed size. */
+export function windowsOf(core: Core): Exclude<Windows, { kind: 'session' }> {
+  if (core === 'sliding') return sliding(WINDOW_MS)
+  return core === 'hopping' ? hopping({ size: WINDOW_MS, advance: ADVANCE_MS }) : tumbling(WINDOW_MS)
+}
+
+type Side = Parameters<typeof contentOf>[0]
+
 /** The pipeline that a scenario describes. */
 export function projectOf(scenario: Scenario, around: Surroundings): (records: RecordStream) => Observable<unknown> {
-  if (scenario.core === 'joinStream') {
+  if (joinsStreams(scenario.core)) {
+    const kind = scenario.core === 'joinStream' ? 'inner' : scenario.core === 'joinLeft' ? 'left' : 'outer'
     return (records) => {
       const side = (topic: string): Observable<RawRecord> =>
         passed(records).pipe(
           filter(({ origin }) => origin.topic === topic),
-          handled,
+          handled(scenario.core),
         )
       return side('in').pipe(
         joinStream(side('right'), {
           within: WITHIN_MS,
-          grace: '1d',
-          join: (left, right) => `${contentOf(left).id}+${contentOf(right).id}`,
+          grace: kind === 'inner' ? '1d' : LONG_GRACE_MS,
+          kind: kind as 'outer',
+          join: (left: Side | undefined, right: Side | undefined) =>
+            `${left === undefined ? '-' : contentOf(left).id}+${right === undefined ? '-' : contentOf(right).id}`,
         }),
         toTopic({ topic: 'out', value: string() }),
       )
     }
   }
   const step = core(scenario, around)
-  return (records) => passed(records).pipe(once(scenario, around), handled, tried(scenario), step)
+  return (records) => passed(records).pipe(once(scenario, around), handled(scenario.core), tried(scenario), step)
 }

@@ -1,8 +1,8 @@
-import { silentLogger, withTransaction, type Commit, type Logger } from '../../src/index.js'
-import { createTestKit, type RunningPipeline, type TestKit } from '../../src/testing/index.js'
-import { differences, type Input, type Output, type Written } from './oracle.js'
-import { contentOf, projectOf, surroundings, textOf } from './pipeline.js'
-import { SLOTS, type FedRecord, type Scenario } from './scenario.js'
+import { redrive, silentLogger, withTransaction, type Commit, type Logger } from '../../src/index.js'
+import { createTestKit, type Fault, type RunningPipeline, type TestKit } from '../../src/testing/index.js'
+import { MOST_PARTITIONS, differences, type Input, type Output, type Written } from './oracle.js'
+import { OUT_BYTES, contentOf, projectOf, surroundings, textOf } from './pipeline.js'
+import { SLOTS, canGrow, joinsStreams, type FedRecord, type Scenario } from './scenario.js'
 
 const START = 1_000_000
 const GROUP = 'g'
@@ -11,19 +11,30 @@ const FAR_MS = 1_000_000
 /** So much virtual time is enough for any session, transaction, retry or delay to end. */
 const SETTLE_MS = 90_000
 const MOST_MS = 3_600_000
+/** The date is set so far off at most. */
+const MOST_OFF_MS = 60_000
+/** A redrive that faults end is begun again so often. */
+const REDRIVES = 6
 
 /** Runs a scenario to its end; what it found wrong, or nothing. */
 export async function simulate(scenario: Scenario, logger: Logger = silentLogger): Promise<string[]> {
   const { core, partitions } = scenario
-  const inputs = core === 'joinStream' ? ['in', 'right'] : ['in']
+  const inputs = joinsStreams(core) ? ['in', 'right'] : ['in']
   const kit = await createTestKit({ start: START, logger })
-  await kit.cluster.createTopics(['out', 'late', 'dead', ...inputs].map((topic) => ({ topic, partitions })))
+  const most = canGrow(scenario) ? MOST_PARTITIONS : partitions
+  await kit.cluster.createTopics([
+    { topic: 'out', partitions: most, config: { 'max.message.bytes': String(OUT_BYTES) } },
+    { topic: 'late', partitions: most, config: { 'max.message.bytes': String(OUT_BYTES) } },
+    ...['dead', 'redriven'].map((topic) => ({ topic, partitions: most })),
+    ...inputs.map((topic) => ({ topic, partitions })),
+  ])
   const problems = new Set<string>()
   const run = new Run(kit, scenario, inputs, problems)
   try {
-    if (core === 'joinTable') await run.rows()
+    if (core === 'joinTable' || core === 'joinTableLeft') await run.rows()
     await run.course()
     await run.settle()
+    if (scenario.redrive !== undefined) await run.redrive(scenario.redrive)
     for (const problem of differences(scenario, await run.read(), await run.written())) problems.add(problem)
   } catch (error) {
     problems.add(`failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
@@ -43,6 +54,8 @@ class Run {
   private readonly around
   private time = START
   private number = 0
+  private partitions: number
+  private off = 0
 
   constructor(
     private readonly kit: TestKit,
@@ -50,7 +63,8 @@ class Run {
     private readonly inputs: readonly string[],
     private readonly problems: Set<string>,
   ) {
-    this.fed = Array.from({ length: scenario.partitions }, () => [])
+    this.partitions = scenario.partitions
+    this.fed = Array.from({ length: MOST_PARTITIONS }, () => [])
     this.around = surroundings(kit.clock, (what) => problems.add(what))
   }
 
@@ -59,7 +73,9 @@ class Run {
     const { partitions, keys } = this.scenario
     await this.kit.cluster.createTopics([{ topic: 'rows', partitions, config: { 'cleanup.policy': 'compact' } }])
     for (let partition = 0; partition < partitions; partition++) {
-      const names = [...Array.from({ length: keys }, (_, key) => nameOf(partition, key)), flushName(partition)]
+      const whole = [...Array.from({ length: keys }, (_, key) => nameOf(partition, key)), flushName(partition)]
+      // The rows of every other key are missing, where that matters.
+      const names = this.scenario.core === 'joinTable' ? whole : whole.filter((_, key) => key % 2 === 1 && key < keys)
       await this.kit.feed(
         'rows',
         names.map((key) => ({ key, value: `row of ${key}`, partition })),
@@ -94,6 +110,12 @@ class Run {
           break
         case 'fault':
           kit.broker.faults.inject(step.fault)
+          break
+        case 'date':
+          this.setDate(Math.max(-MOST_OFF_MS, Math.min(MOST_OFF_MS, this.off + step.ms)))
+          break
+        case 'grow':
+          if (canGrow(this.scenario) && this.partitions < MOST_PARTITIONS) kit.broker.addPartitions('in', ++this.partitions)
       }
     }
   }
@@ -102,6 +124,7 @@ class Run {
   async settle(): Promise<void> {
     const { kit } = this
     kit.broker.faults.clear()
+    this.setDate(0)
     if (this.slots.every((one) => one === undefined || one.ended)) this.start(0)
     await this.flush()
     let quiet = 0
@@ -116,6 +139,32 @@ class Run {
     for (const { commits } of this.all) for (const commit of commits) this.account(commit)
   }
 
+  /** All dead letters to a topic of their own, however often that takes. */
+  async redrive(faults: readonly Fault[]): Promise<void> {
+    const { kit } = this
+    for (const fault of faults) kit.broker.faults.inject(fault)
+    for (let tries = 1; ; tries++) {
+      if (tries === REDRIVES) kit.broker.faults.clear()
+      const state = { done: false, error: undefined as unknown }
+      void redrive(kit.cluster, { from: 'dead', to: 'redriven' }).then(
+        () => (state.done = true),
+        (error: unknown) => Object.assign(state, { done: true, error }),
+      )
+      for (let passed = 0; !state.done; passed += 500) {
+        if (passed > MOST_MS) throw new Error('redrive does not end')
+        await kit.advance(500)
+      }
+      if (state.error === undefined) break
+      if (tries > REDRIVES) throw new Error(`redrive fails: ${String(state.error)}`, { cause: state.error })
+    }
+    kit.broker.faults.clear()
+  }
+
+  private setDate(off: number): void {
+    this.kit.clock.shiftDate(off - this.off)
+    this.off = off
+  }
+
   /** The input as it stands in the log, which is the order the pipeline is measured by. */
   async read(): Promise<Input[]> {
     return this.fed.flat()
@@ -126,25 +175,27 @@ class Run {
       const found = (await this.kit.read(topic, { from: 'earliest' })) as Output[]
       return found.filter(({ value }) => topic !== 'out' || value !== null)
     }
-    return { out: await of('out'), late: await of('late'), dead: await of('dead') }
+    const redriven = this.scenario.redrive === undefined ? undefined : await of('redriven')
+    return { out: await of('out'), late: await of('late'), dead: await of('dead'), redriven }
   }
 
   private start(slot: number): void {
     if (this.slots[slot]?.ended === false) return
     const { kit, scenario } = this
-    const { every, maxRecords, streamBytes, standbys, named } = scenario
+    const { every, maxRecords, streamBytes, standbys, named, guarantee } = scenario
     const source = kit.cluster.source({
       group: GROUP,
       topics: this.inputs,
       sessionTimeout: '10s',
       rebalanceTimeout: '20s',
       standbys,
-      ...(named && { instanceId: `member-${slot}` }),
+      ...((named === 'all' || (named === 'some' && slot % 2 === 0)) && { instanceId: `member-${slot}` }),
     })
     const project = projectOf(scenario, this.around)
+    const onError = scenario.onError === 'dead' ? { deadLetter: 'dead' } : scenario.onError
     const running = kit.run(
       source.pipe(
-        withTransaction(project, { onError: 'skip', retries: 1, retryDelay: 10, maxRecords, every, streamBytes, provision: true }),
+        withTransaction(project, { onError, guarantee, retries: 1, retryDelay: 10, maxRecords, every, streamBytes, provision: true }),
       ),
     )
     this.slots[slot] = running
@@ -152,7 +203,8 @@ class Run {
   }
 
   private async feed(records: readonly FedRecord[]): Promise<void> {
-    const { partitions, keys, core } = this.scenario
+    const { partitions } = this
+    const { keys, core } = this.scenario
     const made = records.map(({ key: drawn, kind, step, again, right }) => {
       const id = this.number++
       const partition = drawn % partitions
@@ -160,7 +212,7 @@ class Run {
       const key = before === undefined ? drawn % keys : contentOf(before).key
       this.time = Math.max(START, this.time + step)
       const value = textOf({ kind, id, key, due: this.kit.clock.now() + (id % 4) * 1_500 })
-      const topic = core === 'joinStream' && right ? 'right' : 'in'
+      const topic = joinsStreams(core) && right ? 'right' : 'in'
       return { topic, partition, key: nameOf(partition, key), value, timestamp: this.time, id: before?.id ?? String(id) }
     })
     await this.put(made)
@@ -192,7 +244,7 @@ class Run {
 
   /** A record far ahead in each partition, so that every window before it closes. */
   private async flush(): Promise<void> {
-    const { partitions } = this.scenario
+    const { partitions } = this
     await this.put(
       Array.from({ length: partitions }, (_, partition) => {
         const id = this.number++

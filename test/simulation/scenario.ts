@@ -10,6 +10,12 @@ export type Kind =
   | 'dropped'
   /** Its slice throws, each time. */
   | 'poison'
+  /** Its slice fails each time, some while after it was read. */
+  | 'rejects'
+  /** What is made of it does not fit into its topic. */
+  | 'large'
+  /** Cannot be decoded. */
+  | 'garbled'
   /** Its step fails so often, then succeeds. */
   | 'fails1'
   | 'fails2'
@@ -32,14 +38,22 @@ export type Step =
   | { readonly do: 'start' | 'crash' | 'stop'; readonly slot: number }
   | { readonly do: 'rebalance' | 'expire' }
   | { readonly do: 'fault'; readonly fault: Fault }
+  /** Somebody sets the date of the machine. */
+  | { readonly do: 'date'; readonly ms: number }
+  /** One partition more, where the pipeline keeps nothing that goes by their number. */
+  | { readonly do: 'grow' }
 
-export const CORES = ['copy', 'count', 'store', 'delay', 'repartition', 'window', 'session', 'idle', 'joinStream', 'joinTable'] as const
+export const CORES = [
+  ...(['copy', 'route', 'count', 'store', 'delay', 'schedule', 'repartition'] as const),
+  ...(['window', 'hopping', 'sliding', 'session', 'idle'] as const),
+  ...(['joinStream', 'joinLeft', 'joinOuter', 'joinTable', 'joinTableLeft'] as const),
+]
 export type Core = (typeof CORES)[number]
 
 /** A pipeline, what is fed to it, and what goes wrong meanwhile. */
 export interface Scenario {
   readonly core: Core
-  readonly dedupe: 'none' | 'task' | 'shared'
+  readonly dedupe: 'none' | 'task' | 'shared' | 'bloom'
   readonly failures: 'none' | 'retry' | 'ordered' | 'dead'
   readonly partitions: number
   readonly keys: number
@@ -47,7 +61,12 @@ export interface Scenario {
   readonly every: number
   readonly streamBytes: number
   readonly standbys: number
-  readonly named: boolean
+  /** Which members are static ones. */
+  readonly named: 'none' | 'all' | 'some'
+  readonly onError: 'skip' | 'dead' | 'stop'
+  readonly guarantee: 'exactly-once' | 'at-least-once'
+  /** Faults that hit the redrive of the dead letters; undefined where they stay. */
+  readonly redrive: readonly Fault[] | undefined
   readonly steps: readonly Step[]
 }
 
@@ -81,7 +100,10 @@ const record: fc.Arbitrary<FedRecord> = fc.record({
   key: fc.nat(4),
   kind: fc.oneof(
     { weight: 8, arbitrary: fc.constant<Kind>('plain') },
-    { weight: 4, arbitrary: fc.constantFrom<Kind>('slow', 'dropped', 'poison', 'fails1', 'fails2', 'fails9') },
+    {
+      weight: 4,
+      arbitrary: fc.constantFrom<Kind>('slow', 'dropped', 'poison', 'rejects', 'large', 'garbled', 'fails1', 'fails2', 'fails9'),
+    },
   ),
   step: fc.integer({ min: -6, max: 9 }),
   again: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.integer({ min: 1, max: 6 }) }),
@@ -97,12 +119,14 @@ const step = fc.oneof(
   { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('start', 'crash', 'stop'), slot: fc.nat(SLOTS - 1) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('rebalance', 'expire') }) },
   { weight: 5, arbitrary: fc.record({ do: fc.constant('fault'), fault }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('date'), ms: fc.constantFrom(-60_000, -2_000, -1, 5, 3_000, 60_000) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('grow') }) },
 ) as fc.Arbitrary<Step>
 
 export function scenarios(cores: readonly Core[] = CORES): fc.Arbitrary<Scenario> {
   const drawn: fc.Arbitrary<Scenario> = fc.record({
     core: fc.constantFrom(...cores),
-    dedupe: fc.constantFrom('none', 'none', 'task', 'shared'),
+    dedupe: fc.constantFrom('none', 'none', 'task', 'shared', 'bloom'),
     failures: fc.constantFrom('none', 'retry', 'ordered', 'dead'),
     partitions: fc.integer({ min: 1, max: 3 }),
     keys: fc.integer({ min: 1, max: 5 }),
@@ -110,12 +134,49 @@ export function scenarios(cores: readonly Core[] = CORES): fc.Arbitrary<Scenario
     every: fc.constantFrom(5, 30, 100),
     streamBytes: fc.constantFrom(1, 1_000_000),
     standbys: fc.constantFrom(0, 0, 1),
-    named: fc.boolean(),
+    named: fc.constantFrom('none', 'all', 'some'),
+    onError: fc.constantFrom('skip', 'dead', 'stop'),
+    guarantee: fc.constantFrom('exactly-once', 'exactly-once', 'at-least-once'),
+    redrive: fc.option(fc.array(fault, { maxLength: 3 }), { nil: undefined }),
     steps: fc.array(step, { minLength: 3, maxLength: 35, size: 'max' }),
   })
-  // A record that was retried keeps its time and comes late: what windows then hold depends on when it came.
-  return drawn.map((one) => (timed.includes(one.core) && again.includes(one.failures) ? { ...one, failures: 'dead' } : one))
+  return drawn.map(sensible)
 }
 
-const timed: readonly Core[] = ['window', 'session']
+/** As drawn, less what has no outcome that can be told. */
+function sensible(one: Scenario): Scenario {
+  let { failures, guarantee, steps } = one
+  // A record that was retried keeps its time and comes late, and replaces nothing newer: what then comes out depends on when it came.
+  if (timed.includes(one.core) && again.includes(failures)) failures = 'dead'
+  // Done twice, all else but a copy is another result.
+  if (!(['copy', 'route'] as Core[]).includes(one.core) || one.dedupe !== 'none' || again.includes(failures)) guarantee = 'exactly-once'
+  if (one.onError === 'stop') steps = without(steps, poisons)
+  // One side that waits would have the other overtake it, and what is handed out alone depends on who came first.
+  if (one.core === 'joinLeft' || one.core === 'joinOuter') steps = without(steps, (kind) => kind === 'slow')
+  return { ...one, failures, guarantee, steps }
+}
+
+function without(steps: readonly Step[], excluded: (kind: Kind) => boolean): Step[] {
+  return steps.map((step) =>
+    step.do === 'feed'
+      ? { ...step, records: step.records.map((each) => (excluded(each.kind) ? { ...each, kind: 'plain' as const } : each)) }
+      : step,
+  )
+}
+
+/** Whether it fails its slice. */
+export function poisons(kind: Kind): boolean {
+  return kind === 'poison' || kind === 'rejects' || kind === 'large'
+}
+
+/** Whether partitions may be added in mid-run. */
+export function canGrow({ core, dedupe, failures }: Scenario): boolean {
+  return (core === 'copy' || core === 'route') && (dedupe === 'none' || dedupe === 'shared') && !again.includes(failures)
+}
+
+export function joinsStreams(core: Core): boolean {
+  return core === 'joinStream' || core === 'joinLeft' || core === 'joinOuter'
+}
+
+const timed: readonly Core[] = ['window', 'hopping', 'sliding', 'session', 'schedule']
 const again: readonly Scenario['failures'][] = ['retry', 'ordered']
