@@ -228,13 +228,13 @@ export class Committer {
 
   /** Undoes a round and tells those outside the log. `certain`: it did not commit, and what becomes of its records is still ours to say. */
   async giveUp(round: Round, certain = true): Promise<void> {
-    const { membership, wakeup, chronicle } = this.run.parts
+    const { wakeup, chronicle } = this.run.parts
     if (round.touched().length > 0) chronicle.aborted++
     this.run.commit = undefined
     await this.undo(round)
     if (!round.joined) return
     // Who has lost its tasks may not know it yet, and has no say in what becomes of their records.
-    const ours = certain && this.run.demand() !== 'drop' && (await membership.probe())
+    const ours = certain && this.run.demand() !== 'drop' && (await this.isMember())
     const told = round.aborted(ours)
     let done = false
     void told.then(() => {
@@ -242,6 +242,20 @@ export class Committer {
       wakeup.wake()
     })
     while (!done && this.run.demand() === 'none') await wakeup.wait()
+  }
+
+  /**
+   * Whether this is still a member. A heartbeat that fails in passing does not tell, and is made again: else what was claimed for a record
+   * that is taken out afterwards would stay claimed.
+   */
+  private async isMember(): Promise<boolean> {
+    const { membership } = this.run.parts
+    const known = await this.run.whileHeld(
+      'to know whether this is still a member',
+      async () => membership.state === 'fatal' || (await membership.confirm()),
+      OUTCOME_MS,
+    )
+    return known === true && membership.state !== 'fatal'
   }
 
   /** Nothing of a round stays in the log, its records come again. */
