@@ -9,7 +9,7 @@ const GROUP = 'g'
 /** Event time of the records that close all windows, at the end of each partition. */
 const FAR_MS = 1_000_000
 /** So much virtual time is enough for any session, transaction, retry or delay to end. */
-const SETTLE_MS = 90_000
+const SETTLE_MS = 300_000
 const MOST_MS = 3_600_000
 /** The date is set so far off at most. */
 const MOST_OFF_MS = 60_000
