@@ -9,7 +9,11 @@ import { sourceSchema, type SourceOptions } from '../runtime/settings.js'
 import { PartitionSource } from '../sources/partition-source.js'
 import type { PipelineStatus } from '../runtime/status/status.js'
 import { viewOf, type StatusView } from '../runtime/status/view.js'
-import { produce, type ProduceOptions } from './produce.js'
+import type { Encoded } from '../log/batch/write.js'
+import { produce, scriptSettings, type ProduceOptions } from './produce.js'
+import { producerSettings, type ProducerOptions } from './producer/options.js'
+import type { Producer } from './producer/port.js'
+import { LogRecordProducer } from './producer/producer.js'
 import { read, type ReadOptions } from './read.js'
 
 /** A log to read from and write to: Kafka, or the embedded broker. Same interface, same guarantees. */
@@ -20,7 +24,18 @@ export interface Cluster {
    */
   source(options: SourceOptions): PartitionSource
   /**
-   * Writes records, idempotently and without a transaction, for scripts and tests; resolves with their number when all are acknowledged.
+   * A producer to keep: writes records from HTTP handlers, scripts and tests, idempotently, in order by key, gathered into batches.
+   * Nothing connects before the first record. Closing the cluster closes it.
+   *
+   * @throws MillraceError INVALID_OPTIONS
+   * @example
+   * const producer = cluster.producer({ topic: 'orders', value: json<Order>() })
+   * const { partition, offset } = await producer.send({ key: order.id, value: order })
+   * await producer.close()
+   */
+  producer<K = Encoded, V = Encoded>(options?: ProducerOptions<K, V>): Producer<K, V>
+  /**
+   * Writes records by a producer that the cluster keeps; resolves with their number when all are acknowledged.
    * @throws MillraceError INVALID_OPTIONS, MISSING_TOPIC, UNAUTHORIZED, RECORD_TOO_LARGE, BROKER_UNREACHABLE
    */
   produce(options: ProduceOptions): Promise<number>
@@ -72,6 +87,8 @@ const newTopics = z.array(
 export class LogCluster implements Cluster {
   private admin: Promise<LogClient> | undefined
   private readonly running = new Set<Promise<void>>()
+  private readonly producers = new Set<{ close(): Promise<void> }>()
+  private readonly scripts = new Map<string, LogRecordProducer<Encoded, Encoded>>()
   private readonly closing = new AbortController()
   private pipelines: { status(): PipelineStatus }[] = []
   readonly status: StatusView<ClusterStatus>
@@ -100,7 +117,28 @@ export class LogCluster implements Cluster {
   }
 
   async produce(options: ProduceOptions): Promise<number> {
-    return produce(await this.client(), this.host.clock, options)
+    this.refuseIfClosed()
+    const settings = scriptSettings(options)
+    let kept = this.scripts.get(settings.compression)
+    if (kept === undefined)
+      this.scripts.set(settings.compression, (kept = this.newProducer({ compression: settings.compression }, 'produce')))
+    return produce(kept, settings)
+  }
+
+  producer<K = Encoded, V = Encoded>(options: ProducerOptions<K, V> = {}): Producer<K, V> {
+    this.refuseIfClosed()
+    return this.newProducer<K, V>(options, 'producer')
+  }
+
+  private newProducer<K, V>(options: ProducerOptions<K, V>, name: string): LogRecordProducer<K, V> {
+    const producer: LogRecordProducer<K, V> = new LogRecordProducer<K, V>(producerSettings(options), {
+      log: () => this.client(),
+      clock: this.host.clock,
+      name,
+      onClose: () => this.producers.delete(producer),
+    })
+    this.producers.add(producer)
+    return producer
   }
 
   async *read(options: ReadOptions): AsyncGenerator<RawRecord> {
@@ -122,7 +160,7 @@ export class LogCluster implements Cluster {
 
   async close(): Promise<void> {
     this.closing.abort()
-    await Promise.all(this.running)
+    await Promise.all([...this.running, ...[...this.producers].map((producer) => producer.close())])
     const admin = this.admin
     this.admin = undefined
     // A client that never came up has nothing to close; whoever asked for it got the error.
@@ -134,7 +172,7 @@ export class LogCluster implements Cluster {
 
   /** The connection of scripts, made when first needed; made anew if it failed. */
   private client(): Promise<LogClient> {
-    this.refuseIfClosed()
+    if (this.admin === undefined) this.refuseIfClosed()
     this.admin ??= this.host.openLog().then(async (client) => {
       try {
         await client.connect()

@@ -84,7 +84,7 @@ class Armed implements InjectedFault {
 export class Faults {
   private armed: Armed[] = []
 
-  constructor(private readonly clock: Clock) {}
+  constructor(readonly clock: Clock) {}
 
   /**
    * Arms a fault; of several for the same calls, the one injected first has its turn first.

@@ -55,7 +55,7 @@ export class PartitionLog {
   }
 
   /** @throws LogError 'abort' RECORD_TOO_LARGE, 'reinit' for a producer that is out of date */
-  append(stamped: Buffer): void {
+  append(stamped: Buffer): number {
     if (stamped.length > this.maxMessageBytes) {
       throw logError(
         'RECORD_TOO_LARGE',
@@ -65,9 +65,11 @@ export class PartitionLog {
       )
     }
     const producerId = stamped.readBigInt64BE(AT.producerId)
-    if (!this.sequences.accept(producerId, stamped)) return
+    if (!this.sequences.accept(producerId, stamped)) return -1
+    const offset = this.end
     if ((stamped.readInt16BE(AT.attributes) & TRANSACTIONAL) !== 0 && !this.open.has(producerId)) this.open.set(producerId, this.end)
     this.write(stamped)
+    return offset
   }
 
   /** Ends the producer's transaction here with a marker, which takes an offset like a record. */

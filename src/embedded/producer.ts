@@ -1,12 +1,12 @@
-import { codecFor, compressionNumber } from '../log/batch/compression.js'
-import { AT } from '../log/batch/header.js'
+import { compressionNumber } from '../log/batch/compression.js'
 import { stampBatch, type OutputBatch } from '../log/batch/write.js'
 import { logError, reactionTo } from '../log/error.js'
 import type { GroupMember, LogError, LogProducer, Position, ProducerOptions, Reaction, TraceStep } from '../log/port.js'
 import { MillraceError, errorMessage } from '../record/error.js'
-import { embeddedCodecs } from './codecs.js'
+import { compressed } from './compressed.js'
 import type { Faults } from './faults.js'
 import type { Groups } from './groups.js'
+import { IndependentWriter } from './independent-writer.js'
 import { Lifetime, closedError } from './lifetime.js'
 import type { Identity, Transactions } from './transactions.js'
 
@@ -30,7 +30,8 @@ export class EmbeddedProducer implements LogProducer {
   private turn = 0
   private queue: Promise<void> = Promise.resolve()
   private readonly lifetime = new Lifetime()
-  pendingBytes = 0
+  private written = 0
+  private readonly independent: IndependentWriter | undefined
 
   constructor(
     private readonly options: ProducerOptions,
@@ -38,7 +39,13 @@ export class EmbeddedProducer implements LogProducer {
     private readonly groups: Groups,
     private readonly faults: Faults,
     private readonly onClose: () => void,
-  ) {}
+  ) {
+    if (options.independent === true) this.independent = new IndependentWriter(options, transactions, faults, this.lifetime)
+  }
+
+  get pendingBytes(): number {
+    return this.written + (this.independent?.pendingBytes ?? 0)
+  }
 
   get id(): bigint {
     return this.identity?.producerId ?? -1n
@@ -61,16 +68,30 @@ export class EmbeddedProducer implements LogProducer {
     }
   }
 
-  send(batches: readonly OutputBatch[]): Promise<void> {
+  async send(batches: readonly OutputBatch[]): Promise<void> {
+    if (this.independent !== undefined) await Promise.all(batches.map((batch) => this.write(batch)))
+    else await this.sendAll(batches)
+  }
+
+  async write(batch: OutputBatch): Promise<number> {
+    const refusal = this.refusal()
+    if (refusal !== undefined) throw refusal
+    return this.independent?.write(batch) ?? ((await this.sendAll([batch]))[0] as number)
+  }
+
+  private sendAll(batches: readonly OutputBatch[]): Promise<readonly number[]> {
     const refusal = this.refusal()
     if (refusal !== undefined) return Promise.reject(refusal)
-    if (batches.length === 0) return Promise.resolve()
+    if (batches.length === 0) return Promise.resolve([])
     const { turn } = this
     let bytes = 0
     for (const batch of batches) bytes += batch.bytes.length
-    this.pendingBytes += bytes
-    const sent = this.queue.then(() => this.write(batches, turn)).finally(() => (this.pendingBytes -= bytes))
-    this.queue = sent.catch(() => {})
+    this.written += bytes
+    const sent = this.queue.then(() => this.deliver(batches, turn)).finally(() => (this.written -= bytes))
+    this.queue = sent.then(
+      () => {},
+      () => {},
+    )
     return sent
   }
 
@@ -127,30 +148,29 @@ export class EmbeddedProducer implements LogProducer {
     this.onClose()
   }
 
-  private async write(batches: readonly OutputBatch[], turn: number): Promise<void> {
+  private async deliver(batches: readonly OutputBatch[], turn: number): Promise<readonly number[]> {
     if (turn !== this.turn) throw logError('TRANSACTION_ABORTED', 'abort', 'the transaction was ended while the batch was queued')
     this.refuse()
     const { transactionalId } = this.options
+    let offsets: readonly number[] = []
     try {
       await this.lifetime.during(async () => {
-        const stamped = await Promise.all(batches.map((batch) => this.compressed(batch)))
+        const stamped = await Promise.all(batches.map((batch) => compressed(batch, this.options.compression)))
         this.trace('produce-sent')
         this.started = true
         const names = [transactionalId, ...batches.flatMap(({ topic, partition }) => [topic, `${topic}/${partition}`])]
-        await this.faults.run('produce', names, () => batches.forEach((batch, i) => this.append(batch, stamped[i])))
+        await this.faults.run('produce', names, () => {
+          offsets = batches.map((batch, i) => this.append(batch, stamped[i]))
+        })
       })
       this.trace('produce-acknowledged')
+      return offsets
     } catch (error) {
       throw this.fail(retryLater(error))
     }
   }
 
-  private async compressed(batch: OutputBatch): Promise<Uint8Array | undefined> {
-    const { compression } = this.options
-    return compression === 'none' ? undefined : codecFor(compression, embeddedCodecs).compress(batch.bytes.subarray(AT.records))
-  }
-
-  private append(batch: OutputBatch, compressed: Uint8Array | undefined): void {
+  private append(batch: OutputBatch, records: Uint8Array | undefined): number {
     const identity = this.identity as Identity
     const name = `${batch.topic}/${batch.partition}`
     const baseSequence = this.sequences.get(name) ?? 0
@@ -160,10 +180,11 @@ export class EmbeddedProducer implements LogProducer {
       baseSequence,
       transactional: identity.transactionalId !== undefined,
       compression: compressionNumber(this.options.compression),
-      ...(compressed === undefined ? {} : { compressed }),
+      ...(records === undefined ? {} : { compressed: records }),
     })
-    this.transactions.write(identity, batch, stamped)
+    const offset = this.transactions.write(identity, batch, stamped)
     this.sequences.set(name, (baseSequence + batch.count) % 2 ** 31)
+    return offset
   }
 
   private async commitOffsets(offsets: readonly Position[], member: GroupMember, transactional: boolean): Promise<void> {

@@ -77,14 +77,15 @@ export class Transactions {
     return identityOf(producer)
   }
 
-  /** @throws LogError 'reinit', 'abort' */
-  write(identity: Identity, at: TopicPartition, stamped: Buffer): void {
+  /** Returns the offset of the first record, -1 where the batch was there already. @throws LogError 'reinit', 'abort' */
+  write(identity: Identity, at: TopicPartition, stamped: Buffer): number {
     if (identity.transactionalId !== undefined) {
       const producer = this.begin(identity)
       const log = this.topics.partition(at, 'abort')
       producer.partitions.set(`${at.topic}/${at.partition}`, at)
-      log.append(stamped)
-    } else this.topics.partition(at, 'abort').append(stamped)
+      return log.append(stamped)
+    }
+    return this.topics.partition(at, 'abort').append(stamped)
   }
 
   /** @throws LogError 'reinit', 'lost', 'rejoin' */

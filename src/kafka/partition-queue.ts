@@ -1,5 +1,6 @@
 import type { OutputBatch } from '../log/batch/write.js'
 import type { Absence } from './absence.js'
+import type { ProducerIdentity } from './transaction.js'
 
 /** Of one partition: a broker reads the next while it writes the first. It remembers five, of which each is taken once. */
 const BATCHES_AWAY = 2
@@ -10,14 +11,15 @@ export class SendCall {
 
   constructor(
     batches: number,
-    private readonly resolve: () => void,
+    private readonly resolve: (offset: number) => void,
     private readonly reject: (error: Error) => void,
   ) {
     this.left = batches
   }
 
-  acknowledged(): void {
-    if (--this.left === 0) this.resolve()
+  /** `offset` is that of the batch's first record. */
+  acknowledged(offset: number): void {
+    if (--this.left === 0) this.resolve(offset)
   }
 
   failed(error: Error): void {
@@ -26,7 +28,7 @@ export class SendCall {
 }
 
 export interface QueuedBatch {
-  readonly batch: OutputBatch
+  batch: OutputBatch
   readonly call: SendCall
   /** Set when the compression is done. */
   compressed: Uint8Array | undefined
@@ -43,14 +45,14 @@ export interface QueuedBatch {
   uncertain: boolean
 }
 
-export function newlyQueued(batch: OutputBatch, call: SendCall, compressing: boolean): QueuedBatch {
+export function newlyQueued(batch: OutputBatch, call: SendCall, compressing: boolean, firstSentAt = 0): QueuedBatch {
   return {
     batch,
     call,
     compressed: undefined,
     compressing,
     stamped: undefined,
-    firstSentAt: 0,
+    firstSentAt,
     tries: 0,
     absence: undefined,
     away: false,
@@ -75,6 +77,10 @@ export class PartitionQueue {
   /** What the batches on their way go over; others have to go the same way. */
   private route: object | undefined
   retryAt = 0
+  /** Where the partition has left the epoch, or the id, of the producer. */
+  identity: ProducerIdentity | undefined
+  /** A batch was given up whose sequence number is taken: nothing leaves until the partition has a new epoch. */
+  stale = false
 
   constructor(
     readonly topic: string,
@@ -99,7 +105,9 @@ export class PartitionQueue {
    * only when one has been acknowledged: from then on a gap is refused.
    */
   get isOpen(): boolean {
-    return this.away < this.batches.length && !this.adding && !this.blocked && this.away < (this.sequence > 0 ? BATCHES_AWAY : 1)
+    return (
+      this.away < this.batches.length && !this.adding && !this.blocked && !this.stale && this.away < (this.sequence > 0 ? BATCHES_AWAY : 1)
+    )
   }
 
   /** Batches on two ways could arrive in any order. */
@@ -146,6 +154,32 @@ export class PartitionQueue {
     const given = this.batches.filter(({ away }) => !away)
     this.batches = this.batches.filter(({ away }) => away)
     return given
+  }
+
+  /** Whether a sequence number was given to any. */
+  get hasStamped(): boolean {
+    return this.batches.some(({ stamped }) => stamped !== undefined)
+  }
+
+  /** Begins at sequence 0, with nothing on its way. Returns those given up as they may stand in the log under the epoch before. */
+  restart(identity: ProducerIdentity): QueuedBatch[] {
+    const lost = this.batches.filter(({ uncertain }) => uncertain)
+    this.batches = this.batches.filter(({ uncertain }) => !uncertain)
+    for (const queued of this.batches) {
+      if (queued.stamped === undefined) continue
+      queued.stamped = undefined
+      // The bytes of the try before are another's to read, as long as a socket has them.
+      queued.batch = { ...queued.batch, bytes: Buffer.from(queued.batch.bytes) }
+    }
+    this.sequence = 0
+    this.identity = identity
+    this.stale = false
+    return lost
+  }
+
+  /** Gives up one that never left. */
+  remove(batch: QueuedBatch): void {
+    this.batches = this.batches.filter((other) => other !== batch)
   }
 
   /** Gives up the first batch, which is no longer on its way. */

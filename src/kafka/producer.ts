@@ -7,6 +7,7 @@ import { asReaction, closedError, givesTransactionUp, withReaction } from './err
 import type { Lane } from './lane.js'
 import type { TransactionIdentity } from './protocol/transaction.js'
 import { CONNECTIONS } from './routes.js'
+import { IndependentSender } from './independent-sender.js'
 import { Sender } from './sender.js'
 import { NO_IDENTITY, TransactionRequests, type ProducerIdentity } from './transaction.js'
 import { Tries } from './tries.js'
@@ -43,14 +44,16 @@ export class KafkaProducer implements LogProducer {
     private readonly options: ProducerOptions,
     private readonly onClose: () => void,
   ) {
-    const { transactionalId, transactionTimeoutMs } = options
+    const { transactionalId, transactionTimeoutMs, independent = false, deliveryTimeoutMs } = options
     // A transaction is over after its timeout anyway; half of it leaves room for a second try.
-    this.deliveryMs = transactionalId === undefined ? cluster.requestTimeoutMs : Math.min(cluster.requestTimeoutMs, transactionTimeoutMs)
-    this.requestMs = Math.ceil(this.deliveryMs / 2)
+    this.deliveryMs =
+      deliveryTimeoutMs ??
+      (transactionalId === undefined ? cluster.requestTimeoutMs : Math.min(cluster.requestTimeoutMs, transactionTimeoutMs))
+    this.requestMs = Math.ceil(Math.min(this.deliveryMs, cluster.requestTimeoutMs) / 2)
     this.lanes = [cluster.lane(), ...Array.from({ length: CONNECTIONS - 1 }, () => cluster.lane())]
     const signal = AbortSignal.any([cluster.signal, this.closing.signal])
     this.requests = new TransactionRequests(cluster, this.lanes[0], signal, options, this.requestMs)
-    this.sender = new Sender(cluster, this.lanes, {
+    this.sender = new (independent ? IndependentSender : Sender)(cluster, this.lanes, {
       transactionalId,
       compression: options.compression,
       deliveryMs: this.deliveryMs,
@@ -61,6 +64,7 @@ export class KafkaProducer implements LogProducer {
       },
       onAcknowledged: () => this.requests.trace('produce-acknowledged'),
       addPartitions: (partitions) => this.addPartitions(partitions),
+      renew: () => this.requests.initProducerId(NO_IDENTITY, this.deadline()),
     })
   }
 
@@ -92,6 +96,11 @@ export class KafkaProducer implements LogProducer {
   send(batches: readonly OutputBatch[]): Promise<void> {
     const refusal = this.refusal()
     return refusal === undefined ? this.sender.send(batches) : Promise.reject(refusal)
+  }
+
+  write(batch: OutputBatch): Promise<number> {
+    const refusal = this.refusal()
+    return refusal === undefined ? this.sender.write(batch) : Promise.reject(refusal)
   }
 
   async commit(offsets: readonly Position[], member: GroupMember | undefined): Promise<void> {

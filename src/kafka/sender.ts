@@ -1,7 +1,7 @@
-import { compressionNumber, type CompressionName } from '../log/batch/compression.js'
+import { compressionNumber } from '../log/batch/compression.js'
 import { batchBuffers } from '../log/batch/buffers.js'
 import { stampBatch, type OutputBatch } from '../log/batch/write.js'
-import type { LogError, TopicPartition } from '../log/port.js'
+import type { LogError } from '../log/port.js'
 import { systemClock } from '../record/clock.js'
 import { Absence } from './absence.js'
 import type { Cluster } from './cluster.js'
@@ -14,31 +14,13 @@ import { Produce, ProduceImplicit, type ProduceRequest, type ProduceResponse, ty
 import { poison, resultError } from './produce-result.js'
 import { retryDelay } from './retry.js'
 import { Routes, type Route } from './routes.js'
+import type { Identity, SenderOptions } from './sender-options.js'
 import { Tries } from './tries.js'
 
 /** Batches of several partitions share a request up to this size; one larger batch goes alone. */
 const REQUEST_BYTES = 8 * 1024 * 1024
 /** On one connection, each on partitions of its own: the next is on its way while the broker writes the last. */
 const REQUESTS_IN_FLIGHT = 2
-
-export interface SenderOptions {
-  readonly transactionalId: string | undefined
-  readonly compression: CompressionName
-  /** How long one batch may be tried for, in all. */
-  readonly deliveryMs: number
-  /** How long one request may take. */
-  readonly requestMs: number
-  readonly onSent: () => void
-  readonly onAcknowledged: () => void
-  /** Of the first transaction protocol: makes the partitions part of the transaction. @throws Refused, Unanswered, LogError */
-  readonly addPartitions: (partitions: readonly TopicPartition[]) => Promise<void>
-}
-
-export interface Identity {
-  readonly producerId: bigint
-  readonly producerEpoch: number
-  readonly protocol: 1 | 2
-}
 
 /**
  * Gets batches into their partitions, in order and once.
@@ -51,9 +33,11 @@ export class Sender {
   /** Those with a batch that is not on its way. */
   private readonly waiting = new Set<PartitionQueue>()
   private readonly routes: Routes
+  /** Whether the time that a batch has begins when it is queued, not when it is first sent. */
+  protected readonly countsFromQueued: boolean = false
   /** Brokers that are making sure of partitions of the transaction: asked for others meanwhile, they would refuse the first. */
   private readonly beginning = new Set<number>()
-  private identity: Identity | undefined
+  protected identity: Identity | undefined
   /** What a batch failed with; nothing is sent until `begin` or `reopen`. */
   failure: LogError | undefined
   private unsettled = 0
@@ -66,10 +50,10 @@ export class Sender {
   uncertain = false
 
   constructor(
-    private readonly cluster: Cluster,
+    protected readonly cluster: Cluster,
     /** One connection to a broker each. */
     lanes: readonly Lane[],
-    private readonly options: SenderOptions,
+    protected readonly options: SenderOptions,
   ) {
     this.routes = new Routes(lanes)
   }
@@ -92,8 +76,16 @@ export class Sender {
     if (this.failure !== undefined) return Promise.reject(this.failure)
     if (batches.length === 0) return Promise.resolve()
     return new Promise((resolve, reject) => {
-      const call = new SendCall(batches.length, resolve, reject)
+      const call = new SendCall(batches.length, () => resolve(), reject)
       for (const batch of batches) this.enqueue(batch, call)
+      this.schedule()
+    })
+  }
+
+  write(batch: OutputBatch): Promise<number> {
+    if (this.failure !== undefined) return Promise.reject(this.failure)
+    return new Promise((resolve, reject) => {
+      this.enqueue(batch, new SendCall(1, resolve, reject))
       this.schedule()
     })
   }
@@ -120,25 +112,28 @@ export class Sender {
     let queue = of.get(batch.partition)
     if (queue === undefined) of.set(batch.partition, (queue = new PartitionQueue(batch.topic, batch.partition)))
     const compressing = this.options.compression !== 'none'
-    const queued = newlyQueued(batch, call, compressing)
+    const queued = newlyQueued(batch, call, compressing, this.countsFromQueued ? systemClock.monotonic() : 0)
     queue.push(queued)
     this.reconsider(queue)
     this.pendingBytes += batch.bytes.length
-    if (compressing) void this.compress(queued)
+    if (compressing) void this.compress(queue, queued)
   }
 
-  private async compress(queued: QueuedBatch): Promise<void> {
+  private async compress(queue: PartitionQueue, queued: QueuedBatch): Promise<void> {
     try {
       queued.compressed = await compressRecords(queued.batch, this.options.compression, this.cluster.codecs)
       queued.compressing = false
       this.schedule()
     } catch (error) {
-      this.fail(withReaction(error, 'abort'))
+      this.compressionFailed(queue, queued, withReaction(error, 'abort'))
     }
   }
 
-  /** At the end of the turn, so that the batches of several calls share requests. */
-  private schedule(): void {
+  protected compressionFailed(_: PartitionQueue, __: QueuedBatch, error: LogError): void {
+    this.fail(error)
+  }
+
+  protected schedule(): void {
     if (this.scheduled) return
     this.scheduled = true
     queueMicrotask(() => {
@@ -205,8 +200,7 @@ export class Sender {
     if (begins) this.beginning.add(route.node)
     route.inFlight++
     this.unsettled++
-    let results: readonly ProducedResult[] = []
-    let failure: unknown
+    let [results, failure]: [readonly ProducedResult[], unknown] = [[], undefined]
     const tries = new Tries()
     try {
       ;({ results } = await tries.make((onSent) => this.request(route, api, body, onSent)))
@@ -223,7 +217,8 @@ export class Sender {
     const now = systemClock.monotonic()
     const again = now + retryDelay(departed.reduce((most, { sent }) => Math.max(most, sent.tries), 1) - 1)
     for (const { queue, sent } of departed) {
-      const error = failure ?? resultError(errors.get(`${queue.topic}/${queue.partition}`), queue)
+      const result = errors.get(`${queue.topic}/${queue.partition}`)
+      const error = failure ?? resultError(result, queue)
       // Of what never left, for want of a broker to send to, nothing can arrive.
       const arrived = failure === undefined ? error === undefined || mayBeDone(error) : tries.mayBeDone
       if (arrived) sent.uncertain = true
@@ -231,7 +226,7 @@ export class Sender {
         // The one before it came back, so it is sent again too, whatever became of it.
         queue.setBack(sent)
       } else if (error === undefined) {
-        this.acknowledge(queue)
+        this.acknowledge(queue, result?.offset ?? -1)
         acknowledged = true
       } else if (this.setBack(queue, error, now, again)) {
         outdated.push(queue)
@@ -258,11 +253,12 @@ export class Sender {
     })
   }
 
-  private depart(queue: PartitionQueue, route: Route, { producerId, producerEpoch }: Identity): QueuedBatch {
+  private depart(queue: PartitionQueue, route: Route, identity: Identity): QueuedBatch {
+    const { producerId, producerEpoch } = queue.identity ?? identity
     const next = queue.next as QueuedBatch
     next.tries++
     if (next.stamped === undefined) {
-      next.firstSentAt = systemClock.monotonic()
+      if (!this.countsFromQueued) next.firstSentAt = systemClock.monotonic()
       const compressed = next.compressed === undefined ? {} : { compressed: next.compressed }
       next.stamped = stampBatch(next.batch, {
         producerId,
@@ -278,21 +274,21 @@ export class Sender {
     return next
   }
 
-  private reconsider(queue: PartitionQueue): void {
+  protected reconsider(queue: PartitionQueue): void {
     if (queue.isOpen) this.waiting.add(queue)
     else this.waiting.delete(queue)
   }
 
-  private acknowledge(queue: PartitionQueue): void {
+  private acknowledge(queue: PartitionQueue, offset: number): void {
     const { batch, call, tries } = queue.acknowledged()
     this.pendingBytes -= batch.bytes.length
     // Of several tries one may still be on its way into a socket.
     if (tries === 1) batchBuffers.giveBack(batch.bytes)
-    call.acknowledged()
+    call.acknowledged(offset)
   }
 
   /** After a try that failed: plans another, or gives the transaction up. Returns whether leaders are to be looked up. */
-  private setBack(queue: PartitionQueue, failure: unknown, now: number, again: number): boolean {
+  protected setBack(queue: PartitionQueue, failure: unknown, now: number, again: number): boolean {
     const first = queue.first as QueuedBatch
     const refresh = refreshAfter(failure)
     ;(first.absence ??= new Absence()).note(failure, now)
@@ -306,14 +302,18 @@ export class Sender {
       queue.retryAt = again
       return refresh !== 'nothing'
     }
-    if (first.uncertain) this.uncertain = true
     queue.discardFirst()
     this.pendingBytes -= first.batch.bytes.length
     const verdict = refresh === undefined ? failure : first.absence.verdict(failure, now)
-    const error = poison(verdict, `sending to ${queue.topic}/${queue.partition}`)
-    first.call.failed(this.failure ?? error)
-    this.fail(error)
+    this.giveUp(queue, first, poison(verdict, `sending to ${queue.topic}/${queue.partition}`))
     return false
+  }
+
+  /** After a batch that cannot be sent, which is no longer in its queue. */
+  protected giveUp(_queue: PartitionQueue, { call, uncertain }: QueuedBatch, error: LogError): void {
+    if (uncertain) this.uncertain = true
+    call.failed(this.failure ?? error)
+    this.fail(error)
   }
 
   /** Gives everything up that is not on its way. */

@@ -213,6 +213,13 @@ export interface ProducerOptions {
   /** After this long the broker aborts an open transaction. Milliseconds. */
   readonly transactionTimeoutMs: number
   readonly compression: CompressionName
+  /**
+   * Without a transactional id: a batch that cannot be written fails alone, the producer and all other batches go on. Default: it fails
+   * everything that is queued, as one transaction.
+   */
+  readonly independent?: boolean | undefined
+  /** Most that a batch is tried for, from when it was queued. Milliseconds. Default: the log's. */
+  readonly deliveryTimeoutMs?: number | undefined
   readonly trace?: ((event: TraceEvent) => void) | undefined
 }
 
@@ -228,6 +235,8 @@ export interface LogProducer {
    * @throws LogError 'abort' (RECORD_TOO_LARGE, UNAUTHORIZED, ...), 'reinit'
    */
   send(batches: readonly OutputBatch[]): Promise<void>
+  /** The same of one batch; resolves with the offset of its first record, -1 where the log no longer tells. */
+  write(batch: OutputBatch): Promise<number>
   /** Bytes queued or in flight. */
   readonly pendingBytes: number
   /** What the batches of the open transaction name their producer by; -1 before `init`. */

@@ -3,6 +3,7 @@ import type { ContractCase } from './case.js'
 import { closing } from './closing.js'
 import { fencing } from './fencing.js'
 import { groups } from './groups.js'
+import { independentBatches } from './independent-batches.js'
 import { deletedRecords } from './deleted-records.js'
 import { leaderEpochs } from './leader-epochs.js'
 import { offsetCommits } from './offset-commits.js'
@@ -12,6 +13,7 @@ import { visibility } from './visibility.js'
 /** What src/log/port.ts promises, case by case. Every implementation passes all of them. */
 export const logContract: readonly ContractCase[] = [
   ...visibility,
+  ...independentBatches,
   ...timestamps,
   ...offsetCommits,
   ...leaderEpochs,

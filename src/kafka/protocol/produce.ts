@@ -17,6 +17,8 @@ export interface ProduceRequest {
 
 export interface ProducedResult extends PartitionResult {
   readonly message: string | null
+  /** Of the first record; -1 where it is refused, or no longer known. */
+  readonly offset: number
 }
 
 export interface ProduceResponse extends Throttled {
@@ -47,8 +49,7 @@ export const Produce: Api<ProduceRequest, ProduceResponse> = {
     const results = reader.array(() => {
       const topic = reader.string()
       return reader.array(() => {
-        const result = { topic, partition: reader.int32(), error: reader.int16(), message: null }
-        reader.bigint64()
+        const result = { topic, partition: reader.int32(), error: reader.int16(), message: null, offset: Number(reader.bigint64()) }
         reader.bigint64()
         reader.bigint64()
         return result
@@ -85,7 +86,7 @@ export const ProduceImplicit: Api<ProduceRequest, ProduceResponse> = {
       const items = reader.compactArray(() => {
         const partition = reader.int32()
         const error = reader.int16()
-        reader.bigint64()
+        const offset = Number(reader.bigint64())
         reader.bigint64()
         reader.bigint64()
         const recordErrors = reader.compactArray(() => {
@@ -96,7 +97,7 @@ export const ProduceImplicit: Api<ProduceRequest, ProduceResponse> = {
         })
         const message = reader.compactNullableString() ?? recordErrors.find((text) => text !== null) ?? null
         reader.tags()
-        return { topic, partition, error, message }
+        return { topic, partition, error, message, offset }
       })
       reader.tags()
       return items

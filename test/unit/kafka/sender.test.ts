@@ -16,7 +16,7 @@ describe('a sender', () => {
         requests.push(batches.length)
         // As a broker that is still writing the markers of the transaction before.
         const error = requests.length <= 3 ? CONCURRENT_TRANSACTIONS : 0
-        return { throttleMs: 0, results: batches.map(({ topic, partition }) => ({ topic, partition, error, message: null })) }
+        return { throttleMs: 0, results: batches.map(({ topic, partition }) => ({ topic, partition, error, message: null, offset: 0 })) }
       },
     }
     const cluster = { leader: () => 1, addressOf: () => ({ host: 'h', port: 1 }), forgetLeader() {}, logger: silentLogger }
@@ -28,6 +28,7 @@ describe('a sender', () => {
       onSent() {},
       onAcknowledged() {},
       addPartitions: () => Promise.resolve(),
+      renew: () => Promise.resolve({ producerId: 2n, producerEpoch: 0 }),
     })
     sender.begin({ producerId: 1n, producerEpoch: 0, protocol: 2 })
     await sender.send(
