@@ -14,6 +14,7 @@ import { produce, scriptSettings, type ProduceOptions } from './produce.js'
 import { producerSettings, type ProducerOptions } from './producer/options.js'
 import type { Producer } from './producer/port.js'
 import { LogRecordProducer } from './producer/producer.js'
+import { consume, type ConsumeOptions } from './consume.js'
 import { read, type ReadOptions } from './read.js'
 
 /** A log to read from and write to: Kafka, or the embedded broker. Same interface, same guarantees. */
@@ -44,6 +45,17 @@ export interface Cluster {
    * there to end. For scripts and tests.
    */
   read(options: ReadOptions): AsyncIterable<RawRecord>
+  /**
+   * Committed records of topics, for scripts: `for await (const record of cluster.consume({ topics: ['orders'] }))`.
+   *
+   * Order: that of each partition, partitions in turns. In a group, at least once: when the next record is asked for, the position behind the
+   * one before counts as done; it is committed in the background, one request at a time, and all that is done is committed before partitions
+   * are given away and before the loop ends. The record at which the loop is left (`break`, an error) comes again. Memory: 8 MiB are fetched
+   * ahead; more is fetched as records are asked for.
+   *
+   * @throws MillraceError INVALID_OPTIONS, MISSING_TOPIC, UNAUTHORIZED, OFFSET_OUT_OF_RANGE, GROUP_MISMATCH, BROKER_UNREACHABLE
+   */
+  consume(options: ConsumeOptions): AsyncIterable<RawRecord>
   /** @throws MillraceError TOPIC_EXISTS, UNAUTHORIZED, BROKER_REFUSED */
   createTopics(topics: readonly NewTopic[]): Promise<void>
   deleteTopics(topics: readonly string[]): Promise<void>
@@ -143,6 +155,12 @@ export class LogCluster implements Cluster {
 
   async *read(options: ReadOptions): AsyncGenerator<RawRecord> {
     yield* read(this.host.openLog, options)
+  }
+
+  consume(options: ConsumeOptions): AsyncIterable<RawRecord> {
+    this.refuseIfClosed()
+    const { openLog, clock, logger } = this.host
+    return consume({ openLog, clock, logger, signal: this.closing.signal }, options)
   }
 
   async createTopics(topics: readonly NewTopic[]): Promise<void> {
