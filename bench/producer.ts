@@ -81,7 +81,7 @@ async function bare(): Promise<void> {
   await once(socket, 'data')
 }
 
-const rows = []
+const rows: Record<string, number>[] = []
 // The first round warms up.
 for (let round = 0; round <= rounds; round++) {
   const row = {
@@ -99,7 +99,7 @@ await other.disconnect()
 await cluster.close()
 await server?.stop()
 const middle = Object.fromEntries(
-  Object.keys(rows[0] as object).map((name) => [name, Number(median(rows.map((row) => row[name as keyof typeof row])).toFixed(2))]),
+  Object.keys(rows[0] as object).map((name) => [name, Number(median(rows.map((row) => row[name] as number)).toFixed(2))]),
 )
 if (values.json) console.log(JSON.stringify({ rounds: rows, median: middle }))
 else console.table([...rows, middle])

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 import { kafka, type Cluster } from '../../../src/index.js'
-import { Proxy, type ProxiedRequest } from './proxy.js'
+import { Proxy, type ProxiedRequest } from '../../support/kafka/proxy.js'
 import { uniqueName } from './support.js'
 
 const PRODUCE = 0
