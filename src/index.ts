@@ -31,6 +31,10 @@ export {
   type TransactionStatus,
   type WaitStatus,
 } from './runtime/status/status.js'
+export { serveStatus, type ServeStatusOptions, type StatusServer } from './serve/serve-status.js'
+export { statusHandler, type StatusHandler } from './serve/handler.js'
+export type { ScaleOptions, StatusHandlerOptions, StatusRoute, StatusSource } from './serve/options.js'
+export type { MetricsRegistry } from './serve/metrics.js'
 export { redrive } from './redrive/redrive.js'
 export type { RedriveFilter, RedriveOptions, RedriveProgress, RedriveResult, RedriveRow } from './redrive/options.js'
 export { shutdownSignal } from './cluster/shutdown-signal.js'
