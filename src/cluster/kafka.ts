@@ -5,7 +5,7 @@ import type { CompressionCodec, CompressionCodecs } from '../kafka/codecs.js'
 import type { TraceEvent } from '../log/port.js'
 import { systemClock } from '../record/clock.js'
 import type { Duration } from '../record/duration.js'
-import { quietLogger, type Logger } from '../record/logger.js'
+import { inArea, quietLogger, type Logger } from '../record/logger.js'
 import { functionOption, objectWith, parseOptions, timeLimit } from '../runtime/options.js'
 import { LogCluster, type Cluster } from './cluster.js'
 
@@ -76,7 +76,7 @@ export function kafka(options: KafkaOptions): Cluster {
         codecs: codecs as CompressionCodecs,
         connectionTimeoutMs: connectionTimeout,
         requestTimeoutMs: requestTimeout,
-        logger,
+        logger: inArea(logger, 'log'),
       })
     },
   })

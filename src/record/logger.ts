@@ -6,6 +6,35 @@ export interface Logger {
   error(fields: object, message: string): void
 }
 
+/** What a line of the log is about; see `limitLog`. */
+export type LogArea = 'engine' | 'group' | 'state' | 'steps' | 'log'
+
+const AREA = Symbol('area')
+const parents = new WeakMap<Logger, Logger>()
+
+/** A logger whose lines are about an area. The area goes with the fields, and is not one of them: what is logged stays as it is. */
+export function inArea(logger: Logger, area: LogArea): Logger {
+  const placed = (fields: object): object => Object.defineProperty({ ...fields }, AREA, { value: area })
+  const made: Logger = {
+    debug: (fields, message) => logger.debug(placed(fields), message),
+    info: (fields, message) => logger.info(placed(fields), message),
+    warn: (fields, message) => logger.warn(placed(fields), message),
+    error: (fields, message) => logger.error(placed(fields), message),
+  }
+  parents.set(made, logger)
+  return made
+}
+
+/** The logger that one for an area tells. */
+export function parentOf(logger: Logger): Logger | undefined {
+  return parents.get(logger)
+}
+
+/** What a line is about, by its fields. */
+export function areaOf(fields: object): LogArea {
+  return (fields as { readonly [AREA]?: LogArea })[AREA] ?? 'engine'
+}
+
 function line(level: string, fields: object, message: string): void {
   const detail = Object.entries(fields)
     .filter(([, value]) => value !== undefined)

@@ -1,6 +1,6 @@
 import type { Clock } from './clock.js'
 import { MillraceError, errorMessage, type ErrorCode } from './error.js'
-import type { Logger } from './logger.js'
+import { parentOf, type Logger } from './logger.js'
 
 const FIRST_MS = 5_000
 const LARGEST_MS = 5 * 60_000
@@ -49,7 +49,11 @@ export class WaitBoard {
   }
 
   static of(logger: Logger): WaitBoard | undefined {
-    return this.boards.get(logger)
+    for (let at: Logger | undefined = logger; at !== undefined; at = parentOf(at)) {
+      const board = this.boards.get(at)
+      if (board !== undefined) return board
+    }
+    return undefined
   }
 
   /** The text of an error, if it can hold nothing of a record. */

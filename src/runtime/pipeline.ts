@@ -1,4 +1,5 @@
 import { logError } from '../log/error.js'
+import { inArea } from '../record/logger.js'
 import { MAX_BATCH_BYTES } from '../log/fetch-queue.js'
 import type { LogClient } from '../log/port.js'
 import { UnreadPartitions } from '../log/unread.js'
@@ -156,7 +157,7 @@ export class Pipeline {
       spec,
       changelog: spec.source === undefined ? outputs.topic(topic) : undefined,
     }))
-    const standbys = new Standbys(log, stores, clock, logger)
+    const standbys = new Standbys(log, stores, clock, inArea(logger, 'state'))
     this.stores = stores
     this.standbys = standbys
     const unread = new UnreadPartitions(clock, logger)
@@ -193,7 +194,7 @@ export class Pipeline {
       warm: () => standbys.tasks,
       address: source.address,
       clock,
-      logger,
+      logger: inArea(logger, 'group'),
       onChange: () => {
         this.chronicle.rebalancing()
         this.wakeup.wake()

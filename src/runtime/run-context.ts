@@ -1,7 +1,7 @@
 import type { GroupMember, LogClient, LogProducer, LogReader, TopicPartition } from '../log/port.js'
 import type { UnreadPartitions } from '../log/unread.js'
 import type { Clock } from '../record/clock.js'
-import type { Logger } from '../record/logger.js'
+import { inArea, type Logger } from '../record/logger.js'
 import { Agenda } from './agenda.js'
 import type { CommitFate } from './commit-fate.js'
 import type { CommitUnderWay } from './commit-under-way.js'
@@ -71,6 +71,7 @@ export class RunContext {
   readonly shared = new Map<string, unknown>()
   readonly effects: PipelineEffects
   private readonly memory: MemoryGuard
+  private readonly stepsLogger: Logger
   private usage: readonly StoreUsage[] = []
   private usedAt = Number.NEGATIVE_INFINITY
   private assigning = false
@@ -79,9 +80,10 @@ export class RunContext {
   constructor(readonly parts: RunParts) {
     this.taskCount = parts.plan.tasks
     this.memory = new MemoryGuard(parts.logger)
+    this.stepsLogger = inArea(parts.logger, 'steps')
     const { plan, spec, clock, logger, log } = parts
     const ends = (partitions: readonly TopicPartition[]): Promise<readonly number[]> => log.offsets(partitions, 'latest')
-    this.effects = new PipelineEffects(plan.effects, { group: spec.source.group, clock, logger, ends })
+    this.effects = new PipelineEffects(plan.effects, { group: spec.source.group, clock, logger: inArea(logger, 'steps'), ends })
     this.agenda = new Agenda(parts.clock)
   }
 
@@ -178,7 +180,7 @@ export class RunContext {
 
   /** What a round works with; `before` where the commit before it is under way. */
   roundEnvironment(before?: CommitFate): RoundEnvironment {
-    const { spec, outputs, producer, clock, logger, wakeup, log } = this.parts
+    const { spec, outputs, producer, clock, wakeup, log } = this.parts
     const { source, transaction, project } = spec
     return {
       group: source.group,
@@ -188,7 +190,7 @@ export class RunContext {
       outputs,
       producer,
       clock,
-      logger,
+      logger: this.stepsLogger,
       shared: this.shared,
       standing: {
         generation: this.member.generation,

@@ -1,6 +1,7 @@
 import { reactionTo } from '../log/error.js'
 import { sleep } from '../record/clock.js'
 import { errorMessage } from '../record/error.js'
+import { inArea } from '../record/logger.js'
 import { restore } from '../state/restore.js'
 import { RETRY_MS } from './persist.js'
 import type { RunContext } from './run-context.js'
@@ -23,7 +24,8 @@ export class StateRestore {
     const waiting = this.run.tasks.filter((task) => !task.ready)
     if (waiting.length === 0) return
     const parts = waiting.map((task) => [task, task.state.restoring] as const)
-    const { log, clock, logger, plan, wakeup } = this.run.parts
+    const { log, clock, plan, wakeup } = this.run.parts
+    const logger = inArea(this.run.parts.logger, 'state')
     try {
       const all = parts.flatMap(([, part]) => part)
       if (!(await restore(all, { log, clock, logger, cancelled, onTurn: () => this.run.checkMemory() }))) return
