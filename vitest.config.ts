@@ -14,6 +14,16 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'install',
+          // The package as users get it, in every module system, package manager and Node: packed and installed once for all of them.
+          include: ['test/install/**/*.test.ts'],
+          globalSetup: ['test/install/project.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
           name: 'streams',
           // Against Kafka Streams itself, which runs without a broker: Java and Maven, one program for the file.
           include: ['test/streams/**/*.test.ts'],

@@ -2,11 +2,13 @@
 import { kafka, shutdownSignal } from '../index.js'
 import { run } from './run.js'
 
-process.exitCode = await run(process.argv.slice(2), {
+void run(process.argv.slice(2), {
   out: (text) => void process.stdout.write(text),
   error: (text) => void process.stderr.write(text),
   interactive: process.stderr.isTTY === true,
   env: process.env,
   signal: () => shutdownSignal(),
   connect: kafka,
+}).then((code) => {
+  process.exitCode = code
 })

@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module'
 import {
   builtInCodecs,
   codecFor,
@@ -11,6 +10,7 @@ import {
 import { AT } from '../log/batch/header.js'
 import type { OutputBatch } from '../log/batch/write.js'
 import { MillraceError, errorMessage } from '../record/error.js'
+import { registeredCodecs } from './kafkajs.js'
 
 /** A compression format, in the form that packages made for kafkajs have. */
 export interface CompressionCodec {
@@ -21,15 +21,13 @@ export interface CompressionCodec {
 /** Makes a codec, by the name of its format. */
 export type CompressionCodecs = Partial<Record<'snappy' | 'lz4' | 'zstd', () => CompressionCodec>>
 
-const require = createRequire(import.meta.url)
-
 /** gzip, the codecs given, and whatever was registered in kafkajs's own CompressionCodecs. */
 export function codecLookup(given: CompressionCodecs): CodecLookup {
   const adapted = new Map<CompressionName, { readonly factory: unknown; readonly codec: Codec }>()
   return (name) => {
     const builtIn = builtInCodecs(name)
     if (builtIn !== undefined || name === 'none') return builtIn
-    const factory = given[name as keyof CompressionCodecs] ?? registered(name)
+    const factory = given[name as keyof CompressionCodecs] ?? registeredCodecs[compressionNumber(name)]
     if (factory === undefined) return undefined
     const known = adapted.get(name)
     if (known?.factory === factory) return known.codec
@@ -37,11 +35,6 @@ export function codecLookup(given: CompressionCodecs): CodecLookup {
     if (codec !== undefined) adapted.set(name, { factory, codec })
     return codec
   }
-}
-
-function registered(name: CompressionName): (() => CompressionCodec) | undefined {
-  const { CompressionCodecs } = require('kafkajs') as { CompressionCodecs: Record<number, (() => CompressionCodec) | undefined> }
-  return CompressionCodecs[compressionNumber(name)]
 }
 
 function adapt(name: CompressionName, factory: () => CompressionCodec): Codec | undefined {

@@ -10,7 +10,7 @@ import { CONNECT_FAILURES, connectFailure } from './connect-failure.js'
 import { Credentials } from './credentials.js'
 import { Unanswered } from './errors.js'
 import { Frames } from './frames.js'
-import { bridge, kafkaJsConnection, silence, type KafkaJsConnection } from './kafkajs.js'
+import { KafkaJsConnection, bridge, silence } from './kafkajs.js'
 import { logInFailure } from './log-in-failure.js'
 import { openSocket } from './open-socket.js'
 import type { Api, Throttled } from './protocol/api.js'
@@ -70,7 +70,7 @@ export class Connection {
     this.credentials = settings.sasl === undefined ? undefined : new Credentials(settings.sasl)
     const frames = new Frames((frame) => this.receive(frame))
     const filledBy = (count: number): void => this.orClose(() => frames.filledBy(count))
-    this.inner = new (kafkaJsConnection())({
+    this.inner = new KafkaJsConnection({
       ...address,
       logger: bridge(settings.logger, (text) => this.credentials?.redact(text) ?? text),
       socketFactory: (request) => this.watched(openSocket(request, () => frames.room(), filledBy)),

@@ -1,7 +1,11 @@
-import { createRequire } from 'node:module'
+// @ts-expect-error kafkajs has no types for its parts
+import connection from 'kafkajs/src/network/connection.js'
+// @ts-expect-error
+import compression from 'kafkajs/src/protocol/message/compression/index.js'
 import type { Socket } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 import type { Logger } from '../record/logger.js'
+import type { CompressionCodec } from './codecs.js'
 
 // What is used of kafkajs's inner Connection, which it does not export and has no types for.
 
@@ -81,14 +85,10 @@ type KafkaJsConnectionClass = new (options: {
   sasl: object | null
 }) => KafkaJsConnection
 
-const require = createRequire(import.meta.url)
-let connectionClass: KafkaJsConnectionClass | undefined
+export const KafkaJsConnection = connection as KafkaJsConnectionClass
 
-/** Loaded with the first connection, so that importing millrace loads no broker client. */
-export function kafkaJsConnection(): KafkaJsConnectionClass {
-  connectionClass ??= require('kafkajs/src/network/connection') as KafkaJsConnectionClass
-  return connectionClass
-}
+/** Codecs by the number of their format, those that were registered among them. */
+export const registeredCodecs = (compression as { readonly Codecs: Readonly<Record<number, (() => CompressionCodec) | undefined>> }).Codecs
 
 /** What kafkajs reports of a connection is either thrown as well or of no use to a user. */
 export function bridge(logger: Logger, redact: (text: string) => string): KafkaJsLogger {

@@ -1,4 +1,5 @@
 import type { Observable, OperatorFunction } from 'rxjs'
+import { copiesHint } from '../record/copies.js'
 import { MillraceError } from '../record/error.js'
 import type { Commit } from '../runtime/commit.js'
 import { CommitStream } from '../runtime/commit-stream.js'
@@ -47,7 +48,7 @@ export function withTransaction(
     if (!(source instanceof PartitionSource)) {
       throw new MillraceError(
         'OUTSIDE_SOURCE',
-        'withTransaction stands outside a source: it must be the first operator in the pipe of cluster.source(...), since it takes over reading and offsets. Put other operators inside its project function, or behind it',
+        `withTransaction stands outside a source: it must be the first operator in the pipe of cluster.source(...), since it takes over reading and offsets. Put other operators inside its project function, or behind it${copiesHint()}`,
       )
     }
     return new CommitStream({ source: source.settings, transaction, project }, source)

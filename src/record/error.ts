@@ -68,10 +68,23 @@ export interface ErrorDetails {
   readonly cause?: unknown
 }
 
+const BRAND = Symbol.for('millrace.error')
+
 /**
  * The one error class of millrace. The message says what happened, the likely cause and what to do.
  */
 export class MillraceError extends Error {
+  /** Also for one of another copy of the library, which a bundle may have. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    if (this !== MillraceError) return Object.prototype.isPrototypeOf.call(this.prototype, value as object)
+    return typeof value === 'object' && value !== null && BRAND in value
+  }
+
+  /** @internal */
+  get [BRAND](): true {
+    return true
+  }
+
   override readonly name: string = 'MillraceError'
   readonly code: ErrorCode
   readonly retryable: boolean

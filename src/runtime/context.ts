@@ -1,4 +1,5 @@
 import type { TopicPartition } from '../log/port.js'
+import { copiesHint } from '../record/copies.js'
 import { MillraceError } from '../record/error.js'
 import type { LogRecord, RawRecord } from '../record/record.js'
 import type { StoreSpec, TaskStore } from '../state/store.js'
@@ -183,7 +184,7 @@ export function activeSlice(operator: string): SliceContext {
   if (active === undefined) {
     throw new MillraceError(
       'OUTSIDE_SLICE',
-      `${operator} was subscribed outside a slice. It works inside the function given to withTransaction, subscribed synchronously: not after an await, a timer or on an observable that other code subscribes to`,
+      `${operator} was subscribed outside a slice. It works inside the function given to withTransaction, subscribed synchronously: not after an await, a timer or on an observable that other code subscribes to${copiesHint()}`,
     )
   }
   return active

@@ -207,7 +207,8 @@ function placeText({ position, of, piece, name, site }: Place): string {
   return `operator ${position} of ${of}${name} of the pipe at ${callSite(site)}`
 }
 
-const OURS = new URL('..', import.meta.url).pathname
+/** Where this library is: all of its files lie together, whether as they are or in one. */
+const OURS = /(?:file:\/\/)?([^()\s]+?)(?:runtime[\\/]stages\.[jt]s)?:\d+:\d+\)?$/.exec(new Error().stack?.split('\n')[1] ?? '')?.[1] ?? 'millrace'
 
 /** File and line of the first caller outside this library. */
 function callSite({ stack = '' }: Error): string {

@@ -1,5 +1,5 @@
-import { crc32c } from '@node-rs/crc32'
 import { MillraceError } from '../../record/error.js'
+import { crc32c } from './crc32c.js'
 
 /**
  * Layout of a record batch, magic 2 (KIP-98). All of it is big-endian; the CRC covers what follows it.

@@ -1,5 +1,5 @@
-import { createRequire } from 'node:module'
 import { MillraceError, errorMessage } from '../../../record/error.js'
+import { load } from '../../../record/load.js'
 
 /** What is used of a filter of bloom-filters. */
 interface LibraryFilter {
@@ -18,7 +18,7 @@ let library: Library | undefined
 export function loadBloomFilters(): Library {
   try {
     // Loaded when it is asked for: it is an optional dependency, and not small.
-    return (library ??= createRequire(import.meta.url)('bloom-filters') as Library)
+    return (library ??= load('bloom-filters') as Library)
   } catch (error) {
     throw new MillraceError(
       'INVALID_OPTIONS',

@@ -1,4 +1,5 @@
 import { MillraceError, errorMessage } from '../../../record/error.js'
+import { load } from '../../../record/load.js'
 import type { Script } from './redis-scripts.js'
 
 /** What is used of an ioredis client: a `Redis` (also one behind Sentinel) or a `Cluster`. */
@@ -93,7 +94,7 @@ export class RedisConnection {
 async function connect(url: string): Promise<OwnClient> {
   let Redis: typeof import('ioredis').Redis
   try {
-    ;({ Redis } = await import('ioredis'))
+    ;({ Redis } = load('ioredis') as typeof import('ioredis'))
   } catch (error) {
     throw new MillraceError(
       'CLAIM_STORE_FAILED',

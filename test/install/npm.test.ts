@@ -1,28 +1,11 @@
-import { execFile } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-
-const run = promisify(execFile)
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+import { describe, expect, inject, it } from 'vitest'
+import { run } from './project.js'
 
 /** The package as a user gets it: packed, installed in an empty project, run there by plain Node. */
 describe('the published package', () => {
-  let project: string
-
-  beforeAll(async () => {
-    project = await mkdtemp(join(tmpdir(), 'millrace-package-'))
-    // `npm test` has built dist before.
-    const { stdout } = await run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', project], { cwd: ROOT })
-    const [{ filename }] = JSON.parse(stdout) as [{ filename: string }]
-    await writeFile(join(project, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }))
-    await run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', join(project, filename), 'rxjs@7'], { cwd: project })
-  }, 120_000)
-
-  afterAll(() => rm(project, { recursive: true, force: true }))
+  const project = inject('project')
 
   const node = async (program: string): Promise<string> => {
     await writeFile(join(project, 'program.mjs'), program)
@@ -81,27 +64,4 @@ describe('the published package', () => {
       ['INVALID_OPTIONS', expect.stringContaining('npm install bloom-filters') as string],
     ])
   })
-
-  it('has types for its users', async () => {
-    await writeFile(
-      join(project, 'user.ts'),
-      `import { embedded, toTopic, withTransaction, type Commit } from 'millrace'
-       import { map, type Observable } from 'rxjs'
-       export const commits: Observable<Commit> = embedded().source({ group: 'g', topics: ['in'] }).pipe(withTransaction((records) => records.pipe(map((r) => r.with({ value: 'x' })), toTopic({ topic: 'out' }))))
-       // @ts-expect-error a wrong option does not compile
-       embedded().source({ group: 'g', topic: 'in' })
-      `,
-    )
-    await writeFile(
-      join(project, 'tsconfig.json'),
-      JSON.stringify({
-        compilerOptions: { strict: true, module: 'NodeNext', target: 'ES2022', noEmit: true, skipLibCheck: true, types: [] },
-        files: ['user.ts'],
-      }),
-    )
-    const { stdout } = await run(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', project], { cwd: project }).catch(
-      (error: { stdout: string }) => error,
-    )
-    expect(stdout).toBe('')
-  }, 60_000)
 })
