@@ -208,7 +208,8 @@ function placeText({ position, of, piece, name, site }: Place): string {
 }
 
 /** Where this library is: all of its files lie together, whether as they are or in one. */
-const OURS = /(?:file:\/\/)?([^()\s]+?)(?:runtime[\\/]stages\.[jt]s)?:\d+:\d+\)?$/.exec(new Error().stack?.split('\n')[1] ?? '')?.[1] ?? 'millrace'
+const OURS =
+  /(?:file:\/\/)?([^()\s]+?)(?:runtime[\\/]stages\.[jt]s)?:\d+:\d+\)?$/.exec(new Error().stack?.split('\n')[1] ?? '')?.[1] ?? 'millrace'
 
 /** File and line of the first caller outside this library. */
 function callSite({ stack = '' }: Error): string {
