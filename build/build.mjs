@@ -15,6 +15,11 @@ const require = createRequire(import.meta.url)
 /** All in one file: what several entries use is there once, and nothing of it runs before its entry is asked for. */
 const bundled = { ...Object.fromEntries(Object.entries(entries).map(([subpath, module]) => [nameOf(subpath), module])), cli: 'cli/main' }
 
+if (process.argv.includes('--names')) {
+  // For the compiler alone, which finds examples and benches importing the package by its name: tsc makes the rest.
+  for (const [subpath, module] of Object.entries(entries)) await typesForNode(nameOf(subpath), module)
+  process.exit()
+}
 await checkManifest()
 await rm(DIST, { recursive: true, force: true })
 await Promise.all([esModules(), commonJs(), kafkaJs()])
@@ -121,5 +126,10 @@ async function forNode(name, module) {
     join(DIST, 'node', `${name}.mjs`),
     `import exported from '../cjs/${module}.js'\nexport const {\n${names.map((one) => `  ${one},\n`).join('')}} = exported\n`,
   )
+  await typesForNode(name, module)
+}
+
+async function typesForNode(name, module) {
+  await mkdir(join(DIST, 'node'), { recursive: true })
   await writeFile(join(DIST, 'node', `${name}.d.mts`), `export * from '../cjs/${module}.js'\n`)
 }
