@@ -27,7 +27,8 @@ export function codecLookup(given: CompressionCodecs): CodecLookup {
   return (name) => {
     const builtIn = builtInCodecs(name)
     if (builtIn !== undefined || name === 'none') return builtIn
-    const factory = given[name as keyof CompressionCodecs] ?? registeredCodecs[compressionNumber(name)]
+    const factory =
+      given[name as keyof CompressionCodecs] ?? (registeredCodecs[compressionNumber(name)] as (() => CompressionCodec) | undefined)
     if (factory === undefined) return undefined
     const known = adapted.get(name)
     if (known?.factory === factory) return known.codec

@@ -5,7 +5,6 @@ import compression from 'kafkajs/src/protocol/message/compression/index.js'
 import type { Socket } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 import type { Logger } from '../record/logger.js'
-import type { CompressionCodec } from './codecs.js'
 
 // What is used of kafkajs's inner Connection, which it does not export and has no types for.
 
@@ -88,7 +87,7 @@ type KafkaJsConnectionClass = new (options: {
 export const KafkaJsConnection = connection as KafkaJsConnectionClass
 
 /** Codecs by the number of their format, those that were registered among them. */
-export const registeredCodecs = (compression as { readonly Codecs: Readonly<Record<number, (() => CompressionCodec) | undefined>> }).Codecs
+export const registeredCodecs = (compression as { readonly Codecs: Readonly<Record<number, (() => unknown) | undefined>> }).Codecs
 
 /** What kafkajs reports of a connection is either thrown as well or of no use to a user. */
 export function bridge(logger: Logger, redact: (text: string) => string): KafkaJsLogger {
