@@ -5,6 +5,7 @@ export const entries = {
   './postgres': 'sinks/database/postgres',
   './pglite': 'sinks/database/pglite',
   './sqlite': 'sinks/database/sqlite',
+  './schema-registry': 'schema-registry/index',
 }
 
 /** `testing` of `./testing`. */
