@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { EXAMPLES, runExample } from '../support/example-outputs.js'
 
 /** Those that run until they are told to stop, or are checked elsewhere, and what they share. */
-const OTHERS = ['passthrough', 'map-json', 'delays', 'demo', 'flights', 'example']
+const OTHERS = ['passthrough', 'map-json', 'delays', 'demo', 'flights', 'example', 'charge-http']
 
 describe('the programs of examples/', () => {
   it.each(Object.keys(EXAMPLES))('%s does what it says, and ends', async (name) => {

@@ -16,7 +16,6 @@ const NEEDED = [
   { name: 'Redis', debian: 'redis-server', brew: 'redis', url: 'REDIS_URL', there: () => has('redis-server') },
   { name: 'PostgreSQL', debian: 'postgresql', brew: 'postgresql', url: 'DATABASE_URL', there: hasPostgres },
   { name: 'Prometheus', debian: 'prometheus', brew: 'prometheus', there: () => has('prometheus') && has('promtool') },
-  { name: 'Chromium', debian: 'chromium', brew: '--cask chromium', there: () => has('chromium') },
 ]
 
 const missing = NEEDED.filter((need) => (need.url === undefined || process.env[need.url] === undefined) && !need.there())

@@ -154,8 +154,8 @@ describe('responses', () => {
     expect(read(ProduceImplicit, bytes)).toEqual({
       throttleMs: 9,
       results: [
-        { topic: 't', partition: 1, error: 6, message: 'moved' },
-        { topic: 't', partition: 2, error: 87, message: 'no key' },
+        { topic: 't', partition: 1, error: 6, message: 'moved', offset: -1 },
+        { topic: 't', partition: 2, error: 87, message: 'no key', offset: 0 },
       ],
     })
   })
