@@ -47,6 +47,8 @@ export interface EffectsEnvironment {
   readonly logger: Logger
   /** Where partitions end in the log. */
   ends(partitions: readonly TopicPartition[]): Promise<readonly number[]>
+  /** Resolves once the coordinator has answered that this is still a member. @throws LogError 'retry' where it does not answer */
+  confirm(): Promise<unknown>
 }
 
 /** Makes them, for all of these names. */

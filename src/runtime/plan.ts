@@ -243,7 +243,7 @@ class PlanContext implements SliceContext {
       )
     this.planned.set(key, { create, names: names.set(name, operator) })
     // Planning writes nothing.
-    return create({ group, clock, logger, ends: () => Promise.resolve([]) }, [])
+    return create({ group, clock, logger, ends: () => Promise.resolve([]), confirm: () => Promise.resolve() }, [])
   }
 
   progressOfTask(): readonly [] {

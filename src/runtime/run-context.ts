@@ -83,7 +83,8 @@ export class RunContext {
     this.stepsLogger = inArea(parts.logger, 'steps')
     const { plan, spec, clock, logger, log } = parts
     const ends = (partitions: readonly TopicPartition[]): Promise<readonly number[]> => log.offsets(partitions, 'latest')
-    this.effects = new PipelineEffects(plan.effects, { group: spec.source.group, clock, logger: inArea(logger, 'steps'), ends })
+    const confirm = (): Promise<unknown> => parts.membership.confirm()
+    this.effects = new PipelineEffects(plan.effects, { group: spec.source.group, clock, logger: inArea(logger, 'steps'), ends, confirm })
     this.agenda = new Agenda(parts.clock)
   }
 

@@ -126,6 +126,7 @@ class SliceUnderTest<T> {
       clock: rxjsClock,
       logger: silentLogger,
       ends: (partitions) => Promise.resolve(partitions.map(() => this.offset)),
+      confirm: () => Promise.resolve(),
     })
     const observed: Project = (records) =>
       project(records).pipe(

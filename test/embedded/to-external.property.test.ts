@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { filter, mergeMap, throwError, of } from 'rxjs'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import {
   attempt,
   deadLetter,
@@ -12,6 +12,7 @@ import {
   type RawRecord,
   type RecordStream,
 } from '../../src/index.js'
+import { ExternalSession } from '../../src/sinks/external/session.js'
 import { toExternal } from '../../src/sinks/external/to-external.js'
 import { TopicMarks } from '../../src/sinks/external/topic-marks.js'
 import { createTestKit, type Fault } from '../../src/testing/index.js'
@@ -200,7 +201,7 @@ describe('sinks outside the log', () => {
   }, 240_000)
 
   /** What is wrong is found in so many runs. */
-  const isTold = async (store?: () => MemoryStore): Promise<boolean> => (await check(150, store)).failed
+  const isTold = async (store?: () => MemoryStore): Promise<boolean> => (await check(600, store)).failed
 
   it('would notice a store that does not compare epochs', async () => {
     expect(await isTold(() => new MemoryStore({ noEpoch: true }))).toBe(true)
@@ -230,4 +231,44 @@ describe('sinks outside the log', () => {
   it('would notice that what was written is written again out of a retry topic', async () => {
     expect(await without('pays', () => false)).toBe(true)
   }, 240_000)
+
+  /** A member is dropped while the store is away. It takes the rows after the next owner has, and knows of nothing. */
+  const lateTaker = [
+    { do: 'store', fault: 'away before the commit' },
+    {
+      do: 'feed',
+      records: [
+        { partition: 0, kind: 'flaky' },
+        { partition: 0, kind: 'plain' },
+      ],
+    },
+    { do: 'expire' },
+    { do: 'start', which: 0 },
+    {
+      do: 'feed',
+      records: [
+        { partition: 0, kind: 'plain' },
+        { partition: 1, kind: 'flaky' },
+        { partition: 1, kind: 'poison' },
+      ],
+    },
+    { do: 'fault', fault: { at: 'end', reaction: 'indeterminate', tookEffect: false, after: 1 } },
+    { do: 'advance', ms: 1 },
+    { do: 'advance', ms: 1 },
+    { do: 'advance', ms: 3000 },
+    { do: 'start', which: 0 },
+  ] as unknown as readonly Step[]
+
+  it('a member that is out of the group, and takes the rows last, writes nothing', async () => {
+    const { lines, expected } = await run(lateTaker)
+    expect(lines).toEqual(withSecond(expected))
+  })
+
+  it('would notice one that does not ask whether it still is a member', async () => {
+    const { prototype } = ExternalSession as unknown as { prototype: { confirm: () => Promise<void> } }
+    const asked = vi.spyOn(prototype, 'confirm').mockResolvedValue()
+    const { lines, expected } = await run(lateTaker)
+    asked.mockRestore()
+    expect(lines).not.toEqual(withSecond(expected))
+  })
 })

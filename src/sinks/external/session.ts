@@ -204,9 +204,26 @@ export class ExternalSession<Tx> implements Effects {
     await round.drop(false)
     const places = wanted.map(({ place }) => place)
     const rows = await this.call(round, () => this.store.take(this.environment.group, places))
+    await this.confirm(round)
     for (const [i, { marks, place, progress }] of wanted.entries()) {
       await this.check(place, progress, rows[i] as StoredRow)
       marks.add(progress, rows[i] as StoredRow)
+    }
+  }
+
+  /**
+   * Rows are taken by whoever comes last, which may be a member that is out of the group and does not know it yet: it would take what it
+   * then writes for the newest. Asked after they are taken, the next owner of its tasks can only take them later.
+   */
+  private async confirm(round: ExternalRound<Tx>): Promise<void> {
+    try {
+      await this.call(round, () => this.environment.confirm())
+    } catch (error) {
+      if (!(error instanceof MillraceError) || !('reaction' in error)) throw error
+      if (error.reaction === 'retry') throw new SilentError(error.message)
+      // The round is dropped for it; no record is to blame.
+      await round.ended
+      throw ROUND_OVER
     }
   }
 
