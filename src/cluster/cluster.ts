@@ -10,7 +10,7 @@ import { PartitionSource } from '../sources/partition-source.js'
 import type { PipelineStatus } from '../runtime/status/status.js'
 import { viewOf, type StatusView } from '../runtime/status/view.js'
 import type { Encoded } from '../log/batch/write.js'
-import { produce, scriptSettings, type ProduceOptions } from './produce.js'
+import { produce, type ProduceOptions } from './produce.js'
 import { producerSettings, type ProducerOptions } from './producer/options.js'
 import type { Producer } from './producer/port.js'
 import { LogRecordProducer } from './producer/producer.js'
@@ -36,7 +36,8 @@ export interface Cluster {
    */
   producer<K = Encoded, V = Encoded>(options?: ProducerOptions<K, V>): Producer<K, V>
   /**
-   * Writes records by a producer that the cluster keeps; resolves with their number when all are acknowledged.
+   * Writes records, idempotently and without a transaction, for scripts and tests; resolves with their number when all are acknowledged. What
+   * writes all the time keeps a `producer`.
    * @throws MillraceError INVALID_OPTIONS, MISSING_TOPIC, UNAUTHORIZED, RECORD_TOO_LARGE, BROKER_UNREACHABLE
    */
   produce(options: ProduceOptions): Promise<number>
@@ -100,7 +101,6 @@ export class LogCluster implements Cluster {
   private admin: Promise<LogClient> | undefined
   private readonly running = new Set<Promise<void>>()
   private readonly producers = new Set<{ close(): Promise<void> }>()
-  private readonly scripts = new Map<string, LogRecordProducer<Encoded, Encoded>>()
   private readonly closing = new AbortController()
   private pipelines: { status(): PipelineStatus }[] = []
   readonly status: StatusView<ClusterStatus>
@@ -130,11 +130,7 @@ export class LogCluster implements Cluster {
 
   async produce(options: ProduceOptions): Promise<number> {
     this.refuseIfClosed()
-    const settings = scriptSettings(options)
-    let kept = this.scripts.get(settings.compression)
-    if (kept === undefined)
-      this.scripts.set(settings.compression, (kept = this.newProducer({ compression: settings.compression }, 'produce')))
-    return produce(kept, settings)
+    return produce(await this.client(), this.host.clock, options)
   }
 
   producer<K = Encoded, V = Encoded>(options: ProducerOptions<K, V> = {}): Producer<K, V> {

@@ -1,9 +1,13 @@
 import { z } from 'zod'
 import type { Encoded } from '../log/batch/write.js'
+import type { LogClient } from '../log/port.js'
+import type { Clock } from '../record/clock.js'
+import { MillraceError } from '../record/error.js'
 import type { HeadersInput } from '../record/headers.js'
+import { kindOf } from '../record/kind-of.js'
+import { type LogRecord, record as newRecord, unspread } from '../record/record.js'
+import { Outputs } from '../runtime/outputs.js'
 import { parseOptions, topicName } from '../runtime/options.js'
-import { checkPlain } from './producer/encode.js'
-import type { LogRecordProducer } from './producer/producer.js'
 
 /** A record to produce: bytes, or text written as UTF-8; a null value is a tombstone. */
 export interface ProduceRecord {
@@ -31,17 +35,53 @@ const schema = z.strictObject({
   compression: z.enum(['none', 'gzip', 'snappy', 'lz4', 'zstd']).default('none'),
 })
 
-/** @throws MillraceError INVALID_OPTIONS */
-export function scriptSettings(options: ProduceOptions): z.output<typeof schema> {
-  return parseOptions(schema, options, 'produce')
+/** @throws MillraceError ENCODE_FAILED, SPREAD_RECORD: a program's mistake is told by its place */
+function checkRecord(given: unknown, number: number): void {
+  const what = `produce: record ${number}`
+  unspread(given, what)
+  if (typeof given !== 'object' || given === null)
+    throw new MillraceError('ENCODE_FAILED', `${what} is ${kindOf(given)}: expected { key, value, headers, timestamp, partition }`)
+  const { key = null, value } = given as { readonly key?: unknown; readonly value?: unknown }
+  for (const [part, it] of [
+    ['key', key],
+    ['value', value],
+  ] as const)
+    if (it !== null && typeof it !== 'string' && !(it instanceof Uint8Array))
+      throw new MillraceError(
+        'ENCODE_FAILED',
+        `${what}: its ${part} is ${kindOf(it)}, not text, bytes or null: write objects as text, ${part}: JSON.stringify(...)`,
+      )
 }
 
-/** `cluster.produce`: a call of the producer that the cluster keeps for it. */
-export async function produce(
-  producer: Pick<LogRecordProducer<Encoded, Encoded>, 'writeAll'>,
-  { topic, records }: z.output<typeof schema>,
-): Promise<number> {
-  // So that a mistake in an array has nothing written.
-  if (Array.isArray(records)) records.forEach((given, number) => checkPlain(given, `produce: record ${number}`))
-  return producer.writeAll('produce', records, { topic })
+/** Encoded and not yet acknowledged beyond this, the iterable waits. */
+const WINDOW_BYTES = 8 * 1024 * 1024
+
+/** `cluster.produce`: encodes into batches of a window, waits for each window to be acknowledged. */
+export async function produce(log: LogClient, clock: Clock, options: ProduceOptions): Promise<number> {
+  const { topic, records, compression } = parseOptions(schema, options, 'produce')
+  const info = (await log.topics([topic])).get(topic)
+  if (info === undefined)
+    throw new MillraceError(
+      'MISSING_TOPIC',
+      `produce: topic '${topic}' does not exist. Create it first: cluster.createTopics([{ topic: '${topic}' }])`,
+    )
+  const producer = log.producer({ transactionalId: undefined, transactionTimeoutMs: 60_000, compression, trace: undefined })
+  try {
+    await producer.init()
+    const outputs = new Outputs([info], compression === 'none')
+    const output = outputs.topic(topic)
+    if (output === undefined) return 0
+    let number = 0
+    for await (const given of records) {
+      checkRecord(given, number++)
+      const { key = null, value, headers, timestamp = clock.now(), partition } = given
+      const record = newRecord({ key, value, timestamp }) as LogRecord<Encoded, Encoded>
+      output.append(record, partition ?? output.partitionOf(record, key), key, value, headers)
+      if (outputs.bytes >= WINDOW_BYTES) await producer.send(outputs.take(true))
+    }
+    await producer.send(outputs.take(true))
+    return outputs.records
+  } finally {
+    await producer.close()
+  }
 }

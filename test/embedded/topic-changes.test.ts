@@ -72,6 +72,22 @@ describe('partitions added while a pipeline runs', () => {
     expect(kit.broker.offsets('g')).toHaveLength(4)
   })
 
+  it('are read though they were added while the only member, which has an instance id, was down', async () => {
+    await setUp({ in: 1, out: 1 })
+    const named = (): Observable<Commit> =>
+      kit.cluster
+        .source({ group: 'g', topics: ['in'], instanceId: 'one', sessionTimeout: '10m' })
+        .pipe(withTransaction((records) => records.pipe(toTopic({ topic: 'out' }))))
+    const before = kit.run(named())
+    await kit.advance('1m')
+    await before.stop()
+    kit.broker.addPartitions('in', 2)
+    await kit.feed('in', { value: 'a', partition: 1 })
+    kit.run(named())
+    await kit.advance('61s')
+    expect(await values()).toEqual(['a'])
+  })
+
   it('of an output are written to', async () => {
     await setUp({ in: 1, out: 1 })
     kit.run(copy())

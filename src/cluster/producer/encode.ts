@@ -26,13 +26,6 @@ export function checkRecord(given: unknown, what: string): asserts given is Give
     throw new MillraceError('ENCODE_FAILED', `${what} is ${kindOf(given)}: expected { key, value, headers, timestamp, partition }`)
 }
 
-/** The same of one that no serde is for. @throws MillraceError ENCODE_FAILED, SPREAD_RECORD */
-export function checkPlain(given: unknown, what: string): void {
-  checkRecord(given, what)
-  plain(given.key ?? null, 'key', what, undefined)
-  plain(given.value, 'value', what, undefined)
-}
-
 /** Later where a serde answers later. @throws MillraceError ENCODE_FAILED, SERDE_UNAVAILABLE and others of a serde */
 export function encodeRecord(
   { key: keySerde, value: valueSerde }: ProducerSettings,

@@ -38,7 +38,7 @@ export const compactSubscription = {
 }
 
 export const compactAssignment = {
-  encode({ standby, owners, refused }: OwnDivision): Buffer {
+  encode({ standby, owners, refused, count }: OwnDivision): Buffer {
     const writer = new CompactWriter()
     writer.tasks(standby)
     writer.optionalText(refused)
@@ -51,6 +51,7 @@ export const compactAssignment = {
       writer.number(numbers.get(value) as number)
       writer.number(length)
     }
+    if (count !== undefined) writer.number(count)
     return writer.bytes()
   },
 
@@ -64,7 +65,7 @@ export const compactAssignment = {
       const address = addresses[reader.number()] as string
       for (let length = reader.number(); length > 0; length--) owners.push(address)
     }
-    return { standby, refused, owners }
+    return { standby, refused, owners, count: reader.atEnd ? undefined : reader.number() }
   },
 }
 
@@ -125,8 +126,12 @@ class CompactReader {
 
   constructor(private readonly buffer: Buffer) {}
 
+  get atEnd(): boolean {
+    return this.pos >= this.buffer.length
+  }
+
   number(): number {
-    if (this.pos >= this.buffer.length) throw new RangeError('cut short')
+    if (this.atEnd) throw new RangeError('cut short')
     const value = readVarint(this.buffer, this.pos)
     this.pos = cursor.pos
     return value

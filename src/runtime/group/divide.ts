@@ -21,7 +21,8 @@ export function divide(group: string, format: GroupFormat, members: readonly Joi
   const accepted = claims.filter(({ memberId }) => !refused.has(memberId))
   tellDifferences(group, accepted, logger)
 
-  const tasks = assignTasks(accepted, Math.max(...accepted.map((claim) => claim.tasks)))
+  const count = Math.max(...accepted.map((claim) => claim.tasks))
+  const tasks = assignTasks(accepted, count)
   const standby = assignStandbys(accepted, tasks, Math.max(...accepted.map((claim) => claim.standbys)))
   const owners = accepted.some(({ stateful }) => stateful) ? ownersOf(accepted, tasks) : []
   const divisionOf = ({ memberId, topics }: Claim, known: readonly string[]): Division => ({
@@ -30,6 +31,7 @@ export function divide(group: string, format: GroupFormat, members: readonly Joi
     standby: standby.get(memberId) ?? [],
     owners: known,
     refused: refused.get(memberId),
+    count,
   })
   const encoded = (known: readonly string[]): Map<string, Buffer> =>
     new Map(claims.map((claim) => [claim.memberId, encodeDivision(format, divisionOf(claim, refused.has(claim.memberId) ? [] : known))]))

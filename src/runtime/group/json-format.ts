@@ -3,7 +3,7 @@ import type { OwnDivision, OwnSubscription } from './messages.js'
 /** What older versions leave out. */
 const ABSENT = { changing: [], inner: undefined, stateful: true }
 
-const NOT_REFUSED = { refused: undefined }
+const NOT_REFUSED = { refused: undefined, count: undefined }
 
 export const jsonSubscription = {
   encode: (subscription: OwnSubscription): Buffer => Buffer.from(JSON.stringify(subscription)),

@@ -149,10 +149,13 @@ export class Membership {
     const division = decodeDivision(format, await this.group.sync(member, divisions)) ?? emptyDivision(topics)
     if (signal.aborted) return undefined
     if (division.refused !== undefined) return this.refuse(member, division.refused)
-    if (agree(topics, division.topics, changingTopics)) return division
+    const agreed = agree(topics, division.topics, changingTopics)
+    const outdated = division.count !== undefined && division.count < tasks
+    if (agreed && (again || !outdated)) return division
     // A leader that does not compare topics, of an older version, has told its own.
     if (again) return this.refuse(member, mismatch(group, topics, division.topics))
-    // A member with an instance id got the place it had before its restart, unseen by the leader, which has to look at its topics.
+    // A member with an instance id got the place it had before its restart, unseen by the leader, which has to look at its topics, and at the
+    // partitions that were added meanwhile.
     await this.sendLeave(member)
     this.memberId = ''
     this.forgetTasks()

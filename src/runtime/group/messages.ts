@@ -31,6 +31,8 @@ export interface OwnDivision {
   readonly owners: readonly string[]
   /** Why it may not be a member. */
   readonly refused: string | undefined
+  /** How many tasks were divided; undefined of versions that do not say. */
+  readonly count: number | undefined
 }
 
 export interface Division extends OwnDivision {

@@ -63,8 +63,9 @@ describe('what members of a group tell each other', () => {
           fc.array(fc.constantFrom('a', 'b', 'c:9092', ''), { maxLength: 300 }),
           fc.option(fc.string(), { nil: undefined }),
           fc.array(fc.string(), { minLength: 1, maxLength: 3 }),
-          (own, standby, owners, refused, topics) => {
-            const division = { tasks: own, standby, owners, refused, topics }
+          fc.option(fc.nat(), { nil: undefined }),
+          (own, standby, owners, refused, topics, count) => {
+            const division = { tasks: own, standby, owners, refused, topics, count }
             expect(decodeDivision(format, encodeDivision(format, division))).toEqual(division)
           },
         ),
