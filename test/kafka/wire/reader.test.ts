@@ -17,9 +17,8 @@ const isLongPoll = (request: ProxiedRequest): boolean => isFetch(request) && req
 class Sessions {
   /** Partitions of the last long poll. */
   polled = 0
-  private readonly members = new Map<number, Set<string>>()
-  /** Of sessions whose id is not known yet. */
-  private begun: Set<string>[] = []
+  /** A reader has one session a connection. */
+  private readonly members = new WeakMap<object, Set<string>>()
 
   readonly decide = (request: ProxiedRequest): 'pass' => {
     if (isFetch(request)) this.see(request)
@@ -30,12 +29,13 @@ class Sessions {
     const reader = new Reader(request.body)
     // The end of the header, the replica, wait, bytes, isolation.
     reader.pos = 18
-    const [id, epoch] = [reader.int32(), reader.int32()]
+    reader.int32()
+    const epoch = reader.int32()
     const named = this.partitions(reader, () => (reader.pos += 29))
     const forgotten = this.partitions(reader, () => {})
-    let members = this.members.get(id)
-    if (epoch === 0) this.begun.push((members = new Set()))
-    else if (members === undefined) this.members.set(id, (members = this.begun.shift() ?? new Set()))
+    const { connection } = request
+    const members = (epoch > 0 ? this.members.get(connection) : undefined) ?? new Set<string>()
+    this.members.set(connection, members)
     for (const name of named) members.add(name)
     for (const name of forgotten) members.delete(name)
     if (isLongPoll(request)) this.polled = members.size

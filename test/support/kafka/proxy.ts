@@ -19,6 +19,8 @@ export interface ProxiedRequest {
   readonly version: number
   /** What follows the client id in the header. */
   readonly body: Buffer
+  /** The connection that it came over: the same object for all its requests. */
+  readonly connection: object
 }
 
 const METADATA = 3
@@ -141,7 +143,8 @@ export class Proxy {
     client.on(
       'data',
       framed((frame) => {
-        const request = { apiKey: frame.readInt16BE(4), version: frame.readInt16BE(6), body: frame.subarray(14 + frame.readInt16BE(12)) }
+        const body = frame.subarray(14 + frame.readInt16BE(12))
+        const request = { apiKey: frame.readInt16BE(4), version: frame.readInt16BE(6), body, connection: client }
         const correlationId = frame.readInt32BE(8)
         const fate = this.decide(request)
         if (fate === 'lose request') {
