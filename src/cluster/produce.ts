@@ -4,10 +4,10 @@ import type { LogClient } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
 import { MillraceError } from '../record/error.js'
 import type { HeadersInput } from '../record/headers.js'
-import { kindOf } from '../record/kind-of.js'
-import { type LogRecord, record as newRecord, unspread } from '../record/record.js'
+import { type LogRecord, record as newRecord } from '../record/record.js'
 import { Outputs } from '../runtime/outputs.js'
 import { parseOptions, topicName } from '../runtime/options.js'
+import { checkPlain } from './producer/encode.js'
 
 /** A record to produce: bytes, or text written as UTF-8; a null value is a tombstone. */
 export interface ProduceRecord {
@@ -35,24 +35,6 @@ const schema = z.strictObject({
   compression: z.enum(['none', 'gzip', 'snappy', 'lz4', 'zstd']).default('none'),
 })
 
-/** @throws MillraceError ENCODE_FAILED, SPREAD_RECORD: a program's mistake is told by its place */
-function checkRecord(given: unknown, number: number): void {
-  const what = `produce: record ${number}`
-  unspread(given, what)
-  if (typeof given !== 'object' || given === null)
-    throw new MillraceError('ENCODE_FAILED', `${what} is ${kindOf(given)}: expected { key, value, headers, timestamp, partition }`)
-  const { key = null, value } = given as { readonly key?: unknown; readonly value?: unknown }
-  for (const [part, it] of [
-    ['key', key],
-    ['value', value],
-  ] as const)
-    if (it !== null && typeof it !== 'string' && !(it instanceof Uint8Array))
-      throw new MillraceError(
-        'ENCODE_FAILED',
-        `${what}: its ${part} is ${kindOf(it)}, not text, bytes or null: write objects as text, ${part}: JSON.stringify(...)`,
-      )
-}
-
 /** Encoded and not yet acknowledged beyond this, the iterable waits. */
 const WINDOW_BYTES = 8 * 1024 * 1024
 
@@ -73,7 +55,7 @@ export async function produce(log: LogClient, clock: Clock, options: ProduceOpti
     if (output === undefined) return 0
     let number = 0
     for await (const given of records) {
-      checkRecord(given, number++)
+      checkPlain(given, `produce: record ${number++}`)
       const { key = null, value, headers, timestamp = clock.now(), partition } = given
       const record = newRecord({ key, value, timestamp }) as LogRecord<Encoded, Encoded>
       output.append(record, partition ?? output.partitionOf(record, key), key, value, headers)

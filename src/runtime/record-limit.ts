@@ -68,8 +68,7 @@ export class RecordLimit {
     const bestRate = records / took
     if (took > 2 * everyMs && records > 1 && (this.next === 'fewer' || !full)) {
       this.next = 'more'
-      // Where the limit did not bind, records took long for as few as there were.
-      this.search = { towards: 'fewer', bestRate, good: full ? this.records : Math.max(records, this.records), tooSmall: 0 }
+      this.search = { towards: 'fewer', bestRate, good: this.records, tooSmall: 0 }
       this.records = Math.max(1, Math.ceil((records * Math.max(everyMs, 1)) / took))
     } else if (full && this.records < this.maxRecords) {
       this.next = 'fewer'

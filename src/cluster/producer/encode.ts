@@ -26,6 +26,13 @@ export function checkRecord(given: unknown, what: string): asserts given is Give
     throw new MillraceError('ENCODE_FAILED', `${what} is ${kindOf(given)}: expected { key, value, headers, timestamp, partition }`)
 }
 
+/** The same where no serde can be given. @throws MillraceError ENCODE_FAILED, SPREAD_RECORD */
+export function checkPlain(given: unknown, what: string): void {
+  checkRecord(given, what)
+  plain(given.key ?? null, 'key', what, undefined, '')
+  plain(given.value, 'value', what, undefined, '')
+}
+
 /** Later where a serde answers later. @throws MillraceError ENCODE_FAILED, SERDE_UNAVAILABLE and others of a serde */
 export function encodeRecord(
   { key: keySerde, value: valueSerde }: ProducerSettings,
@@ -75,14 +82,18 @@ function encodeFailed(error: unknown, what: string): MillraceError {
   return new MillraceError('ENCODE_FAILED', `${what}: ${errorMessage(error)}`, { cause: error })
 }
 
-function plain(part: unknown, name: string, what: string, serde: ProducerSettings['key']): Encoded {
+function plain(
+  part: unknown,
+  name: string,
+  what: string,
+  serde: ProducerSettings['key'],
+  or = `give the producer a serde, ${name}: json(), or `,
+): Encoded {
   if (part === null || typeof part === 'string' || part instanceof Uint8Array) return part
-  const advice =
-    serde === undefined ? `give the producer a serde, ${name}: json(), or write objects as text, ${name}: JSON.stringify(...)` : ''
   throw new MillraceError(
     'ENCODE_FAILED',
     serde === undefined
-      ? `${what}: its ${name} is ${kindOf(part)}, not text, bytes or null: ${advice}`
+      ? `${what}: its ${name} is ${kindOf(part)}, not text, bytes or null: ${or}write objects as text, ${name}: JSON.stringify(...)`
       : `${what}: the serde '${serde.name}' made ${kindOf(part)} of its ${name}, not text, bytes or null`,
   )
 }
