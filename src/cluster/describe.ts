@@ -1,5 +1,6 @@
 import type { Observable } from 'rxjs'
 import { CommitStream } from '../runtime/commit-stream.js'
+import type { PlanStep } from '../runtime/topology.js'
 
 /** What a pipeline reads, does and writes. */
 export interface Description {
@@ -14,6 +15,8 @@ export interface Description {
   readonly internal: readonly { readonly topic: string; readonly operator: string }[]
   /** Operators that `compose` made, and of which. */
   readonly pieces: readonly { readonly name: string; readonly operators: readonly string[] }[]
+  /** The steps that have a name, and how they hang together: RxJS's own have none; what stands behind a `merge` counts as first. */
+  readonly steps: readonly PlanStep[]
   /** What is allowed and likely not meant. */
   readonly warnings: readonly string[]
   /** The same as lines of text, for people. */
@@ -28,7 +31,10 @@ export interface Description {
  * console.log(String(describe(pipeline)))
  */
 export function describe(pipeline: Observable<unknown>): Description {
-  const { group, guarantee, everyMs, inputs, outputs, stores, inlets, pieces, warnings } = CommitStream.behind(pipeline, 'describe').plan()
+  const { group, guarantee, everyMs, inputs, outputs, stores, inlets, pieces, steps, warnings } = CommitStream.behind(
+    pipeline,
+    'describe',
+  ).plan()
   const description = {
     group,
     guarantee,
@@ -38,6 +44,7 @@ export function describe(pipeline: Observable<unknown>): Description {
     stores: stores.map(({ spec, operator, topic }) => ({ name: spec.name, kind: spec.kind, operator, topic })),
     internal: inlets.map(({ topic, operator }) => ({ topic, operator })),
     pieces,
+    steps,
     warnings,
   }
   return Object.defineProperty(description, 'toString', {

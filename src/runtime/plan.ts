@@ -18,6 +18,7 @@ import { TopicOutput } from './outputs.js'
 import type { Project } from './slice.js'
 import { SliceStream } from './slice-stream.js'
 import { Stages } from './stages.js'
+import { Topology, type PlanStep } from './topology.js'
 
 /** What a pipeline reads, writes, keeps and is made of, as its dry subscription told. */
 export interface Plan {
@@ -39,6 +40,8 @@ export interface Plan {
   readonly gated: boolean
   /** Operators that `compose` made, in the order of the pipes. */
   readonly pieces: readonly { readonly name: string; readonly operators: readonly string[] }[]
+  /** The steps that have a name, and how they hang together. */
+  readonly steps: readonly PlanStep[]
   /** What is allowed and likely not meant. */
   readonly warnings: readonly string[]
 }
@@ -85,6 +88,7 @@ class PlanContext implements SliceContext {
   readonly tasks = 1
   closed = false
   readonly stages = new Stages()
+  readonly topology = new Topology(this.stages)
   readonly clock = systemClock
   readonly logger = silentLogger
   readonly waits = { bounded: 0, outside: 0 }
@@ -121,6 +125,7 @@ class PlanContext implements SliceContext {
   outputs(operator: string, topics: readonly string[]): ReadonlyMap<string, TopicOutput> {
     return new Map(
       topics.map((topic) => {
+        this.topology.note('writes', operator, topic)
         const by = this.found.get(topic) ?? new Set<string>()
         this.found.set(topic, by.add(this.named.placed(operator)))
         return [topic, new TopicOutput(topic, 1, undefined, false)] as const
@@ -130,6 +135,7 @@ class PlanContext implements SliceContext {
 
   store<S extends TaskStore>(name: string, spec: StoreSpec<S>): S {
     const operator = this.named.placed(name)
+    this.topology.note('keeps', name, spec.name)
     const earlier = this.stores.get(spec.name)
     // One spec subscribed twice, as in merge(r.pipe(a), r.pipe(a)), would be fed twice: that is two operators as well.
     if (earlier !== undefined && (earlier.spec !== spec || (spec.source === undefined && spec.shared !== true))) {
@@ -179,6 +185,7 @@ class PlanContext implements SliceContext {
           `${retry.operator} stands behind ${operator}: what comes out of that has another origin, which cannot be gone back to, so its failures pass on without a retry. Put ${retry.operator} before it`,
         )
     }
+    this.topology.note('readsBack', operator, spec.topic)
     this.inlets.set(spec.topic, { ...spec, operator: this.named.placed(operator) })
   }
 
@@ -315,6 +322,7 @@ export function planOf(project: Project, group: string, inputs: readonly string[
     overlaps: context.stores.size === 0 && context.alarms.size === 0 && !context.joined && context.planned.size === 0,
     gated: context.gated !== undefined,
     pieces: context.named.all,
+    steps: context.topology.steps(new Set(context.named.all.map(({ name }) => name))),
     warnings: [...context.warnings],
   }
 }

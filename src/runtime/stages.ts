@@ -2,15 +2,28 @@ import { Observable, Subscriber, isObservable, type Operator, type OperatorFunct
 import { MillraceError, errorMessage } from '../record/error.js'
 
 /** One step of the pipes over a slice, and how many of its subscriptions have run to their end. */
-interface Stage {
+export interface Stage {
   /** What it takes its items from, where that is a stage as well. */
   readonly input: Stage | undefined
+  /** Of the start of a pipe: the step that feeds it. */
+  readonly feeder: Stage | undefined
+  /** The first that was subscribed while this one was: of a piece made by `compose`, its last step. */
+  inner: Stage | undefined
   /** What it is, where it stands in no pipe. */
   readonly name: string
   place: Place | undefined
   opened: number
   completed: number
   failure: { readonly error: unknown } | undefined
+}
+
+/** A step of a pipe that has a name, and the next one above it that has. */
+export interface NamedStage {
+  readonly stage: Stage
+  readonly name: string
+  /** Of `compose`. */
+  readonly piece: string | undefined
+  readonly after: Stage | undefined
 }
 
 interface Place {
@@ -40,6 +53,8 @@ interface Lifted {
  */
 export class Stages {
   private readonly all: Stage[] = []
+  /** The one that is being subscribed: what asks the slice for something now belongs to it. */
+  current: Stage | undefined
 
   /** The start of a pipe: a slice, or a side output. */
   root(name: string): Stage {
@@ -47,9 +62,42 @@ export class Stages {
   }
 
   add(input: Stage | undefined, name = ''): Stage {
-    const stage: Stage = { input, name, place: undefined, opened: 0, completed: 0, failure: undefined }
+    const feeder = name === '' ? undefined : this.current
+    const stage: Stage = { input, feeder, inner: undefined, name, place: undefined, opened: 0, completed: 0, failure: undefined }
     this.all.push(stage)
     return stage
+  }
+
+  /** Those that have a name, in the order they were made; what stands between them, and the pieces they stand in, are passed over. */
+  steps(pieces: ReadonlySet<string>): readonly NamedStage[] {
+    const named = new Map<Stage, string>()
+    for (const stage of this.all) {
+      const name = nameOf(stage)
+      if (name !== undefined && !pieces.has(name)) named.set(stage, name)
+    }
+    const above = (stage: Stage | undefined): Stage | undefined => {
+      let at = stage
+      while (at !== undefined && !named.has(at)) at = (nameOf(at) === undefined ? undefined : at.inner) ?? at.input ?? at.feeder
+      return at
+    }
+    return [...named].map(([stage, name]) => ({
+      stage,
+      name,
+      piece: stage.place?.piece,
+      after: above(stage.input ?? stage.feeder),
+    }))
+  }
+
+  /** Subscribes a stage: while that lasts, it is the current one. */
+  within<R>(stage: Stage, subscribe: () => R): R {
+    const before = this.current
+    if (before !== undefined) before.inner ??= stage
+    this.current = stage
+    try {
+      return subscribe()
+    } finally {
+      this.current = before
+    }
   }
 
   /**
@@ -141,7 +189,9 @@ export class StageStream<T> extends Observable<T> {
     this.source = source
     this.operator = {
       call: (subscriber: Subscriber<T>, from: unknown) =>
-        operator.call(watched(subscriber, this.stage), from) as ReturnType<Operator<unknown, T>['call']>,
+        this.stages.within(this.stage, () => operator.call(watched(subscriber, this.stage), from)) as ReturnType<
+          Operator<unknown, T>['call']
+        >,
     }
     return this
   }
@@ -150,8 +200,9 @@ export class StageStream<T> extends Observable<T> {
 /** `made`, which an operator made of `source` without `lift`, as a stage behind it, if `source` is one. */
 export function stageOf<T>(source: Observable<unknown>, made: Observable<T>): Observable<T> {
   if (!(source instanceof StageStream)) return made
-  const stage = source.stages.add(source.stage)
-  return new StageStream<T>(source.stages, stage, (subscriber) => made.subscribe(watched(subscriber, stage)))
+  const { stages } = source
+  const stage = stages.add(source.stage)
+  return new StageStream<T>(stages, stage, (subscriber) => stages.within(stage, () => made.subscribe(watched(subscriber, stage))))
 }
 
 /** Those that are watched for a stage. */
@@ -187,6 +238,11 @@ function watched<T>(given: Subscriber<T>, stage: Stage): Subscriber<T> {
 function stageAbove(observable: Lifted): StageStream<unknown> {
   const { source } = observable
   return source instanceof StageStream ? (source as StageStream<unknown>) : stageAbove(source as Lifted)
+}
+
+/** As `operate` named it; undefined for what has none, such as RxJS's own operators, and for where pipes begin. */
+function nameOf({ place }: Stage): string | undefined {
+  return place === undefined || place.name === '' ? undefined : place.name.slice(2, -1)
 }
 
 function isOpen({ opened, completed }: Stage): boolean {

@@ -60,6 +60,7 @@ export function snapshotOf(sources: Sources): PipelineStatus {
     group: source.group,
     topics: source.topics,
     operators: operatorsOf(plan),
+    steps: plan.steps,
     state: chronicle?.state ?? 'idle',
     stateMs: chronicle?.stateMs ?? 0,
     member: {

@@ -1,6 +1,7 @@
 import type { UnreadPartition } from '../../log/unread.js'
 import type { StoreUsage } from '../../state/store.js'
 import type { RecordCounts } from '../accounting.js'
+import type { PlanStep } from '../topology.js'
 
 /**
  * What one member of a pipeline is doing: plain data that JSON holds as it is. Nothing in it comes from records: neither keys nor values,
@@ -16,6 +17,8 @@ export interface PipelineStatus {
   readonly topics: readonly string[]
   /** The steps that write, keep or read on their own, as `describe` names them. */
   readonly operators: readonly string[]
+  /** All steps that have a name, and how they hang together. */
+  readonly steps: readonly PlanStep[]
   /**
    * 'idle': not subscribed yet; 'starting': waits for the cluster, or checks the plan; 'joining': for an assignment; 'running'; 'stopping';
    * 'stopped': in order; 'failed': see `lastError`.
