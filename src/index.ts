@@ -16,6 +16,7 @@ export type { ChangesOptions, StatusView } from './runtime/status/view.js'
 export {
   BUCKETS_MS,
   type BreakerStatus,
+  type CallStatus,
   type CommitsStatus,
   type ErrorStatus,
   type EventStatus,
@@ -24,10 +25,14 @@ export {
   type LagStatus,
   type MemberStatus,
   type PartitionStatus,
+  type Phase,
   type PipelineState,
   type PipelineStatus,
+  type ProcessStatus,
   type RebalancesStatus,
+  type StepStatus,
   type TaskStatus,
+  type TimeStatus,
   type TransactionStatus,
   type WaitStatus,
 } from './runtime/status/status.js'

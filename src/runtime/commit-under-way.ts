@@ -9,6 +9,8 @@ export class CommitUnderWay {
   readonly done: Promise<void>
   readonly fate: { state: CommitFate['state'] } = { state: 'open' }
   error: unknown
+  /** What it waits for. */
+  stage: 'sinking' | 'sending' | 'committing' = 'sinking'
   private finish!: () => void
 
   constructor(

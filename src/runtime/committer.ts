@@ -68,6 +68,7 @@ export class Committer {
   async settle(): Promise<'none' | 'committed' | 'failed'> {
     const commit = this.underWay
     if (commit === undefined) return 'none'
+    if (commit.fate.state === 'open') this.run.parts.chronicle.time.enter(commit.stage)
     await commit.done
     const failed = commit.fate.state === 'failed'
     const took = await this.conclude(commit)
@@ -121,6 +122,8 @@ export class Committer {
     try {
       const moved = tasks.flatMap((task) => task.moved())
       round.flush()
+      this.stage(commit, round.unacknowledged > 0 ? 'sending' : 'committing')
+      round.onAcknowledged = () => this.stage(commit, 'committing')
       // The group's generation fences offsets alone: without any, what a member wrote that was dropped meanwhile would commit. (KIP-447)
       commit.offsets = moved.length === 0 && round.sent ? round.standing() : moved
       commit.moves = moved.length > 0
@@ -143,8 +146,15 @@ export class Committer {
     }
   }
 
+  private stage(commit: CommitUnderWay, stage: CommitUnderWay['stage']): void {
+    commit.stage = stage
+    // One that runs beside a round takes none of the loop's time.
+    this.run.parts.chronicle.time.enterCommit(stage)
+  }
+
   /** Waits for a commit, and recovers if it failed. True if it is in the log; else everything since the last commit comes again. */
   private async conclude(commit: CommitUnderWay): Promise<boolean> {
+    if (commit.fate.state === 'open') this.run.parts.chronicle.time.enter(commit.stage)
     await commit.done
     if (commit.fate.state === 'committed') return true
     const { round, error } = commit
@@ -229,6 +239,7 @@ export class Committer {
   /** Undoes a round and tells those outside the log. `certain`: it did not commit, and what becomes of its records is still ours to say. */
   async giveUp(round: Round, certain = true): Promise<void> {
     const { wakeup, chronicle } = this.run.parts
+    chronicle.time.enter('recovering')
     if (round.touched().length > 0) chronicle.aborted++
     this.run.commit = undefined
     await this.undo(round)

@@ -121,6 +121,8 @@ export interface Waits {
    * not waited for.
    */
   outside: number
+  /** Calls of the user's functions, whether they are known to end or not: only for whoever asks where the time goes. */
+  calls: number
 }
 
 /** A topic that a pipeline writes to and reads from itself. */

@@ -1,8 +1,7 @@
-import { PerformanceObserver, constants, type NodeGCPerformanceDetail, type PerformanceEntry } from 'node:perf_hooks'
-import { getHeapStatistics } from 'node:v8'
 import { MillraceError } from '../record/error.js'
 import type { Logger } from '../record/logger.js'
 import type { StoreUsage } from '../state/store.js'
+import { processHeap, type Heap } from './process-heap.js'
 
 /** From this part of the heap's limit on the program is told; below the lower one it may be told anew. */
 const WARN_AT = 0.7
@@ -13,36 +12,6 @@ const REFUSE_AT = 0.9
 const STATE_PART = 0.2
 /** What a key costs beside its bytes, about. */
 const KEY_BYTES = 150
-
-/** What V8 counts into its limit for what is young, by default: nothing lasting finds room there. */
-const YOUNG_BYTES = 48 * 1024 * 1024
-
-/** How full the heap is. */
-export interface Heap {
-  /** What was alive after the last full collection, in bytes. */
-  readonly live: number
-  readonly limit: number
-}
-
-let liveBytes = 0
-let watching = false
-
-/** The heap of this process: looked at after each full collection, as at any other time it is mostly garbage. */
-export function processHeap(): Heap {
-  if (!watching) {
-    watching = true
-    new PerformanceObserver((list) => {
-      const isFull = list
-        .getEntries()
-        .some(
-          (entry) =>
-            (entry as PerformanceEntry & { readonly detail: NodeGCPerformanceDetail }).detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR,
-        )
-      if (isFull) liveBytes = getHeapStatistics().used_heap_size
-    }).observe({ entryTypes: ['gc'] })
-  }
-  return { live: liveBytes, limit: getHeapStatistics().heap_size_limit - YOUNG_BYTES }
-}
 
 /** Notices state that is about to fill the heap, while there is still somebody to say it. */
 export class MemoryGuard {

@@ -53,7 +53,7 @@ export class Pipeline {
     private readonly emit: (commit: Commit) => void,
   ) {
     this.wakeup = new Wakeup(host.clock)
-    this.chronicle = new Chronicle(host.clock, host.logger)
+    this.chronicle = new Chronicle(host.clock, host.logger, spec.transaction.sampleSteps)
     this.host = { ...host, logger: this.chronicle.logger }
     const { onError, declare } = spec.transaction
     const topics = typeof onError === 'object' ? [...declare.topics, onError.deadLetter] : declare.topics
@@ -237,6 +237,7 @@ export class Pipeline {
     const countTasks = async (): Promise<number> => (run.taskCount = await watch.count())
     while (!stopping.aborted) {
       this.chronicle.enter('joining')
+      this.chronicle.time.enter('rebalancing')
       this.chronicle.rebalancing()
       const assignment = await membership.join(countTasks, stopping)
       if (assignment === undefined) return

@@ -91,7 +91,7 @@ class PlanContext implements SliceContext {
   readonly topology = new Topology(this.stages)
   readonly clock = systemClock
   readonly logger = silentLogger
-  readonly waits = { bounded: 0, outside: 0 }
+  readonly waits = { bounded: 0, outside: 0, calls: 0 }
   readonly behind = false
   readonly standing: Standing = {
     generation: 0,

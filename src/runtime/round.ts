@@ -10,6 +10,8 @@ import type { Outputs } from './outputs.js'
 import { progressOf } from './progress.js'
 import { Slice, type Project } from './slice.js'
 import type { Task } from './task.js'
+import type { StepProfile } from './status/step-profile.js'
+import type { TimeLedger } from './status/time-ledger.js'
 import { nextTurn, type Wakeup } from './wakeup.js'
 
 /** Records fed before other tasks, and the event loop, get their turn. */
@@ -59,6 +61,8 @@ export interface RoundEnvironment {
    * over.
    */
   readonly before: CommitFate | undefined
+  readonly time: TimeLedger
+  readonly profile: StepProfile
 }
 
 export type RoundEnd =
@@ -93,6 +97,9 @@ export class Round {
   /** Those that may have stepped over positions. */
   private readonly looked = new Set<Task>()
   private readonly participants = new Set<Participant>()
+  /** Rows of batches that the log has yet to take. */
+  unacknowledged = 0
+  onAcknowledged: () => void = () => {}
   private sendError: { readonly error: unknown } | undefined
 
   constructor(
@@ -108,7 +115,7 @@ export class Round {
   }
 
   /** What it is at, for those who look in from outside; `named`: by which steps it is held. */
-  look(named: boolean): { readonly finishing: boolean; readonly waits: Waits; readonly heldBy: readonly string[] } {
+  look(named: boolean): { readonly finishing: boolean; readonly waits: Omit<Waits, 'calls'>; readonly heldBy: readonly string[] } {
     const waits = { bounded: 0, outside: 0 }
     const heldBy = new Set<string>()
     for (const slice of this.slices.values()) {
@@ -176,7 +183,8 @@ export class Round {
   }
 
   private async takeIn(): Promise<RoundEnd | undefined> {
-    const { clock, wakeup, demand, producer, outputs, streamBytes } = this.environment
+    const { clock, wakeup, demand, producer, outputs, streamBytes, time } = this.environment
+    time.enter('working')
     let turnBegan = performance.now()
     for (;;) {
       if (this.isBroken) return { kind: 'dropped' }
@@ -213,11 +221,15 @@ export class Round {
       if (this.startedAt !== undefined && elapsed >= this.limits.everyMs) return undefined
       if (outputs.bytes >= streamBytes && !this.isHeld) this.send(false)
 
-      if (fed === 0 || producer.pendingBytes > MAX_PENDING_BYTES || (this.isHeld && outputs.bytes > MAX_HELD_BYTES)) {
+      const unsent = producer.pendingBytes > MAX_PENDING_BYTES
+      const held = this.isHeld && outputs.bytes > MAX_HELD_BYTES
+      if (fed === 0 || unsent || held) {
         if (!this.limits.live && fed === 0) return undefined
         // Nothing read yet: the caller has the longer view, and waits.
         if (this.startedAt === undefined) return undefined
+        time.enter(unsent ? 'sending' : held ? 'committing' : 'waiting')
         await wakeup.wait(Math.min(this.limits.everyMs - elapsed, LOOK_MS, Math.max(1, this.tasks.untilDue())))
+        time.enter('working')
         turnBegan = performance.now()
       } else if (performance.now() - turnBegan > TURN_MS) {
         await nextTurn()
@@ -263,7 +275,7 @@ export class Round {
   }
 
   private async finish(): Promise<RoundEnd | undefined> {
-    const { clock, wakeup, demand, drainMs, stallAfterMs, outputs, streamBytes } = this.environment
+    const { clock, wakeup, demand, drainMs, stallAfterMs, outputs, streamBytes, time } = this.environment
     let drainSince: number | undefined
     let aliveAt = clock.monotonic()
     let alive = -1
@@ -292,14 +304,16 @@ export class Round {
         return { kind: 'failed', task, error: slice.stalledError(now - aliveAt, task.records), records: task.records, hint: undefined }
       }
       if (outputs.bytes >= streamBytes && !this.isHeld) this.send(false)
+      time.enter(open.some(([, { waits }]) => waits.bounded + waits.outside + waits.calls > 0) ? 'calling' : 'finishing')
       await wakeup.wait(LOOK_MS)
+      if (open.length === 1 && this.slices.size > 1) time.waitedFor((open[0] as [Task, Slice])[0].partition, clock.monotonic() - now)
     }
   }
 
   private sliceOf(task: Task): Slice {
     let slice = this.slices.get(task)
     if (slice === undefined) {
-      const { project, outputs, wakeup, group, taskCount, inputs, shared, standing, effects, clock, logger } = this.environment
+      const { project, outputs, wakeup, group, taskCount, inputs, shared, standing, effects, clock, logger, profile } = this.environment
       const { state, alarms, partition } = task
       slice = new Slice(inputs, partition, project, {
         group,
@@ -316,6 +330,7 @@ export class Round {
         progress: () => progressOf(task).topics,
         clock,
         logger,
+        profile,
         onEnd: () => wakeup.wake(),
       })
       this.slices.set(task, slice)
@@ -336,9 +351,13 @@ export class Round {
     const batches = this.environment.outputs.take(all)
     if (batches.length === 0) return
     this.sent = true
+    this.unacknowledged++
     const { producer, wakeup } = this.environment
     producer.send(batches).then(
-      () => wakeup.wake(),
+      () => {
+        if (--this.unacknowledged === 0) this.onAcknowledged()
+        wakeup.wake()
+      },
       (error: unknown) => {
         this.sendError ??= { error }
         wakeup.wake()

@@ -181,7 +181,7 @@ export class RunContext {
 
   /** What a round works with; `before` where the commit before it is under way. */
   roundEnvironment(before?: CommitFate): RoundEnvironment {
-    const { spec, outputs, producer, clock, wakeup, log } = this.parts
+    const { spec, outputs, producer, clock, wakeup, log, chronicle } = this.parts
     const { source, transaction, project } = spec
     return {
       group: source.group,
@@ -209,6 +209,8 @@ export class RunContext {
       drainMs: transaction.drainWithin,
       demand: () => this.demand(),
       before,
+      time: chronicle.time,
+      profile: chronicle.profile,
     }
   }
 }

@@ -143,6 +143,11 @@ export interface TransactionOptions {
   readonly streamBytes?: number
   /** Compression of outputs. Default 'none'. gzip is built in; for snappy, lz4 and zstd see `codecs` of `kafka`. */
   readonly compression?: 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
+  /**
+   * Has the steps of one slice in so many timed: `statusOf(...).time.steps` then tells what each takes. Default: of none, which costs nothing;
+   * with 100 well under 2 %. `analyze` turns it on while it looks.
+   */
+  readonly sampleSteps?: number
   /** Topics written in branches that an empty slice does not take (inside mergeMap, defer, ...). */
   readonly declare?: { readonly topics: readonly string[] }
   /** Creates missing output topics, by default with the source's partition count. Default false. */
@@ -163,6 +168,7 @@ export const transactionSchema = z.strictObject({
   transactionTimeout: timeLimit.default(10_000),
   streamBytes: positiveInteger.default(1 * 1024 * 1024),
   compression: z.enum(['none', 'gzip', 'snappy', 'lz4', 'zstd']).default('none'),
+  sampleSteps: positiveInteger.optional(),
   declare: z.strictObject({ topics: z.array(topicName) }).default({ topics: [] }),
   provision: z
     .union([

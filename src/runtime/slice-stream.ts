@@ -37,9 +37,11 @@ export class Feed<T> extends StageStream<T> {
     }
     this.onSubscribe()
     this.stage.opened++
-    this.targets.push(subscriber)
+    const { timing, current } = this.stages
+    const target = timing === undefined ? subscriber : timing.towards(current, subscriber)
+    this.targets.push(target)
     return () => {
-      const at = this.targets.indexOf(subscriber)
+      const at = this.targets.indexOf(target)
       if (at >= 0) this.targets.splice(at, 1)
     }
   }

@@ -22,7 +22,9 @@ import {
 import type { Effects, PipelineEffects, TopicProgress } from './effects.js'
 import type { Outputs, TopicOutput } from './outputs.js'
 import { SliceStream, type RecordStream } from './slice-stream.js'
+import type { SliceTiming } from './slice-timing.js'
 import { Stages } from './stages.js'
+import type { StepProfile } from './status/step-profile.js'
 import type { TaskState } from './task-state.js'
 
 /** User code: one slice in, anything out; done when the returned observable completes. */
@@ -43,6 +45,8 @@ export interface SliceEnvironment {
   readonly progress: () => readonly TopicProgress[]
   readonly clock: Clock
   readonly logger: Logger
+  /** Has the steps of some slices timed. */
+  readonly profile?: StepProfile
   /** Called once, when the slice is done or has failed. */
   readonly onEnd: () => void
 }
@@ -65,8 +69,9 @@ export class Slice implements SliceContext {
   private projectEnded = false
   /** Counts anything that comes out, so that slow is told from stuck. */
   signsOfLife = 0
-  readonly waits = { bounded: 0, outside: 0 }
-  readonly stages = new Stages()
+  readonly waits = { bounded: 0, outside: 0, calls: 0 }
+  private readonly timing: SliceTiming | undefined
+  readonly stages: Stages
   private pushing: RawRecord | undefined
   private readonly stream: SliceStream
   private readonly inlets = new Map<string, (record: RawRecord) => void>()
@@ -85,6 +90,8 @@ export class Slice implements SliceContext {
     project: Project,
     private readonly environment: SliceEnvironment,
   ) {
+    this.timing = environment.profile?.next()
+    this.stages = new Stages(this.timing)
     this.stream = new SliceStream(this.stages, inputs, partition)
     runInSlice(this, () => {
       try {
@@ -108,7 +115,8 @@ export class Slice implements SliceContext {
 
   /** Runs `feed`, which calls `push`, with this slice active. */
   feed(feed: () => void): void {
-    runInSlice(this, feed)
+    if (this.timing === undefined) runInSlice(this, feed)
+    else this.timing.within(this.stream.stage, () => runInSlice(this, feed))
     this.pushing = undefined
   }
 
@@ -330,7 +338,12 @@ export class Slice implements SliceContext {
     } catch (error) {
       return this.fail(error)
     }
+    this.done()
+  }
+
+  private done(): void {
     this.completed = true
+    if (this.timing !== undefined) this.environment.profile?.add(this.stages)
     this.environment.onEnd()
   }
 
@@ -347,8 +360,7 @@ export class Slice implements SliceContext {
         } catch (error) {
           return this.fail(error)
         }
-        this.completed = true
-        this.environment.onEnd()
+        this.done()
       },
       (error: unknown) => {
         if (this.closed || this.ended) return

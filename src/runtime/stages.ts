@@ -1,8 +1,9 @@
 import { Observable, Subscriber, isObservable, type Operator, type OperatorFunction } from 'rxjs'
 import { MillraceError, errorMessage } from '../record/error.js'
+import type { SliceTiming, StepTime, Timed } from './slice-timing.js'
 
 /** One step of the pipes over a slice, and how many of its subscriptions have run to their end. */
-export interface Stage {
+export interface Stage extends Timed {
   /** What it takes its items from, where that is a stage as well. */
   readonly input: Stage | undefined
   /** Of the start of a pipe: the step that feeds it. */
@@ -15,6 +16,7 @@ export interface Stage {
   opened: number
   completed: number
   failure: { readonly error: unknown } | undefined
+  time: StepTime | undefined
 }
 
 /** A step of a pipe that has a name, and the next one above it that has. */
@@ -56,6 +58,9 @@ export class Stages {
   /** The one that is being subscribed: what asks the slice for something now belongs to it. */
   current: Stage | undefined
 
+  /** `timing`: where the steps of this slice are timed. */
+  constructor(readonly timing?: SliceTiming) {}
+
   /** The start of a pipe: a slice, or a side output. */
   root(name: string): Stage {
     return this.add(undefined, name)
@@ -63,7 +68,17 @@ export class Stages {
 
   add(input: Stage | undefined, name = ''): Stage {
     const feeder = name === '' ? undefined : this.current
-    const stage: Stage = { input, feeder, inner: undefined, name, place: undefined, opened: 0, completed: 0, failure: undefined }
+    const stage: Stage = {
+      input,
+      feeder,
+      inner: undefined,
+      name,
+      place: undefined,
+      opened: 0,
+      completed: 0,
+      failure: undefined,
+      time: undefined,
+    }
     this.all.push(stage)
     return stage
   }
@@ -130,6 +145,23 @@ export class Stages {
     return held === undefined ? undefined : described(held)
   }
 
+  /** The steps that were timed; `key` is the same in every slice, and `name` costs much. */
+  timed(): readonly {
+    readonly key: string
+    readonly name: () => string
+    readonly operator: string | undefined
+    readonly time: StepTime
+  }[] {
+    return this.all.flatMap((stage, i) => {
+      const { time, place, input } = stage
+      if (time === undefined) return []
+      if (place === undefined && input === undefined && stage.name !== '')
+        return [{ key: `reading ${i}`, name: () => (i === 0 ? 'reading' : stage.name), operator: undefined, time }]
+      const key = [i, place?.position, place?.of, place?.name, place?.piece].join(' ')
+      return [{ key, name: () => described(stage), operator: nameOf(stage), time }]
+    })
+  }
+
   /** What was cut off, once the project function's observable is complete: undefined if every step ran to its end. */
   cutOff(): { readonly text: string; readonly cause: unknown } | undefined {
     const open = this.all.find(isOpen)
@@ -189,9 +221,7 @@ export class StageStream<T> extends Observable<T> {
     this.source = source
     this.operator = {
       call: (subscriber: Subscriber<T>, from: unknown) =>
-        this.stages.within(this.stage, () => operator.call(watched(subscriber, this.stage), from)) as ReturnType<
-          Operator<unknown, T>['call']
-        >,
+        opened(this.stages, this.stage, subscriber, (at) => operator.call(at, from)) as ReturnType<Operator<unknown, T>['call']>,
     }
     return this
   }
@@ -202,7 +232,14 @@ export function stageOf<T>(source: Observable<unknown>, made: Observable<T>): Ob
   if (!(source instanceof StageStream)) return made
   const { stages } = source
   const stage = stages.add(source.stage)
-  return new StageStream<T>(stages, stage, (subscriber) => stages.within(stage, () => made.subscribe(watched(subscriber, stage))))
+  return new StageStream<T>(stages, stage, (subscriber) => opened(stages, stage, subscriber, (at) => made.subscribe(at)))
+}
+
+/** Subscribes a stage whose items go to `given`. */
+function opened<T, R>(stages: Stages, stage: Stage, given: Subscriber<T>, subscribe: (subscriber: Subscriber<T>) => R): R {
+  const { timing, current } = stages
+  const subscriber = watched(given, stage, timing)
+  return stages.within(stage, () => subscribe(timing === undefined ? subscriber : timing.towards(current, subscriber)))
 }
 
 /** Those that are watched for a stage. */
@@ -212,7 +249,7 @@ const taken = new WeakSet<Subscriber<never>>()
  * The subscriber to give to a stage: the one given, or one in front of it where that is another stage's already (`takeUntil` hands its own
  * on).
  */
-function watched<T>(given: Subscriber<T>, stage: Stage): Subscriber<T> {
+function watched<T>(given: Subscriber<T>, stage: Stage, timing: SliceTiming | undefined): Subscriber<T> {
   const subscriber = taken.has(given) ? new Subscriber<T>(given) : given
   taken.add(subscriber)
   stage.opened++
@@ -222,6 +259,7 @@ function watched<T>(given: Subscriber<T>, stage: Stage): Subscriber<T> {
     if (!over && !this.closed) {
       over = true
       stage.completed++
+      timing?.ended(stage)
     }
     complete.call(this)
   }

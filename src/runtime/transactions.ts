@@ -24,7 +24,8 @@ export class Transactions {
   /** Until the assignment is to be given back, its state is to be read again, or the number of tasks has changed. */
   async runAll(): Promise<void> {
     const { run, committer, troubles } = this
-    const { wakeup, plan, watch } = run.parts
+    const { wakeup, plan, watch, chronicle } = run.parts
+    const { time } = chronicle
 
     while (run.demand() === 'none' && !run.stale && !watch.news) {
       watch.lookIfDue()
@@ -48,6 +49,7 @@ export class Transactions {
       if (end.kind === 'idle') {
         // What had to wait for that commit has its turn first.
         if (before === 'committed') continue
+        time.enter(run.restoring > 0 ? 'restoring' : 'waiting')
         await wakeup.wait(this.untilLook())
       } else if (end.kind === 'done') {
         this.limit.adapt(round)

@@ -31,6 +31,7 @@ export class VirtualClock implements Clock {
   private timers: Timer[] = []
   private order = 0
   private advancing = false
+  private catchingUp = false
 
   /** @param start the time it begins with, in milliseconds since the epoch */
   constructor(start = 0) {
@@ -51,6 +52,27 @@ export class VirtualClock implements Clock {
    */
   shiftDate(byMs: number): void {
     this.shift += byMs
+  }
+
+  /**
+   * Time that code takes which does not let the event loop go on meanwhile: it passes at once, and timers that come due in it run late, in
+   * the next turn.
+   *
+   * @example
+   * map((record) => {
+   *   clock.spend('10ms')
+   *   return record
+   * })
+   * @throws MillraceError INVALID_OPTIONS if `by` is no duration
+   */
+  spend(by: Duration): void {
+    this.time += durationMs(by, 'spend')
+    if (this.catchingUp) return
+    this.catchingUp = true
+    setImmediate(() => {
+      this.catchingUp = false
+      while ((this.timers[0]?.at ?? Infinity) <= this.time) this.timers.shift()?.fn()
+    })
   }
 
   after(ms: number, fn: () => void): () => void {
@@ -78,7 +100,7 @@ export class VirtualClock implements Clock {
     await this.moving(async () => {
       await this.settle()
       while ((this.timers[0]?.at ?? Infinity) <= end) await this.runFirst()
-      this.time = end
+      this.time = Math.max(this.time, end)
     })
   }
 

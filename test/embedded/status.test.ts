@@ -192,7 +192,8 @@ describe('status', () => {
     expect(seen.deadLetters).toEqual({ total: 1, byTopic: { dead: 1 } })
     expect(seen.meters).toMatchObject({ 'retry.1h.sent': 1, 'retry.1h.taken': 1 })
     const text = JSON.stringify(seen)
-    expect(JSON.parse(text)).toEqual(JSON.parse(JSON.stringify(status.snapshot())))
+    // All but what the process has done meanwhile.
+    expect(JSON.parse(text)).toEqual({ ...JSON.parse(JSON.stringify(status.snapshot())), process: { ...seen.process } })
     expect(text).not.toContain(SECRET)
   })
 

@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { Agenda } from '../../src/runtime/agenda.js'
 import { Outputs } from '../../src/runtime/outputs.js'
 import { Round, type RoundEnd, type RoundEnvironment } from '../../src/runtime/round.js'
+import { StepProfile } from '../../src/runtime/status/step-profile.js'
+import { TimeLedger } from '../../src/runtime/status/time-ledger.js'
 import { TaskState } from '../../src/runtime/task-state.js'
 import type { Task } from '../../src/runtime/task.js'
 import { Wakeup } from '../../src/runtime/wakeup.js'
@@ -51,6 +53,8 @@ class ManyTasks {
       drainMs: 0,
       demand: () => 'none',
       before: undefined,
+      time: new TimeLedger(this.clock),
+      profile: new StepProfile(this.clock, undefined),
     } satisfies Partial<RoundEnvironment>
     const limits = { everyMs: 100, maxRecords: Math.max(100, this.count), maxBytes: 1e9, live: true }
     const tasks = this.agenda.without(() => false)

@@ -7,6 +7,7 @@ import type { Gate, SliceContext } from '../../runtime/context.js'
 import { worthRetrying } from '../../runtime/error-match.js'
 import { FailureNotice } from '../../runtime/notice.js'
 import { Fifo } from '../../runtime/fifo.js'
+import { CallCounts } from './call-counts.js'
 import { Call, Calls, isThenable } from './calls.js'
 import { AnyOrder, InputOrder, KeyOrder, keyText, type Job, type JobOrder } from './job-order.js'
 import { Outcomes } from './outcomes.js'
@@ -72,7 +73,8 @@ export class AttemptRunner {
   ) {
     this.gate = slice.gate
     this.notice = new FailureNotice(slice, `attempt '${settings.step}'`, 'calls failed and are made again, in place')
-    this.calls = new Calls(slice, settings.step, settings.timeout)
+    const counts = slice.shared(`calls of ${settings.step}`, () => new CallCounts(settings.step, settings.concurrency, slice.clock))
+    this.calls = new Calls(slice, settings.step, settings.timeout, counts)
     this.outcomes = new Outcomes(settings.step, worthRetrying(settings.retry.only, settings.retry.except), slice.gate)
     const emit = (output: unknown): void => target.next(output)
     const { order, concurrency } = settings

@@ -1,5 +1,6 @@
 import { MillraceError } from '../../record/error.js'
 import type { SliceContext } from '../../runtime/context.js'
+import type { CallCounts } from './call-counts.js'
 
 /** One call of the user's function: its signal, made only if asked for, and its time limit. */
 export class Call {
@@ -32,17 +33,22 @@ export class Calls {
     private readonly slice: SliceContext,
     private readonly step: string,
     private readonly timeout: number | undefined,
+    private readonly counts: CallCounts,
   ) {}
 
   /** Tells once how a call ended: by itself, or by its time limit. */
   watch(call: Call, result: PromiseLike<unknown>, onValue: (value: unknown) => void, onError: (error: unknown) => void): void {
-    const { timeout, step } = this
+    const { timeout, step, counts } = this
+    const began = counts.began()
+    this.slice.waits.calls++
     let over = false
     let cancelTimer: (() => void) | undefined
     const ended = (): boolean => {
       if (over || this.closed) return false
       over = true
       this.open.delete(call)
+      counts.ended(began)
+      this.slice.waits.calls--
       if (cancelTimer !== undefined) {
         cancelTimer()
         this.slice.waits.bounded--
@@ -94,6 +100,7 @@ export class Calls {
     for (const cancel of this.timers) cancel()
     this.timers.clear()
     if (this.open.size === 0) return
+    this.counts.dropped(this.open.size)
     const error = new MillraceError(
       'CLOSED',
       'the slice was given up: the pipeline stops, the group rebalances, or another record failed it. Its records come again',

@@ -5,6 +5,8 @@ import { WaitBoard } from '../../record/wait-report.js'
 import type { Commit } from '../commit.js'
 import { DurationHistogram } from './histogram.js'
 import { Rate } from './rate.js'
+import { StepProfile } from './step-profile.js'
+import { TimeLedger } from './time-ledger.js'
 import type { CommitsStatus, ErrorStatus, EventStatus, PipelineState, PipelineStatus, RebalancesStatus } from './status.js'
 
 const MOST_EVENTS = 100
@@ -19,6 +21,9 @@ export class Chronicle {
   /** The pipeline's logger, which is listened to. */
   readonly logger: Logger
   readonly waits = new WaitBoard()
+  /** What the loop is at. */
+  readonly time: TimeLedger
+  readonly profile: StepProfile
   lastError: ErrorStatus | undefined
   aborted = 0
   private readonly events: EventStatus[] = []
@@ -37,9 +42,12 @@ export class Chronicle {
   constructor(
     private readonly clock: Clock,
     logger: Logger,
+    sampleSteps?: number,
   ) {
     const now = clock.monotonic()
     this.stateSince = now
+    this.time = new TimeLedger(clock)
+    this.profile = new StepProfile(clock, sampleSteps)
     this.rates = { records: new Rate(now), outputs: new Rate(now), commits: new Rate(now) }
     this.logger = this.listening(logger)
     WaitBoard.attach(this.logger, this.waits)
@@ -48,6 +56,7 @@ export class Chronicle {
   enter(state: PipelineState): void {
     if (state === this.state) return
     this.state = state
+    if (state === 'stopped' || state === 'failed') this.time.end()
     this.stateSince = this.clock.monotonic()
   }
 
@@ -103,7 +112,10 @@ export class Chronicle {
     }
   }
 
-  told(): Pick<PipelineStatus, 'totals' | 'written' | 'meters' | 'rates' | 'logged' | 'events' | 'waits' | 'lastError' | 'commits'> & {
+  told(): Pick<
+    PipelineStatus,
+    'totals' | 'written' | 'meters' | 'rates' | 'logged' | 'events' | 'waits' | 'lastError' | 'commits' | 'time'
+  > & {
     readonly rebalances: RebalancesStatus
   } {
     const { rates, rebalances, waits, lastError, aborted, last } = this
@@ -117,6 +129,7 @@ export class Chronicle {
       events: [...this.events],
       waits: waits.list(),
       lastError,
+      time: { ...this.time.told(), ...this.profile.told(), calls: [] },
       commits: {
         committed: this.commit.result().count,
         aborted,

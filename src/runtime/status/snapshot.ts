@@ -5,8 +5,19 @@ import type { Task } from '../task.js'
 import type { Chronicle } from './chronicle.js'
 import type { FreshEnds } from './fresh-ends.js'
 import { DurationHistogram } from './histogram.js'
+import { processStatus } from '../process-heap.js'
 import { placesOf } from './places.js'
-import type { BreakerStatus, HeldStatus, LagStatus, PartitionStatus, PipelineStatus, TaskStatus, TransactionStatus } from './status.js'
+import { NO_TIME } from './time-ledger.js'
+import type {
+  BreakerStatus,
+  CallStatus,
+  HeldStatus,
+  LagStatus,
+  PartitionStatus,
+  PipelineStatus,
+  TaskStatus,
+  TransactionStatus,
+} from './status.js'
 
 /** From then on it is said by which step a transaction is held, and ends are asked for that no fetch tells. */
 const LONG_MS = 5_000
@@ -32,6 +43,11 @@ interface Reporting {
   breakerStatus(): BreakerStatus
 }
 
+/** The same of calls. */
+interface Counting {
+  callStatus(): CallStatus
+}
+
 const NOTHING = new DurationHistogram().result()
 const UNTOLD = {
   totals: { records: 0, processed: 0, filtered: 0, duplicate: 0, late: 0, failed: 0, outputs: 0 },
@@ -42,6 +58,7 @@ const UNTOLD = {
   events: [],
   waits: [],
   lastError: undefined,
+  time: NO_TIME,
   commits: { committed: 0, aborted: 0, duration: NOTHING, commit: NOTHING, last: undefined },
   rebalances: { count: 0, duration: NOTHING, lastAt: undefined, recent: 0 },
 } satisfies Partial<PipelineStatus>
@@ -80,6 +97,8 @@ export function snapshotOf(sources: Sources): PipelineStatus {
     lag: lagOf(partitions, tiers),
     transaction,
     ...told,
+    time: { ...told.time, calls: run === undefined ? [] : [...run.shared.values()].filter(isCounting).map((calls) => calls.callStatus()) },
+    process: processStatus(),
     deadLetters: deadLettersOf(sources, told.written),
     retries: [...tiers].map((topic) => heldOf(topic, partitions, run)),
     timers: plan.stores
@@ -184,6 +203,10 @@ function operatorsOf({ outputs, stores, inlets, pieces }: Plan): readonly string
     ...pieces.flatMap(({ operators }) => operators),
   ]
   return [...new Set(named)]
+}
+
+function isCounting(kept: unknown): kept is Counting {
+  return typeof (kept as Partial<Counting> | undefined)?.callStatus === 'function'
 }
 
 function isReporting(kept: unknown): kept is Reporting {

@@ -44,6 +44,9 @@ export interface PipelineStatus {
   readonly totals: RecordCounts & { readonly outputs: number }
   /** Records written since the start, by topic; changelogs left out. */
   readonly written: Readonly<Record<string, number>>
+  /** Where the time went since the start: what `analyze` goes by. */
+  readonly time: TimeStatus
+  readonly process: ProcessStatus
   /** Per second, over the last 10 seconds. */
   readonly rates: { readonly records: number; readonly outputs: number; readonly commits: number }
   /** Records committed to dead-letter topics since the start. */
@@ -193,6 +196,80 @@ export interface ErrorStatus {
   readonly code: string | undefined
   /** Left out where user code or a record may have a part in it; the log has it. */
   readonly message: string | undefined
+}
+
+/**
+ * What the loop of a pipeline is at.
+ *
+ * 'starting': before it first asks for an assignment; 'rebalancing': until it has one, and knows where its tasks go on; 'restoring': state
+ * is read, and there is nothing else to do; 'waiting': for records; 'working': records go through the steps, user code included, as far as
+ * it computes; 'finishing': all are in, and steps wait for something that is not told (promises, timers); 'calling': the same, where calls of
+ * `attempt`, its pauses and breaker, or a system outside are known to be waited for; 'sinking': sinks outside the log commit; 'sending': the
+ * broker has yet to acknowledge outputs; 'committing': offsets, and the end of the transaction; 'recovering': one was given up.
+ *
+ * A commit that runs beside the next transaction counts only where that had to wait for it.
+ */
+export type Phase =
+  | 'starting'
+  | 'rebalancing'
+  | 'restoring'
+  | 'waiting'
+  | 'working'
+  | 'finishing'
+  | 'calling'
+  | 'sinking'
+  | 'sending'
+  | 'committing'
+  | 'recovering'
+
+export interface TimeStatus {
+  /** Milliseconds since the start; together they are its age. */
+  readonly phases: Readonly<Record<Phase, number>>
+  /** Of 'finishing' and 'calling': while one slice alone was waited for, and those of other tasks were done. `partition`: most often that one. */
+  readonly alone: { readonly ms: number; readonly partition: number | undefined }
+  /** The slices whose steps were timed, and how long these worked, all together. `oneIn`: as set now. */
+  readonly sampled: { readonly oneIn: number | undefined; readonly slices: number; readonly records: number; readonly ms: number }
+  /** What their steps took, in the order of the pipes; empty where none were sampled (`sampleSteps`). */
+  readonly steps: readonly StepStatus[]
+  /** The calls that `attempt` makes. */
+  readonly calls: readonly CallStatus[]
+}
+
+/** One step, over the sampled slices. */
+export interface StepStatus {
+  /** 'operator 2 of 4 (dedupe) of the pipe at file:///app/orders.js:12:8'; 'reading' is what comes before the first. */
+  readonly step: string
+  /** What messages call it: 'dedupe', 'toTopic orders', the `step` of an attempt. Undefined for RxJS's, which have no name. */
+  readonly operator: string | undefined
+  /** Items that came in. */
+  readonly items: number
+  /** What it computed itself, steps behind it left out. */
+  readonly busyMs: number
+  /** How long it had yet to end when all had come in. */
+  readonly heldMs: number
+}
+
+export interface CallStatus {
+  readonly step: string
+  readonly concurrency: number
+  readonly made: number
+  readonly underWay: number
+  /** Of those that were timed, one in 16. */
+  readonly timed: number
+  readonly timedMs: number
+}
+
+/** Of the process, all its pipelines together. */
+export interface ProcessStatus {
+  readonly upMs: number
+  /** While the event loop had something to do. */
+  readonly busyMs: number
+  /** Collecting garbage, since the first status was asked for or the first state kept. */
+  readonly gcMs: number
+  readonly heapUsedBytes: number
+  /** After the last full collection; 0 before the first. */
+  readonly heapLiveBytes: number
+  readonly heapLimitBytes: number
 }
 
 export interface EventStatus {

@@ -47,7 +47,9 @@ export function viewOf<S extends object>(take: () => S, isOver: (status: S) => b
   }
 }
 
+const PASSING = new Set(['at', 'stateMs', 'time', 'process'])
+
 /** What changes by itself as time passes is no news. */
 function comparable(status: object): string {
-  return JSON.stringify(status, (name, value: unknown) => (name === 'at' || name === 'stateMs' ? undefined : value))
+  return JSON.stringify(status, (name, value: unknown) => (PASSING.has(name) ? undefined : value))
 }
