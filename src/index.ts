@@ -51,7 +51,8 @@ export { withTransaction } from './operators/with-transaction.js'
 export { compose } from './operators/compose.js'
 export { decode, type Decoded, type DecodeOptions } from './operators/decode.js'
 export { mapValue } from './operators/map-value.js'
-export { dedupe, type BloomOptions, type DedupeOptions, type Duplicate } from './operators/dedupe/dedupe.js'
+export { dedupe } from './operators/dedupe/dedupe.js'
+export type { BloomOptions, DedupeOptions, Duplicate } from './operators/dedupe/dedupe-options.js'
 export { dropFailed, type DropFailedOptions } from './operators/drop-failed.js'
 export { attempt, type AttemptContext, type Attempted, type AttemptOptions, type AttemptRetry } from './operators/attempt/attempt.js'
 export {
@@ -65,6 +66,14 @@ export { keepResult, type KeepResultOptions } from './operators/dedupe/keep-resu
 export { contentHash, header, recordKey, type IdRule } from './operators/dedupe/id-rule.js'
 export { redisClaims, type RedisClaimsOptions } from './operators/dedupe/redis-claims-options.js'
 export type { RedisClient } from './operators/dedupe/claims/redis-client.js'
+export {
+  sqlClaims,
+  type OnceOptions,
+  type OnceResult,
+  type OwnTransaction,
+  type SqlClaims,
+  type SqlClaimsOptions,
+} from './operators/dedupe/sql-claims-options.js'
 export { memoryClaims, type MemoryClaimsOptions } from './operators/dedupe/claims/memory-claims.js'
 export type {
   ClaimNote,
@@ -72,6 +81,7 @@ export type {
   ClaimStore,
   ClaimTerms,
   HeldClaim,
+  JoinedClaims,
   ExclusiveId,
   ExclusiveIds,
   /** Their names before. */

@@ -41,6 +41,7 @@ export type ErrorCode =
   | 'MISSING_ID'
   | 'CLAIM_PENDING'
   | 'CLAIM_STORE_FAILED'
+  | 'CHECKSUM_DIFFERS'
   | 'NO_POSITION'
   | 'SINK_FENCED'
   | 'SINK_MISMATCH'

@@ -9,6 +9,7 @@ const PARTITIONS = 2
 const COUNT = 4_000
 
 const expected = (partition: number): string[] => Array.from({ length: COUNT / PARTITIONS }, (_, i) => `${partition}-${i}`)
+const shared = Array.from({ length: 200 }, (_, i) => `both-${i}`)
 
 describe('a process that writes to PostgreSQL, killed in the middle', () => {
   const { cluster, start: startProgram } = kafkaSuite()
@@ -31,6 +32,12 @@ describe('a process that writes to PostgreSQL, killed in the middle', () => {
       records: [0, 1].flatMap((partition) => expected(partition).map((value) => ({ value, partition }))),
     })
   })
+  /** The same again in the other partition, and what both have. */
+  const produceDuplicates = (): Promise<unknown> =>
+    cluster.produce({
+      topic: names.INPUT,
+      records: [0, 1].flatMap((partition) => [...expected(1 - partition).slice(-200), ...shared].map((value) => ({ value, partition }))),
+    })
 
   const start = (env: Record<string, string> = {}): Child => startProgram(PROGRAM, { ...names, DATABASE_URL: server.url, ...env })
   /** The rows of each partition, in the order they were written, as psql sees them. */
@@ -59,6 +66,38 @@ describe('a process that writes to PostgreSQL, killed in the middle', () => {
     await finish(start({ INSTANCE: 'one' }))
     expect(await rows()).toEqual([0, 1].map(expected))
     expect(await outputs()).toEqual([0, 1].map(expected))
+  })
+
+  /** Killed between the commits, with ids that come in both partitions: the rows and the outputs of all ids. */
+  const claiming = async (env: Record<string, string>): Promise<{ readonly rows: string[]; readonly outputs: string[] }> => {
+    await produceDuplicates()
+    for (const KILL_AFTER of ['1', '9']) {
+      const child = start({ KILL_AT: 'database-committed', KILL_AFTER, INSTANCE: 'one', MAX_RECORDS: '200', ...env })
+      expect((await child.ended).signal, child.errors).toBe('SIGKILL')
+    }
+    const child = start({ INSTANCE: 'one', ...env })
+    await until(() => lagOf(child) === 0, { within: 40_000, what: 'all records' })
+    child.kill('SIGTERM')
+    expect(await child.ended, child.errors).toEqual({ code: 0, signal: null })
+    return {
+      rows: (await psql(server.url, `SELECT n FROM ${names.TABLE}`)).sort(),
+      outputs: (await outputs()).flat().sort(),
+    }
+  }
+  const lagOf = ({ lines }: Child): number | undefined => {
+    const last = lines.at(-1)
+    return last === undefined ? undefined : (JSON.parse(last) as { readonly lag: number }).lag
+  }
+  const each = [...expected(0), ...expected(1), ...shared].sort()
+
+  it('passes one of each id, with one row and one output, where claims commit with the rows', async () => {
+    expect(await claiming({ CLAIMS: 'yes' })).toEqual({ rows: each, outputs: each })
+    expect(await psql(server.url, `SELECT count(*) FROM ${names.TABLE}_inbox`)).toEqual([String(each.length)])
+  })
+
+  it('is noticed by this test where a claim counts whoever made it', async () => {
+    const { outputs: found } = await claiming({ CLAIMS: 'before' })
+    expect(found.length).toBeLessThan(each.length)
   })
 
   it('is noticed by this test where the positions are written outside the transaction', async () => {

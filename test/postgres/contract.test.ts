@@ -1,8 +1,10 @@
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { sqlClaims } from '../../src/index.js'
 import { postgres, type PostgresTransaction } from '../../src/sinks/database/postgres.js'
-import { externalStoreContract, type ExternalStoreHarness } from '../../src/testing/index.js'
+import { claimStoreContract, externalStoreContract, type ExternalStoreHarness } from '../../src/testing/index.js'
 import { psql, somePostgres } from '../support/postgres.js'
+import { until } from '../support/until.js'
 
 describe('PostgreSQL', () => {
   let server: Awaited<ReturnType<typeof somePostgres>>
@@ -33,6 +35,38 @@ describe('PostgreSQL', () => {
   })
 
   it.each(externalStoreContract)('$name', ({ run }) => run(harness))
+
+  it.each(claimStoreContract)('claims: $name', ({ run }) => run(() => sqlClaims({ db: postgres(pool({ max: 2 })) })))
+
+  it('claims: who meets one that is not committed yet waits, and gets the id where it never is', async () => {
+    const db = postgres(pool())
+    const claims = sqlClaims({ db, table: 'waited_for' })
+    const terms = { group: 'g', transaction: '', generation: 1, withinMs: 60_000 }
+    const claim = async (tx: PostgresTransaction, id: string, offset: number): Promise<boolean> =>
+      (await claims.joined?.claim(tx, [{ id, origin: { topic: 't', partition: 0, offset } }], terms))?.[0] === undefined
+    expect(await claims.count()).toBe(0)
+    for (const commits of [true, false]) {
+      const [one, other] = [await db.begin(), await db.begin()]
+      const id = String(commits)
+      expect(await claim(one.handle as PostgresTransaction, id, 1)).toBe(true)
+      let answered = false
+      const second = claim(other.handle as PostgresTransaction, id, 2).finally(() => (answered = true))
+      await until(async () => (await psql(server.url, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))[0] === '1', {
+        what: 'the second to wait',
+      })
+      expect(answered).toBe(false)
+      if (commits) await one.commit('g', [])
+      else await one.rollback(false)
+      expect(await second).toBe(!commits)
+      await other.commit('g', [])
+    }
+  })
+
+  it('is one and the same database for a pool, so that claims and rows have one transaction', () => {
+    const own = pool()
+    expect(postgres(own)).toBe(postgres(own))
+    expect(postgres(own, { table: 'other' })).not.toBe(postgres(own))
+  })
 
   it('makes its table once, however many begin at the same moment', async () => {
     const table = `${schema}.at_once`

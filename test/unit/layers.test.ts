@@ -11,7 +11,8 @@ const ALLOWED: Record<string, readonly string[]> = {
   log: ['record'],
   state: ['record', 'log'],
   runtime: ['record', 'log', 'state'],
-  operators: ['record', 'log', 'state', 'runtime', 'sources'],
+  // Ids are claimed in the same databases as sinks write to.
+  operators: ['record', 'log', 'state', 'runtime', 'sources', 'sinks'],
   sinks: ['record', 'log', 'state', 'runtime'],
   // An outbox is read over the same databases as sinks write to.
   sources: ['record', 'log', 'state', 'runtime', 'sinks'],

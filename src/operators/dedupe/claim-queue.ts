@@ -1,7 +1,7 @@
 import type { LogRecord } from '../../record/record.js'
 import type { SliceContext } from '../../runtime/context.js'
-import type { ClaimSession, SessionId } from './claim-session.js'
 import type { ClaimRequest } from './claims/claim-store.js'
+import { firstOf, type SessionId, type SessionIds } from './session-ids.js'
 import { IdQueue, type IdQueueTarget } from './id-queue.js'
 
 class Item<R> {
@@ -20,7 +20,8 @@ export class ClaimQueue<R> extends IdQueue<R, Item<R>> {
   private readonly forget: () => void
 
   constructor(
-    private readonly session: ClaimSession,
+    private readonly session: SessionIds,
+    private readonly checksumOf: ((item: R) => string | undefined) | undefined,
     slice: SliceContext,
     target: IdQueueTarget<R>,
   ) {
@@ -30,7 +31,7 @@ export class ClaimQueue<R> extends IdQueue<R, Item<R>> {
 
   add(item: R, id: string, record: LogRecord<unknown, unknown>): void {
     const known = this.session.known(id)
-    const one = new Item(item, id, known ?? this.session.enter(id, record.first), known === undefined)
+    const one = new Item(item, id, known ?? this.session.enter(id, record.first, this.checksumOf?.(item)), known === undefined)
     this.push(one)
     if (one.asks) this.enquire(one)
     else if (this.length === 1) this.drain()
@@ -55,7 +56,10 @@ export class ClaimQueue<R> extends IdQueue<R, Item<R>> {
   }
 
   protected ask(asked: readonly Item<R>[]): void {
-    const requests = asked.map(({ id, entry }): ClaimRequest => ({ id, origin: (entry as SessionId).origin }))
+    const requests = asked.map(({ id, entry }): ClaimRequest => {
+      const { origin, checksum } = entry as SessionId
+      return checksum === undefined ? { id, origin } : { id, origin, checksum }
+    })
     this.session.claim(requests, this.slice).then(
       (firsts) => {
         asked.forEach(({ entry }, i) => {
@@ -77,7 +81,7 @@ export class ClaimQueue<R> extends IdQueue<R, Item<R>> {
     const first =
       entry === undefined || (asks && entry.first === undefined)
         ? undefined
-        : (entry.first ?? { origin: entry.origin, at: this.slice.clock.now() })
+        : (entry.first ?? firstOf({ origin: entry.origin, checksum: entry.checksum, ageMs: 0 }, this.slice.clock.now()))
     if (first === undefined) return this.target.pass(item)
     this.session.countDuplicate(id)
     this.target.duplicate(item, id, first)

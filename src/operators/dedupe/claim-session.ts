@@ -5,8 +5,9 @@ import { sleep, type Clock } from '../../record/clock.js'
 import { MillraceError, errorMessage } from '../../record/error.js'
 import type { Logger } from '../../record/logger.js'
 import { originText, sameOrigin, type Origin } from '../../record/origin.js'
-import type { ClaimNote, ClaimRequest, ClaimStore, HeldClaim, TransactionEnd } from './claims/claim-store.js'
+import type { ClaimRequest, ClaimStore, HeldClaim, TransactionEnd } from './claims/claim-store.js'
 import type { Participant, SliceContext } from '../../runtime/context.js'
+import { SessionIds, firstOf, type First } from './session-ids.js'
 import { StoreCalls } from './store-calls.js'
 
 export interface ClaimSettings {
@@ -18,21 +19,6 @@ export interface ClaimSettings {
   readonly waitMs: number
   /** From this age on a claim whose transaction has not committed counts no longer. */
   readonly takeOverMs: number
-}
-
-/** Who came first with an id. */
-export interface First {
-  readonly origin: Origin
-  readonly at: number
-}
-
-/** An id that this transaction has to do with: claimed, or asked for. */
-export class SessionId {
-  /** Known once it is decided: undefined then, if the record passed. */
-  first: First | undefined
-  decided = false
-
-  constructor(readonly origin: Origin) {}
 }
 
 /** Between two looks at a claim that is waited for, in milliseconds. */
@@ -55,11 +41,9 @@ interface Open {
  *
  * How a claim that another record holds is judged is told in docs/dedupe.md; `judge` is that table.
  */
-export class ClaimSession implements Participant {
+export class ClaimSession extends SessionIds implements Participant {
   private readonly member = randomBytes(9).toString('base64url')
   private turn = 0
-  private ids = new Map<string, SessionId>()
-  private notes = new Map<string, ClaimNote>()
   /** When the open transaction claimed first. */
   private since: number | undefined
   /** Transactions of ours that did not commit, or of which that is not known. All others before the open one did. */
@@ -68,43 +52,14 @@ export class ClaimSession implements Participant {
   private firstKnown = 0
   private readonly ends = new Map<string, TransactionEnd>()
   private readonly calls: StoreCalls
-  private readonly listeners = new Set<() => void>()
 
   constructor(
     private readonly settings: ClaimSettings,
     private readonly clock: Clock,
     private readonly logger: Logger,
   ) {
+    super()
     this.calls = new StoreCalls(settings.what, settings.store.name, settings.withinMs, clock, logger)
-  }
-
-  /** What the open transaction knows of an id. */
-  known(id: string): SessionId | undefined {
-    return this.ids.get(id)
-  }
-
-  enter(id: string, origin: Origin): SessionId {
-    const entry = new SessionId(origin)
-    this.ids.set(id, entry)
-    return entry
-  }
-
-  countDuplicate(id: string): void {
-    const note = this.notes.get(id)
-    this.notes.set(id, { id, duplicates: (note?.duplicates ?? 0) + 1, result: note?.result })
-  }
-
-  /** False if the open transaction has nothing to do with the id. */
-  keepResult(id: string, result: string): boolean {
-    if (!this.ids.has(id)) return false
-    this.notes.set(id, { id, duplicates: this.notes.get(id)?.duplicates ?? 0, result })
-    return true
-  }
-
-  /** `listener` is called when ids were decided, whichever slice asked. */
-  onDecided(listener: () => void): () => void {
-    this.listeners.add(listener)
-    return () => this.listeners.delete(listener)
   }
 
   /**
@@ -142,7 +97,7 @@ export class ClaimSession implements Participant {
         const { index, request, holder } = one
         switch (judged[i]) {
           case 'duplicate':
-            firsts[index] = { origin: holder.origin, at: this.clock.now() - holder.ageMs }
+            firsts[index] = firstOf(holder, this.clock.now())
             break
           case 'take':
             open.push({ index, request: { ...request, over: holder } })
@@ -197,8 +152,7 @@ export class ClaimSession implements Participant {
 
   private next(): void {
     this.turn++
-    this.ids = new Map()
-    this.notes = new Map()
+    this.forget()
     this.since = undefined
   }
 
@@ -297,11 +251,6 @@ export class ClaimSession implements Participant {
     if (this.notCommitted.size <= MAX_KNOWN) return
     this.notCommitted.clear()
     this.firstKnown = this.turn + 1
-  }
-
-  /** @internal Tells all slices that ids were decided. */
-  decided(): void {
-    for (const listener of [...this.listeners]) listener()
   }
 }
 

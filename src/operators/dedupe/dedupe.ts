@@ -1,154 +1,29 @@
 import type { OperatorFunction, Subscriber } from 'rxjs'
-import { z } from 'zod'
-import type { Duration } from '../../record/duration.js'
 import { MillraceError } from '../../record/error.js'
 import { FailedRecord } from '../../record/failed-record.js'
-import type { Origin } from '../../record/origin.js'
 import type { LogRecord } from '../../record/record.js'
 import type { Good } from '../../record/types.js'
 import { Mark, mark } from '../../runtime/accounting.js'
 import { ClaimQueue } from './claim-queue.js'
 import { ClaimSession, type ClaimSettings } from './claim-session.js'
 import { activeSlice, type SliceContext } from '../../runtime/context.js'
+import { dedupeSchema, isShared, type DedupeOptions, type Duplicate } from './dedupe-options.js'
 import { isIdRule, ruleOfFunction, type IdRule } from './id-rule.js'
 import { resultKeepers, type KeepResult } from './kept-results.js'
 import { operate, type Step } from '../../runtime/operate.js'
-import { functionOption, objectWith, parseOptions, positiveDuration, positiveInteger, storeName } from '../../runtime/options.js'
+import { parseOptions } from '../../runtime/options.js'
 import { ExclusiveQueue } from './exclusive-queue.js'
 import type { IdQueueTarget } from './id-queue.js'
 import { ExclusiveSession, type ExclusiveSettings } from './exclusive-session.js'
+import { JoinedSession } from './joined-session.js'
 import { withSideOutput, type SideOutput } from '../../runtime/side-output.js'
+import type { SqlTransaction } from '../../sinks/database/database.js'
+import { ExternalSession } from '../../sinks/external/session.js'
 import { loadBloomFilters } from './claims/bloom-filter.js'
 import { bloomTable } from './claims/bloom-table.js'
-import { CLAIM_STORE_METHODS, type ClaimStore } from './claims/claim-store.js'
+import type { JoinedClaims } from './claims/claim-store.js'
 import { claimTable } from './claims/claim-table.js'
 import { TaskClaims } from './claims/task-claims.js'
-
-/** A record that was dropped, and the one that came first. */
-export interface Duplicate<R> {
-  readonly record: R
-  readonly id: string
-  readonly first: {
-    readonly origin: Origin
-    /** When it passed, in milliseconds since the epoch. */
-    readonly at: number
-  }
-}
-
-/** A filter that knows which ids are surely new, so that they pass without waiting for the store. */
-export interface BloomOptions {
-  /** How many different ids come within the time, over all partitions: the filters are sized by it. More cost memory, not records. */
-  readonly expected: number
-  /** How many new ids are looked up all the same. Default 0.01, one in a hundred; that costs time and never a record. */
-  readonly errorRate?: number
-  /**
-   * Says that all records of one id come in one partition of this source, and that nobody else claims ids under the store's prefix. Without
-   * it a filter would know nothing of what others claim, and its 'surely new' would be wrong.
-   */
-  readonly exclusive: true
-}
-
-export interface DedupeOptions<R> {
-  /** The id: a function of the record, `recordKey()`, `header('name')` or `contentHash()`. */
-  readonly by: ((record: NoInfer<Good<R>>) => string | null | undefined) | IdRule
-  /**
-   * How long an id is remembered. In the task's own store it goes by event time: by the timestamps of the partition that the first one came
-   * from, so that a backlog read in a minute is judged as when it was written. In a shared store it goes by the store's clock, from the
-   * claim on.
-   */
-  readonly within: Duration
-  /**
-   * Where ids are remembered: 'task' (default), exact within a partition, committed with the offsets; the same with a handle to look into
-   * it, `taskClaims()`; or a store that partitions, pipelines and services share: `redisClaims({ ... })`, `memoryClaims()`, one of your
-   * own.
-   */
-  readonly store?: 'task' | TaskClaims | ClaimStore
-  /**
-   * Says that all records of one id are in one partition, which a task's own store needs; without it the plan warns. `recordKey()` needs no
-   * saying.
-   */
-  readonly partitioned?: true
-  /** Gets the duplicates; what it does with them commits with everything else. Default: they are counted (`Commit.duplicate`). */
-  readonly onDuplicate?: SideOutput<Duplicate<NoInfer<Good<R>>>>
-  /**
-   * What to do with a record whose id is missing, empty or not text: 'fail' (default) fails it with MISSING_ID, which follows `onError` of
-   * withTransaction; 'pass' lets it pass unseen.
-   */
-  readonly onMissing?: 'fail' | 'pass'
-  /**
-   * Most ids a task keeps; beyond it the oldest are forgotten early, with a warning. Default 10,000,000, some 2 GB; it bounds memory where
-   * `within` does not.
-   */
-  readonly maxIds?: number
-  /**
-   * Shared stores: how long a record waits for another record that has claimed its id and not committed yet; then its slice is given up and
-   * run again. Default '5s'.
-   */
-  readonly waitAtMost?: Duration
-  /**
-   * Shared stores: a claim this old, whose transaction has still not committed, no longer counts: its group has died whole. Default '2m'. A
-   * transaction that takes more than half of it is run again, and it must exceed the session timeout; shorter frees the ids of a group that
-   * is gone sooner.
-   */
-  readonly takeOverAfter?: Duration
-  /** Redis: a Bloom filter before the look-up, where it may stand. Default: none. */
-  readonly bloom?: BloomOptions
-  /**
-   * Names the state and its changelog, '<group>-<name>-changelog'; must stay the same. Default 'dedupe'; needed where a pipeline has two.
-   */
-  readonly name?: string
-}
-
-type AnyBy = ((record: never) => unknown) | IdRule
-
-const ofTask = "is for the task's own store: leave it out with a shared one"
-const ofShared = "is for a shared store: leave it out with the task's own"
-
-const schema = z
-  .strictObject({
-    by: z.custom<AnyBy>((given) => typeof given === 'function' || isIdRule(given), {
-      message: "expected a function from the record to its id, recordKey(), header('name') or contentHash()",
-    }),
-    within: positiveDuration,
-    store: z
-      .union([z.literal('task'), z.instanceof(TaskClaims), objectWith<ClaimStore>(CLAIM_STORE_METHODS, 'a claim store')], {
-        message: "expected 'task', taskClaims(), redisClaims({ ... }), memoryClaims() or another claim store",
-      })
-      .default('task'),
-    partitioned: z.literal(true).optional(),
-    onDuplicate: functionOption<SideOutput<Duplicate<unknown>>>('a function from the observable of duplicates to another').optional(),
-    onMissing: z.enum(['fail', 'pass']).default('fail'),
-    maxIds: positiveInteger.max(50_000_000).optional(),
-    waitAtMost: positiveDuration.optional(),
-    takeOverAfter: positiveDuration.optional(),
-    bloom: z
-      .strictObject({
-        expected: positiveInteger,
-        errorRate: z.number().gt(0).lt(1).default(0.01),
-        exclusive: z.literal(true, {
-          message:
-            "a filter knows only what its own task has seen, so 'surely new' is wrong for ids that other partitions, pipelines or services claim too. If all records of one id come in one partition of this source and nobody else uses the prefix, say exclusive: true; else leave bloom out",
-        }),
-      })
-      .optional(),
-    name: storeName.default('dedupe'),
-  })
-  .superRefine((options, { addIssue }) => {
-    const refuse = (names: readonly (keyof typeof options)[], message: string): void => {
-      for (const name of names) if (options[name] !== undefined) addIssue({ code: 'custom', path: [name], message })
-    }
-    if (isShared(options.store)) refuse(['partitioned', 'maxIds'], ofTask)
-    else refuse(['waitAtMost', 'takeOverAfter', 'bloom'], ofShared)
-    if (options.bloom !== undefined) {
-      refuse(['waitAtMost', 'takeOverAfter'], 'is for ids that others claim too, and with bloom nobody does: leave it out')
-      if (isShared(options.store) && options.store.exclusive === undefined)
-        addIssue({
-          code: 'custom',
-          path: ['bloom'],
-          message: `the store '${options.store.name}' has no part for ids that one task owns (exclusive), which a filter needs`,
-        })
-    }
-  })
 
 /**
  * Lets the first record of each id pass; later ones within the time are duplicates.
@@ -161,7 +36,7 @@ const schema = z
  * many to a record. Memory: about 120 bytes an id beside its text, bounded by the ids of `within` and by `maxIds`. With a shared store: no
  * state here, and in memory the records of the slice that wait for its answer. FailedRecords pass untouched.
  *
- * With a shared store a claim counts when its transaction has committed; until then others with the same id wait. Which is first is the
+ * With `sqlClaims` a claim commits with what the pipeline writes to its database. With other shared stores a claim counts when its transaction has committed; until then others with the same id wait. Which is first is the
  * store's to say; what it loses lets duplicates pass, never a record. While it does not answer, nothing is taken in.
  *
  * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; as error of the slice MISSING_ID,
@@ -184,10 +59,13 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
     waitAtMost = 5_000,
     takeOverAfter = 120_000,
     bloom,
+    checksum,
     name,
-  } = parseOptions(schema, options, 'dedupe')
+  } = parseOptions(dedupeSchema, options, 'dedupe')
   const what = `dedupe '${name}'`
   const rule = isIdRule(by) ? by : ruleOfFunction(by)
+  const sum = checksum === undefined || isIdRule(checksum) ? checksum : ruleOfFunction(checksum)
+  const checksumOf = sum && ((item: R) => textOf(sum.idOf(item as unknown as LogRecord<unknown, unknown>)))
   const table = claimTable(name, { withinMs, maxIds })
   if (bloom !== undefined) loadBloomFilters()
   const settings = isShared(store) ? { what, store, withinMs, waitMs: waitAtMost, takeOverMs: takeOverAfter } : undefined
@@ -269,7 +147,22 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
         const session = slice.shared(what, () => new ClaimSession(claiming, slice.clock, slice.logger))
         slice.join(session)
         takeResults(slice, target, (id, _, result) => session.keepResult(id, result))
-        return through(new ClaimQueue<R>(session, slice, ends(target)), target)
+        return through(new ClaimQueue<R>(session, checksumOf, slice, ends(target)), target)
+      }
+
+      const inDatabase = (slice: SliceContext, target: Subscriber<R>, joined: JoinedClaims): Step<R> => {
+        const effects = slice.effects(
+          what,
+          joined.db,
+          name,
+          (environment, sinks) =>
+            new ExternalSession<SqlTransaction>(joined.db, environment, sinks, { withinMs: 30_000, onBehind: 'stop' }),
+        )
+        if (slice.mode === 'plan') return { next() {} }
+        const session = slice.shared(what, () => new JoinedSession({ what, name, joined, withinMs }, effects, slice.clock))
+        slice.join(session)
+        takeResults(slice, target, (id, _, result) => session.keepResult(id, result))
+        return through(new ClaimQueue<R>(session, checksumOf, slice, ends(target)), target)
       }
 
       const behindFilter = (
@@ -297,6 +190,7 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
       return operate<R, R>(what, (target) => {
         const slice = activeSlice(what)
         if (settings === undefined) return inTask(slice, target)
+        if (settings.store.joined !== undefined) return inDatabase(slice, target, settings.store.joined)
         if (slice.mode === 'plan') {
           refuseSecond(what, slice)
           slice.join(new ClaimSession(settings, slice.clock, slice.logger))
@@ -308,10 +202,6 @@ export function dedupe<R>(options: DedupeOptions<R>): OperatorFunction<R, R> {
     },
     onDuplicate as SideOutput<Duplicate<Good<R>>> | undefined,
   )
-}
-
-function isShared(store: 'task' | TaskClaims | ClaimStore): store is ClaimStore {
-  return store !== 'task' && !(store instanceof TaskClaims)
 }
 
 /** What a dedupe with a shared store keeps from slice to slice is kept by its name. */
@@ -348,6 +238,10 @@ function notPartitioned(what: string, rule: IdRule): string {
 /** String.prototype.isWellFormed of ES2024, which Node 20 has: half a surrogate pair is another id when it was stored and read again. */
 function isWellFormed(id: string): boolean {
   return (id as string & { isWellFormed(): boolean }).isWellFormed()
+}
+
+function textOf(given: unknown): string | undefined {
+  return typeof given === 'string' ? given : undefined
 }
 
 function missingId(what: string, rule: IdRule, { id, origin }: LogRecord<unknown, unknown>, given: unknown): MillraceError {

@@ -1,7 +1,7 @@
 import type { LogRecord } from '../../record/record.js'
 import { runInSlice, type SliceContext } from '../../runtime/context.js'
 import { Fifo } from '../../runtime/fifo.js'
-import type { First } from './claim-session.js'
+import type { First } from './session-ids.js'
 
 /** Ids asked for in one call: enough that the round trip counts for little, few enough that it does not hold the store up. */
 const BATCH = 512

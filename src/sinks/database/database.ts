@@ -70,6 +70,10 @@ export class SqlStore<Tx extends SqlTransaction> implements Database<Tx> {
     return {
       handle: connection.handle,
       commit: async (group, changes) => {
+        if (changes.length === 0) {
+          await connection.commit()
+          return true
+        }
         const [sql, params] = this.table.change(group, changes)
         const changed = await connection.handle.query(sql, params)
         if (changed.length === changes.length) {

@@ -40,6 +40,8 @@ const known = new WeakMap<Pool, Database<PostgresTransaction>>()
  * PostgreSQL as a database for `toDatabase`, over a pool of yours. Each pipeline has one of its connections while a transaction is open,
  * and sometimes a second one for a moment; a pool may serve several pipelines, and others beside them. You end it, after the pipelines.
  *
+ * Without options it is one and the same for a pool, however often it is asked for: what goes by one database object commits together.
+ *
  * An idle connection that breaks is no failure of the process: where nobody listens for 'error' of the pool, this does.
  *
  * @throws MillraceError INVALID_OPTIONS
@@ -49,8 +51,13 @@ const known = new WeakMap<Pool, Database<PostgresTransaction>>()
 export function postgres(pool: Pool, options: PostgresOptions = {}): Database<PostgresTransaction> {
   const { table, createTable, idleTimeout } = parseOptions(schema, options, 'postgres')
   parseOptions(z.tuple([poolSchema]), [pool], 'postgres')
+  const usual = known.get(pool)
+  const isUsual = Object.keys(options).length === 0
+  if (isUsual && usual !== undefined) return usual
   if (pool.listenerCount('error') === 0) pool.on('error', () => {})
-  return new SqlStore(new PgDriver(pool, idleTimeout), postgresPositions(table), createTable)
+  const db = new SqlStore(new PgDriver(pool, idleTimeout), postgresPositions(table), createTable)
+  if (isUsual) known.set(pool, db)
+  return db
 }
 
 /**
@@ -65,9 +72,7 @@ export function toPostgres<R extends StreamRecord<unknown, unknown>>(
   write: DatabaseWrite<PostgresTransaction, R>,
   options: ToDatabaseOptions = {},
 ): MonoTypeOperatorFunction<R> {
-  let db = known.get(pool)
-  if (db === undefined) known.set(pool, (db = postgres(pool)))
-  return toDatabase(db, write, options)
+  return toDatabase(postgres(pool), write, options)
 }
 
 const LISTEN_AGAIN_MS = 1_000

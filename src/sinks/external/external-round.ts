@@ -7,6 +7,8 @@ export interface Chunk<Tx> {
   readonly sink: string
   readonly write: ExternalWrite<Tx, unknown>
   readonly records: readonly unknown[]
+  /** Also those that were written in an earlier transaction: it has to be known of each what becomes of it. */
+  readonly every?: true
 }
 
 /** What one transaction of the pipeline writes, in one transaction outside. Kept until that has committed, to be written again. */

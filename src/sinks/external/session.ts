@@ -59,6 +59,11 @@ export class ExternalSession<Tx> implements Effects {
     return done
   }
 
+  /** Has this written as the last of the open transaction, whose user code is done: right before `commit`. */
+  add(chunk: Chunk<Tx>): void {
+    this.round.chunks.push(chunk)
+  }
+
   async commit({ tasks, generation, demand }: EffectsCommit): Promise<void> {
     const { round } = this
     await round.chain
@@ -104,7 +109,7 @@ export class ExternalSession<Tx> implements Effects {
   }
 
   private async perform(round: ExternalRound<Tx>, chunk: Chunk<Tx>, waiting: Waiting): Promise<void> {
-    const { slice, sink, records } = chunk
+    const { slice, sink, records, every } = chunk
     let fresh: readonly unknown[] | undefined
     await this.untilDone(round, waiting, async () => {
       if (slice.closed || round.failure !== undefined) return
@@ -113,7 +118,7 @@ export class ExternalSession<Tx> implements Effects {
         const marks = this.marksOf(sink, partition, standing.generation)
         // All tasks at once: a system may have one connection, which the open transaction then holds.
         if (marks.begin(slice.progressOfTask()).length > 0) await this.takeAll(round, standing.progress(), standing.generation)
-        fresh = records.filter((record) => marks.admits(record as LogRecord<unknown, unknown>))
+        fresh = every ? records : records.filter((record) => marks.admits(record as LogRecord<unknown, unknown>))
         if (fresh.length < records.length) slice.meter(`${sink}.repeated`).count += records.length - fresh.length
         if (fresh.length > 0) round.chunks.push({ ...chunk, records: fresh })
       }
@@ -133,8 +138,11 @@ export class ExternalSession<Tx> implements Effects {
       } catch (error) {
         if (error === ROUND_OVER || this.comesRight(error)) throw error
         if (round.written === chunks.length - 1) throw this.told(error)
-        // It went well the first time, so its slice has gone on: every task is tried alone.
-        round.failure = logError('RECORD_REFUSED', 'abort', errorMessage(error), { retryable: false, cause: error })
+        // It went well the first time, so its slice has gone on. What is nobody's fault is done again; else every task is tried alone.
+        round.failure =
+          error instanceof MillraceError && error.retryable
+            ? logError(error.code, 'abort', error.message, { cause: error })
+            : logError('RECORD_REFUSED', 'abort', errorMessage(error), { retryable: false, cause: error })
         return
       }
       round.written++
@@ -338,7 +346,7 @@ export class ExternalSession<Tx> implements Effects {
   private asLogError(error: unknown): unknown {
     if (error instanceof MillraceError && 'reaction' in error) return error
     if (error === ROUND_OVER || this.comesRight(error)) return this.givenUp(error)
-    if (error instanceof MillraceError) return logError(error.code, 'fatal', error.message, { cause: error })
+    if (error instanceof MillraceError) return logError(error.code, error.retryable ? 'abort' : 'fatal', error.message, { cause: error })
     if (this.store.blame(error) === 'record')
       return logError('RECORD_REFUSED', 'abort', `${this.store.name} refuses the transaction: ${errorMessage(error)}`, {
         retryable: false,

@@ -1,15 +1,28 @@
 /**
  * A process that copies a topic into PostgreSQL and to another topic, and can be told to die: KILL_AT names a step of either transaction,
  * KILL_AFTER how often it is let pass; STOP_AT has it stop itself there (SIGSTOP) instead. BROKEN: 'apart' has the positions written after the
- * database's commit, 'no-epoch' has whoever comes write them. Sends its parent a line for each commit.
+ * database's commit, 'no-epoch' has whoever comes write them. CLAIMS has ids claimed in the same database, by the text of the record;
+ * 'before' takes one that is claimed for processed, whoever claimed it. Sends its parent a line for each commit.
  */
 import pg from 'pg'
 import { lastValueFrom, tap } from 'rxjs'
-import { append, kafka, shutdownSignal, toDatabase, toTopic, withTransaction, type RawRecord } from '../../../src/index.js'
+import {
+  append,
+  dedupe,
+  kafka,
+  shutdownSignal,
+  sqlClaims,
+  toDatabase,
+  toTopic,
+  withTransaction,
+  type JoinedClaims,
+  type RawRecord,
+  type RecordStream,
+} from '../../../src/index.js'
 import { postgres } from '../../../src/sinks/database/postgres.js'
 import { doomed } from '../../support/doomed.js'
 
-const { INPUT = '', OUTPUT = '', GROUP = '', TABLE = '', DATABASE_URL = '', INSTANCE, MAX_RECORDS = '500', BROKEN } = process.env
+const { INPUT = '', OUTPUT = '', GROUP = '', TABLE = '', DATABASE_URL = '', INSTANCE, MAX_RECORDS = '500', BROKEN, CLAIMS } = process.env
 const { KILL_AT, STOP_AT, KILL_AFTER = '0' } = process.env
 
 let passed = 0
@@ -46,6 +59,19 @@ const db: typeof whole = {
   },
 }
 const rows = append<RawRecord>({ table: TABLE, columns: { n: ({ value }) => String(value) } })
+const claims = sqlClaims({ db, table: `${TABLE}_inbox` })
+const store =
+  CLAIMS === 'before'
+    ? Object.assign(Object.create(claims) as typeof claims, {
+        joined: {
+          ...(claims.joined as JoinedClaims),
+          claim: async (...given: Parameters<JoinedClaims['claim']>) =>
+            (await claims.joined?.claim(...given))?.map((held) => held && { ...held, group: 'whoever' }),
+        },
+      })
+    : claims
+const once = dedupe<RawRecord>({ by: ({ value }) => String(value), within: '1h', store })
+const fresh = (records: RecordStream) => (CLAIMS === undefined ? records : records.pipe(once))
 
 const cluster = kafka(doomed())
 await lastValueFrom(
@@ -58,7 +84,7 @@ await lastValueFrom(
       ...(INSTANCE === undefined ? {} : { instanceId: INSTANCE }),
     })
     .pipe(
-      withTransaction((records) => records.pipe(toDatabase(db, rows), toTopic({ topic: OUTPUT })), {
+      withTransaction((records) => fresh(records).pipe(toDatabase(db, rows), toTopic({ topic: OUTPUT })), {
         every: 30,
         maxRecords: Number(MAX_RECORDS),
       }),

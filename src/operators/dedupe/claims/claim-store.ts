@@ -1,4 +1,5 @@
 import type { Origin } from '../../../record/origin.js'
+import type { Database, SqlTransaction } from '../../../sinks/database/database.js'
 import type { ProcessedId } from './processed.js'
 
 /** An id that a record wants to be the first with. */
@@ -7,6 +8,8 @@ export interface ClaimRequest {
   readonly origin: Origin
   /** Take the id over from this claim, which counts no longer. Refused if it is not the one that holds the id. */
   readonly over?: HeldClaim | undefined
+  /** What the record holds, in short: kept with the claim by stores that can. */
+  readonly checksum?: string | undefined
 }
 
 /** On whose behalf ids are claimed, and for how long. */
@@ -29,6 +32,8 @@ export interface HeldClaim {
   readonly generation: number
   /** How long ago it was made, or taken over, by the store's own clock. Milliseconds. */
   readonly ageMs: number
+  /** As the claimant gave it, where the store keeps it. */
+  readonly checksum?: string | undefined
 }
 
 /** How a transaction ended. */
@@ -72,8 +77,22 @@ export interface ClaimStore {
   find(id: string): Promise<ProcessedId | undefined>
   /** Set by stores that `bloom` can stand in front of. */
   readonly exclusive?: ExclusiveIds
+  /** Set by stores whose claims are made in the transaction that a pipeline has open in their database. */
+  readonly joined?: JoinedClaims
   /** Ends what the store has opened itself. */
   close(): Promise<void>
+}
+
+/**
+ * Claims that commit with what a pipeline writes to a database, so each that is seen counts: nobody has to work out how its transaction
+ * ended. Who meets one that is not committed yet waits in the database.
+ */
+export interface JoinedClaims {
+  /** The database object, as `toDatabase` has it. */
+  readonly db: Database
+  /** As `ClaimStore.claim`, in this transaction; also the claim of the same record is told. */
+  claim(tx: SqlTransaction, requests: readonly ClaimRequest[], terms: ClaimTerms): Promise<readonly (HeldClaim | undefined)[]>
+  note(tx: SqlTransaction, notes: readonly ClaimNote[]): Promise<void>
 }
 
 export const CLAIM_STORE_METHODS = ['claim', 'end', 'ends', 'note', 'find', 'close'] as const

@@ -15,4 +15,6 @@ export interface ProcessedId {
   readonly duplicates: number
   /** What `keepResult` stored with it. */
   readonly result: string | undefined
+  /** What the record held, in short: where the store keeps it, and was given it. */
+  readonly checksum?: string | undefined
 }
