@@ -36,9 +36,10 @@ export interface Cluster {
    */
   producer<K = Encoded, V = Encoded>(options?: ProducerOptions<K, V>): Producer<K, V>
   /**
-   * Writes records, idempotently and without a transaction, for scripts and tests; resolves with their number when all are acknowledged. What
-   * writes all the time keeps a `producer`.
-   * @throws MillraceError INVALID_OPTIONS, MISSING_TOPIC, UNAUTHORIZED, RECORD_TOO_LARGE, BROKER_UNREACHABLE
+   * Writes records, idempotently and without a transaction, for scripts and tests; resolves with their number when all are acknowledged. One that
+   * is refused fails the call, and those beside it are written. It is a `producer` for one call; what writes all the time keeps one.
+   * @throws MillraceError INVALID_OPTIONS, ENCODE_FAILED, INVALID_TIMESTAMP, MISSING_TOPIC, UNAUTHORIZED, RECORD_TOO_LARGE, TIMEOUT,
+   * BROKER_UNREACHABLE
    */
   produce(options: ProduceOptions): Promise<number>
   /**
@@ -130,7 +131,7 @@ export class LogCluster implements Cluster {
 
   async produce(options: ProduceOptions): Promise<number> {
     this.refuseIfClosed()
-    return produce(await this.client(), this.host.clock, options)
+    return produce((settings) => this.newProducer(settings, 'produce'), options)
   }
 
   producer<K = Encoded, V = Encoded>(options: ProducerOptions<K, V> = {}): Producer<K, V> {

@@ -1,24 +1,11 @@
 import { z } from 'zod'
 import type { Encoded } from '../log/batch/write.js'
-import type { LogClient } from '../log/port.js'
-import type { Clock } from '../record/clock.js'
-import { MillraceError } from '../record/error.js'
-import type { HeadersInput } from '../record/headers.js'
-import { type LogRecord, record as newRecord } from '../record/record.js'
-import { Outputs } from '../runtime/outputs.js'
 import { parseOptions, topicName } from '../runtime/options.js'
-import { checkPlain } from './producer/encode.js'
+import type { ProducerOptions, ProducerRecord } from './producer/options.js'
+import type { LogRecordProducer } from './producer/producer.js'
 
 /** A record to produce: bytes, or text written as UTF-8; a null value is a tombstone. */
-export interface ProduceRecord {
-  readonly key?: Encoded
-  readonly value: Encoded
-  readonly headers?: HeadersInput
-  /** Milliseconds since the epoch. Default: now. */
-  readonly timestamp?: number
-  /** Default: Kafka's hash of the key; without a key, the partitions in turn. */
-  readonly partition?: number
-}
+export type ProduceRecord = Omit<ProducerRecord, 'topic'>
 
 export interface ProduceOptions {
   readonly topic: string
@@ -35,34 +22,15 @@ const schema = z.strictObject({
   compression: z.enum(['none', 'gzip', 'snappy', 'lz4', 'zstd']).default('none'),
 })
 
-/** Encoded and not yet acknowledged beyond this, the iterable waits. */
-const WINDOW_BYTES = 8 * 1024 * 1024
-
-/** `cluster.produce`: encodes into batches of a window, waits for each window to be acknowledged. */
-export async function produce(log: LogClient, clock: Clock, options: ProduceOptions): Promise<number> {
+/** `cluster.produce`: a producer for one call. */
+export async function produce(
+  producerOf: (options: ProducerOptions) => LogRecordProducer<Encoded, Encoded>,
+  options: ProduceOptions,
+): Promise<number> {
   const { topic, records, compression } = parseOptions(schema, options, 'produce')
-  const info = (await log.topics([topic])).get(topic)
-  if (info === undefined)
-    throw new MillraceError(
-      'MISSING_TOPIC',
-      `produce: topic '${topic}' does not exist. Create it first: cluster.createTopics([{ topic: '${topic}' }])`,
-    )
-  const producer = log.producer({ transactionalId: undefined, transactionTimeoutMs: 60_000, compression, trace: undefined })
+  const producer = producerOf({ topic, compression })
   try {
-    await producer.init()
-    const outputs = new Outputs([info], compression === 'none')
-    const output = outputs.topic(topic)
-    if (output === undefined) return 0
-    let number = 0
-    for await (const given of records) {
-      checkPlain(given, `produce: record ${number++}`)
-      const { key = null, value, headers, timestamp = clock.now(), partition } = given
-      const record = newRecord({ key, value, timestamp }) as LogRecord<Encoded, Encoded>
-      output.append(record, partition ?? output.partitionOf(record, key), key, value, headers)
-      if (outputs.bytes >= WINDOW_BYTES) await producer.send(outputs.take(true))
-    }
-    await producer.send(outputs.take(true))
-    return outputs.records
+    return await producer.writeAll('produce', records)
   } finally {
     await producer.close()
   }

@@ -237,7 +237,7 @@ export function deliveryAttempt(record: StreamRecord<unknown, unknown>): number 
 }
 
 /** Anything else would be stored as another time, or as none: retention goes by it. */
-function wholeMs(given: number, where: string): number {
+export function wholeMs(given: number, where: string): number {
   if (Number.isSafeInteger(given)) return given
   const found = typeof given === 'number' ? String(given) : `a ${given === null ? 'null' : typeof given}: ${errorMessage(given)}`
   throw new MillraceError(

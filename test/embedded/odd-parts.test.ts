@@ -78,7 +78,7 @@ describe('a time that is no time', () => {
       const kit = await newKit()
       const produced = kit.cluster.produce({ topic: 'out', records: [{ value: 'a' }, { value: 'b', timestamp: time as number }] })
       await expect(produced).rejects.toThrow(/timestamp must be a whole number/)
-      expect(await kit.read('out')).toEqual([])
+      expect((await kit.read('out')).map(({ value }) => value)).toEqual(['a'])
       await kit.stop()
     })
   }

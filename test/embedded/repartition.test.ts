@@ -99,8 +99,8 @@ describe('repartition', () => {
   }
 
   const faults: Record<string, Fault> = {
-    'an aborted produce': { at: 'produce', reaction: 'abort', after: 1, times: 2 },
-    'a fenced producer': { at: 'produce', reaction: 'reinit', after: 2 },
+    'an aborted produce': { at: 'produce', of: 'g-by-colour-repartition', reaction: 'abort', after: 1, times: 2 },
+    'a fenced producer': { at: 'produce', of: 'g-by-colour-repartition', reaction: 'reinit', after: 1 },
     'refused offsets': { at: 'offsets', reaction: 'abort', after: 3, times: 3 },
     'a lost generation': { at: 'offsets', reaction: 'lost', after: 4 },
     'a commit without an answer that took effect': { at: 'end', reaction: 'indeterminate', tookEffect: true, after: 3, times: 2 },

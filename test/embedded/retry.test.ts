@@ -513,8 +513,8 @@ describe('retryTopic', () => {
 
   describe('a hop and the offset are one', () => {
     const faults: Record<string, Fault> = {
-      'an aborted produce': { at: 'produce', reaction: 'abort', after: 1, times: 2 },
-      'a fenced producer': { at: 'produce', reaction: 'reinit', after: 2 },
+      'an aborted produce': { at: 'produce', of: 'out', reaction: 'abort', after: 1, times: 2 },
+      'a fenced producer': { at: 'produce', of: 'out', reaction: 'reinit', after: 1 },
       'refused offsets': { at: 'offsets', reaction: 'abort', after: 1, times: 3 },
       'a lost generation': { at: 'offsets', reaction: 'lost', after: 2 },
       'a commit without an answer that took effect': { at: 'end', reaction: 'indeterminate', tookEffect: true, after: 1, times: 2 },

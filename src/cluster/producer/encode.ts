@@ -4,7 +4,7 @@ import type { TopicInfo } from '../../log/port.js'
 import { MillraceError, errorMessage } from '../../record/error.js'
 import { NO_HEADERS, encodeHeaders, type HeadersInput } from '../../record/headers.js'
 import { kindOf } from '../../record/kind-of.js'
-import { unspread } from '../../record/record.js'
+import { unspread, wholeMs } from '../../record/record.js'
 import { isLater } from '../../record/serde.js'
 import type { ProducerRecord, ProducerSettings } from './options.js'
 
@@ -19,18 +19,12 @@ export interface EncodedRecord {
 
 type GivenRecord = ProducerRecord<unknown, unknown>
 
-/** `what` names the record in errors. @throws MillraceError ENCODE_FAILED, SPREAD_RECORD: a program's mistake is told by its place */
+/** `what` names the record in errors. @throws MillraceError ENCODE_FAILED, SPREAD_RECORD, INVALID_TIMESTAMP: a program's mistake, told by its place */
 export function checkRecord(given: unknown, what: string): asserts given is GivenRecord {
   unspread(given, what)
   if (typeof given !== 'object' || given === null)
     throw new MillraceError('ENCODE_FAILED', `${what} is ${kindOf(given)}: expected { key, value, headers, timestamp, partition }`)
-}
-
-/** The same where no serde can be given. @throws MillraceError ENCODE_FAILED, SPREAD_RECORD */
-export function checkPlain(given: unknown, what: string): void {
-  checkRecord(given, what)
-  plain(given.key ?? null, 'key', what, undefined, '')
-  plain(given.value, 'value', what, undefined, '')
+  if ((given as GivenRecord).timestamp !== undefined) wholeMs((given as GivenRecord).timestamp as number, what)
 }
 
 /** Later where a serde answers later. @throws MillraceError ENCODE_FAILED, SERDE_UNAVAILABLE and others of a serde */
@@ -82,18 +76,12 @@ function encodeFailed(error: unknown, what: string): MillraceError {
   return new MillraceError('ENCODE_FAILED', `${what}: ${errorMessage(error)}`, { cause: error })
 }
 
-function plain(
-  part: unknown,
-  name: string,
-  what: string,
-  serde: ProducerSettings['key'],
-  or = `give the producer a serde, ${name}: json(), or `,
-): Encoded {
+function plain(part: unknown, name: string, what: string, serde: ProducerSettings['key']): Encoded {
   if (part === null || typeof part === 'string' || part instanceof Uint8Array) return part
   throw new MillraceError(
     'ENCODE_FAILED',
     serde === undefined
-      ? `${what}: its ${name} is ${kindOf(part)}, not text, bytes or null: ${or}write objects as text, ${name}: JSON.stringify(...)`
+      ? `${what}: its ${name} is ${kindOf(part)}, not text, bytes or null: give a producer a serde, producer({ ${name}: json() }), or write objects as text, ${name}: JSON.stringify(...)`
       : `${what}: the serde '${serde.name}' made ${kindOf(part)} of its ${name}, not text, bytes or null`,
   )
 }

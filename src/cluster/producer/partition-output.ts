@@ -77,25 +77,15 @@ export class PartitionOutput {
     this.send()
   }
 
-  /** What never left fails. */
-  drop(error: Error): void {
-    const dropped = [...this.full.flatMap(({ items }) => items), ...this.gathering]
-    this.full = []
-    this.gathering = []
-    this.writer.take(true)
-    for (const item of dropped) this.settle(item)
-    for (const { outcome } of [...dropped, ...this.waiting.splice(0)]) outcome.failed(error)
-  }
-
   private get hasRoom(): boolean {
     return !this.lane.isFull && this.bytes < this.lane.halfBytes
   }
 
   private append(item: Outgoing): void {
     const { record, timestamp, size } = item
+    this.writer.append(record.key, record.value, record.headers, timestamp)
     this.bytes += size
     this.lane.took(size)
-    this.writer.append(record.key, record.value, record.headers, timestamp)
     if (this.writer.finishedCount > 0) {
       const [batch] = this.writer.take(false)
       this.full.push({ batch: batch as OutputBatch, items: this.gathering })
@@ -139,10 +129,5 @@ export class PartitionOutput {
     if (failure !== undefined) this.lane.failed(topic)
     this.lane.gave(items.reduce((sum, { size }) => sum + size, 0))
     this.send()
-  }
-
-  private settle({ size }: Outgoing): void {
-    this.bytes -= size
-    this.lane.gave(size)
   }
 }

@@ -26,7 +26,7 @@ export interface ProducerStats {
 export interface Producer<K, V> extends AsyncDisposable {
   /**
    * Resolves with partition and offset when all replicas in sync have the record.
-   * @throws MillraceError ENCODE_FAILED, RECORD_TOO_LARGE, MISSING_TOPIC, UNAUTHORIZED, TIMEOUT, BROKER_UNREACHABLE, CLOSED
+   * @throws MillraceError ENCODE_FAILED, INVALID_TIMESTAMP, RECORD_TOO_LARGE, MISSING_TOPIC, UNAUTHORIZED, TIMEOUT, BROKER_UNREACHABLE, CLOSED
    */
   send(record: ProducerRecord<K, V>): Promise<WrittenRecord>
   /**

@@ -61,15 +61,15 @@ export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
 
   async sendBatch(records: Iterable<ProducerRecord<K, V>> | AsyncIterable<ProducerRecord<K, V>>): Promise<readonly WrittenRecord[]> {
     const written: WrittenRecord[] = []
-    await this.writeAll('sendBatch', records, { onWritten: (at, number) => (written[number] = at) })
+    await this.writeAll('sendBatch', records, (at, number) => (written[number] = at))
     return written
   }
 
-  /** Returns how many there were. `onWritten` is told where each stands; `topic` is that of those that name none. */
+  /** Returns how many there were. `name` begins the text of errors; `onWritten` is told where each stands. */
   async writeAll(
     name: string,
     records: Iterable<ProducerRecord<K, V>> | AsyncIterable<ProducerRecord<K, V>>,
-    { topic, onWritten }: { readonly topic?: string; readonly onWritten?: (at: WrittenRecord, number: number) => void },
+    onWritten?: (at: WrittenRecord, number: number) => void,
   ): Promise<number> {
     let count = 0
     let left = 0
@@ -91,7 +91,7 @@ export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
           done()
         },
       }
-      this.take(record, `${name}: record ${number}`, outcome, topic)
+      this.take(record, `${name}: record ${number}`, outcome)
     }
     // An array is taken whole at once, so that calls that are not awaited keep their order; what is made on the way waits for room.
     if (Array.isArray(records)) for (const record of records as readonly ProducerRecord<K, V>[]) take(record)
@@ -184,12 +184,12 @@ export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
     this.topics.get(topic)?.doubt()
   }
 
-  private take(given: ProducerRecord<K, V>, what: string, outcome: Outcome, ofAll = this.settings.topic): void {
+  private take(given: ProducerRecord<K, V>, what: string, outcome: Outcome): void {
     const { counts, generation } = this
     try {
       if (this.isClosed) throw this.closedError(what)
       checkRecord(given, what)
-      const topic = this.topicOf(given, what, ofAll)
+      const topic = this.topicOf(given, what)
       const encoded = encodeRecord(this.settings, given, what)
       counts.sent++
       counts.unsettled++
@@ -215,8 +215,8 @@ export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
     }
   }
 
-  private topicOf(record: ProducerRecord<unknown, unknown>, what: string, ofAll = this.settings.topic): string {
-    const { topic = ofAll } = record
+  private topicOf(record: ProducerRecord<unknown, unknown>, what: string): string {
+    const { topic = this.settings.topic } = record
     if (typeof topic === 'string' && topic !== '') return topic
     throw new MillraceError('INVALID_OPTIONS', `${what} names no topic: give it one, or give the producer a default, producer({ topic })`)
   }

@@ -34,11 +34,6 @@ export class TopicOutput {
     private readonly now: () => number,
   ) {}
 
-  /** Records that wait for the topic or for a serde. */
-  get waits(): number {
-    return this.waiting.length
-  }
-
   add(taken: Taken): void {
     const { info } = this
     if (info !== undefined && this.waiting.length === 0 && !(taken.encoded instanceof Promise)) {
@@ -54,11 +49,6 @@ export class TopicOutput {
   /** A batch failed: the topic may be another by now. */
   doubt(): void {
     this.lookedUpAt = Number.NEGATIVE_INFINITY
-  }
-
-  drop(error: Error): void {
-    for (const { outcome } of this.waiting.splice(0)) outcome.failed(error)
-    for (const partition of this.partitions) partition?.drop(error)
   }
 
   private async pump(): Promise<void> {
@@ -81,8 +71,6 @@ export class TopicOutput {
       } catch (error) {
         failure = { error }
       }
-      // Dropped meanwhile.
-      if (this.waiting[0] !== next) continue
       this.waiting.shift()
       if (failure !== undefined) next.outcome.failed(failure.error)
       else this.give(next, encoded as EncodedRecord, this.info as TopicInfo)
