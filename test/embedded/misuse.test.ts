@@ -270,9 +270,7 @@ describe('misuse is caught', () => {
     await expect(produce({ key: ['a'], value: 'a' })).rejects.toThrow(/record 0: its key is a value of class Array/)
     await expect(produce({ key: 'a' })).rejects.toThrow(/its value is undefined/)
     await expect(produce('text')).rejects.toThrow(/record 0 is a string: expected \{ key/)
-    await expect(produce({ value: 'x'.repeat(2_000_000) })).rejects.toThrow(
-      /^produce: record 0 takes \d+ bytes, more than 'in' takes/,
-    )
+    await expect(produce({ value: 'x'.repeat(2_000_000) })).rejects.toThrow(/^produce: record 0 takes \d+ bytes, more than 'in' takes/)
     // The one beside a record that is refused is written.
     expect(await values(cluster, 'in')).toHaveLength(21)
   })
