@@ -1,13 +1,16 @@
 import type { Pool, PoolClient } from 'pg'
-import type { MonoTypeOperatorFunction } from 'rxjs'
+import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
 import { systemClock } from '../../record/clock.js'
 import type { StreamRecord } from '../../record/record.js'
+import type { Good, Handled, RecordOrFailure } from '../../record/types.js'
 import { objectWith, parseOptions, timeLimit } from '../../runtime/options.js'
 import { SqlStore, type Database, type SqlConnection, type SqlDriver, type SqlRow, type SqlTransaction } from './database.js'
 import { blameOfPostgres, postgresPositions } from './postgres-positions.js'
 import { tableName } from './table-name.js'
 import { toDatabase, type DatabaseWrite, type ToDatabaseOptions } from './to-database.js'
+
+type AnyRecord = StreamRecord<unknown, unknown>
 
 /** The open transaction, with the client that has it: for COPY, cursors and what else pg can do. */
 export interface PostgresTransaction extends SqlTransaction {
@@ -67,11 +70,16 @@ export function postgres(pool: Pool, options: PostgresOptions = {}): Database<Po
  * @example
  * orders.pipe(toPostgres(pool, upsert({ table: 'orders', key: { id: (o) => o.id }, columns: { total: (o) => o.value.total } })))
  */
-export function toPostgres<R extends StreamRecord<unknown, unknown>>(
+export function toPostgres<R extends RecordOrFailure = AnyRecord>(
+  pool: Pool,
+  write: Handled<R> & DatabaseWrite<PostgresTransaction, NoInfer<Good<R>>>,
+  options?: ToDatabaseOptions,
+): OperatorFunction<R, Good<R>>
+export function toPostgres<R extends AnyRecord>(
   pool: Pool,
   write: DatabaseWrite<PostgresTransaction, R>,
   options: ToDatabaseOptions = {},
-): MonoTypeOperatorFunction<R> {
+): OperatorFunction<R, R> {
   return toDatabase(postgres(pool), write, options)
 }
 

@@ -1,11 +1,14 @@
-import type { MonoTypeOperatorFunction } from 'rxjs'
+import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
 import type { Duration } from '../../record/duration.js'
 import type { StreamRecord } from '../../record/record.js'
+import type { Good, Handled, RecordOrFailure } from '../../record/types.js'
 import { functionOption, objectWith, parseOptions } from '../../runtime/options.js'
 import type { ExternalWrite } from '../external/port.js'
 import { externalSchema, toExternal } from '../external/to-external.js'
 import type { Database, SqlTransaction } from './database.js'
+
+type AnyRecord = StreamRecord<unknown, unknown>
 
 /** Writes records in the open transaction; with `repeatable`, writing the same again changes nothing. */
 export interface DatabaseWrite<Tx extends SqlTransaction, R> {
@@ -54,11 +57,16 @@ const writeSchema = functionOption<ExternalWrite<SqlTransaction, unknown>>('a fu
  * @example
  * orders.pipe(toDatabase(db, (tx, records) => tx.query('INSERT INTO lines SELECT * FROM json_populate_recordset(NULL::lines, $1)', [JSON.stringify(records.map((r) => r.value))])))
  */
-export function toDatabase<Tx extends SqlTransaction, R extends StreamRecord<unknown, unknown>>(
+export function toDatabase<Tx extends SqlTransaction, R extends RecordOrFailure = AnyRecord>(
+  db: Database<Tx>,
+  write: Handled<R> & DatabaseWrite<Tx, NoInfer<Good<R>>>,
+  options?: ToDatabaseOptions,
+): OperatorFunction<R, Good<R>>
+export function toDatabase<Tx extends SqlTransaction, R extends AnyRecord>(
   db: Database<Tx>,
   write: DatabaseWrite<Tx, R>,
   options: ToDatabaseOptions = {},
-): MonoTypeOperatorFunction<R> {
+): OperatorFunction<R, R> {
   const settings = parseOptions(externalSchema, options, 'toDatabase')
   parseOptions(z.tuple([databaseSchema, writeSchema]), [db, write], 'toDatabase')
   return toExternal('toDatabase', db, write, {
