@@ -6,7 +6,7 @@ const timers = ['setTimeout', 'setInterval'].map((name) => ({ name, message: clo
 export default tseslint.config(
   { ignores: ['dist/', 'coverage/', 'scratch/', 'node_modules/'] },
   {
-    files: ['**/*.ts'],
+    files: ['**/*.{ts,tsx}'],
     extends: [tseslint.configs.base],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     linterOptions: { reportUnusedDisableDirectives: 'error' },

@@ -6,6 +6,7 @@ import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual, promisify } from 'node:util'
 import { build } from 'esbuild'
+import { buildPage } from './page.mjs'
 import { entries, exportsField, nameOf, typesVersionsField } from './entries.mjs'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -22,8 +23,9 @@ if (process.argv.includes('--names')) {
 }
 await checkManifest()
 await rm(DIST, { recursive: true, force: true })
-await Promise.all([esModules(), commonJs(), kafkaJs()])
+await Promise.all([esModules(), commonJs(), kafkaJs(), buildPage(ROOT, join(DIST, 'page'))])
 await useOwnKafkaJs()
+await usePage()
 for (const [subpath, module] of Object.entries(entries)) await forNode(nameOf(subpath), module)
 
 async function checkManifest() {
@@ -59,6 +61,9 @@ async function commonJs() {
     target: 'node20',
     banner: { js: "'use strict'; const importMetaUrl = require('node:url').pathToFileURL(__filename).href" },
     define: { 'import.meta.url': 'importMetaUrl' },
+    plugins: [
+      { name: 'page', setup: ({ onResolve }) => onResolve({ filter: /^#page$/ }, () => ({ path: '../page/assets.cjs', external: true })) },
+    ],
     logLevel: 'warning',
   })
   await writeFile(join(DIST, 'cjs/package.json'), '{ "type": "commonjs" }\n')
@@ -116,6 +121,14 @@ async function useOwnKafkaJs() {
   const own = code.replaceAll(/^import (\w+) from 'kafkajs\/[^']*';?$/gm, "import { $1 } from '../vendor/kafkajs.js';")
   if ((own.match(/vendor\/kafkajs\.js/g) ?? []).length !== 2) throw new Error('kafka/kafkajs.ts no longer imports the two parts of kafkajs')
   await writeFile(path, own)
+}
+
+/** Its address in the package is that of the sources; in dist it lies beside. */
+async function usePage() {
+  const path = join(DIST, 'serve/page/assets.js')
+  const code = await readFile(path, 'utf8')
+  if (!code.includes("import('#page')")) throw new Error('serve/page/assets.ts no longer imports the page')
+  await writeFile(path, code.replace("import('#page')", "import('../../page/assets.cjs')"))
 }
 
 /** What Node imports: the same objects that `require` gives. */

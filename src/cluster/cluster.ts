@@ -7,9 +7,11 @@ import { MillraceError } from '../record/error.js'
 import { parseOptions, positiveInteger, topicName } from '../runtime/options.js'
 import { sourceSchema, type SourceOptions } from '../runtime/settings.js'
 import { PartitionSource } from '../sources/partition-source.js'
+import type { PipelineHandle } from '../runtime/host.js'
 import type { PipelineStatus } from '../runtime/status/status.js'
 import { viewOf, type StatusView } from '../runtime/status/view.js'
 import type { Encoded } from '../log/batch/write.js'
+import { controlOf, type ClusterControl } from './control.js'
 import { produce, type ProduceOptions } from './produce.js'
 import { producerSettings, type ProducerOptions } from './producer/options.js'
 import type { Producer } from './producer/port.js'
@@ -68,6 +70,8 @@ export interface Cluster {
    * the cluster is closed.
    */
   readonly status: StatusView<ClusterStatus>
+  /** What may be done to them from outside: pause and resume a task, stop in order, close a circuit breaker. */
+  readonly control: ClusterControl
   /** Waits for pipelines that are stopping, then closes the connections. Pipelines still running are stopped in order. */
   close(): Promise<void>
 }
@@ -103,8 +107,9 @@ export class LogCluster implements Cluster {
   private readonly running = new Set<Promise<void>>()
   private readonly producers = new Set<{ close(): Promise<void> }>()
   private readonly closing = new AbortController()
-  private pipelines: { status(): PipelineStatus }[] = []
+  private pipelines: PipelineHandle[] = []
   readonly status: StatusView<ClusterStatus>
+  readonly control = controlOf(() => this.pipelines)
 
   constructor(private readonly host: ClusterHost) {
     const { clock } = host
@@ -121,7 +126,7 @@ export class LogCluster implements Cluster {
       this.running.add(ended)
       void ended.finally(() => this.running.delete(ended))
     }
-    const onPipeline = (pipeline: { status(): PipelineStatus }): void => {
+    const onPipeline = (pipeline: PipelineHandle): void => {
       const ended = this.pipelines.filter((one) => ['stopped', 'failed'].includes(one.status().state))
       const forgotten = new Set(ended.slice(0, Math.max(0, ended.length - MOST_ENDED)))
       this.pipelines = [...this.pipelines.filter((one) => !forgotten.has(one)), pipeline]

@@ -13,6 +13,8 @@ export interface LetterFilter {
   readonly error?: string | RegExp | undefined
   readonly step?: string | undefined
   readonly key?: string | Uint8Array | undefined
+  /** Where the letters lie in their topic. */
+  readonly at?: readonly { readonly partition: number; readonly offset: number }[] | undefined
   /** The record's own time, in milliseconds since the epoch: from here on. */
   readonly after?: number | undefined
   /** ... and before this. */
@@ -73,7 +75,13 @@ export function timeOf(letter: RawRecord, failure: FailureNote | undefined): num
   return failure !== undefined && failure.timestamp >= 0 ? failure.timestamp : letter.timestamp
 }
 
-function matches(letter: RawRecord, failure: FailureNote | undefined, { header, error, step, key, after, before }: LetterFilter): boolean {
+/** Whether a letter is meant. */
+export function matches(
+  letter: RawRecord,
+  failure: FailureNote | undefined,
+  { header, error, step, key, at, after, before }: LetterFilter,
+): boolean {
+  if (at?.some(({ partition, offset }) => partition === letter.origin.partition && offset === letter.origin.offset) === false) return false
   if (step !== undefined && failure?.step !== step) return false
   if (error !== undefined && ![failure?.error, failure?.code, failure?.message].some((text) => text !== undefined && has(text, error)))
     return false

@@ -10,6 +10,8 @@ export interface RedriveFilter {
   /** Name of the step that failed. */
   readonly step?: string
   readonly key?: string | Uint8Array
+  /** Single letters, by where they lie in the dead-letter topic. */
+  readonly at?: readonly { readonly partition: number; readonly offset: number }[]
   /** The record's own time, as it was before it failed: from here on. A date, milliseconds since the epoch, or ISO 8601. */
   readonly after?: Date | number | string
   /** ... and before this. */
@@ -103,6 +105,7 @@ export const redriveSchema = z
         error: z.union([z.string().min(1), z.instanceof(RegExp)], { message: 'expected a text or a RegExp' }).optional(),
         step: z.string().optional(),
         key: z.union([z.string(), z.instanceof(Uint8Array)], { message: 'expected a text or bytes' }).optional(),
+        at: z.array(z.strictObject({ partition: z.number().int().min(0), offset: z.number().int().min(0) })).optional(),
         after: moment.optional(),
         before: moment.optional(),
       })

@@ -14,7 +14,16 @@ export interface PipelineHost {
   /** Told of every run, so that closing the cluster can wait for it. Never rejects. */
   readonly onRun: (ended: Promise<void>) => void
   /** Told of every pipeline that is subscribed. */
-  readonly onPipeline: (pipeline: { status(): PipelineStatus }) => void
+  readonly onPipeline: (pipeline: PipelineHandle) => void
+}
+
+/** A pipeline that was subscribed, for those who look on and give orders. Orders answer whether there was something to do. */
+export interface PipelineHandle {
+  status(): PipelineStatus
+  stop(): void
+  pause(partition: number): boolean
+  resume(partition: number): boolean
+  closeBreaker(step: string): boolean
 }
 
 export interface PipelineSpec {

@@ -6,7 +6,7 @@ import { UnreadPartitions } from '../log/unread.js'
 import type { Commit } from './commit.js'
 import { Committer } from './committer.js'
 import { Membership, type Assignment } from './group/membership.js'
-import type { PipelineHost, PipelineSpec } from './host.js'
+import type { PipelineHandle, PipelineHost, PipelineSpec } from './host.js'
 import { Investigator } from './investigator.js'
 import { Outputs } from './outputs.js'
 import { persist } from './persist.js'
@@ -31,7 +31,7 @@ import { Wakeup } from './wakeup.js'
  * One running pipeline: takes part in the group and works on what it is assigned.
  * How a record travels through it is told in DESIGN.md.
  */
-export class Pipeline {
+export class Pipeline implements PipelineHandle {
   readonly plan: Plan
   private readonly wakeup: Wakeup
   private readonly stopping = new AbortController()
@@ -98,6 +98,20 @@ export class Pipeline {
     this.stopping.abort()
     if (!this.isOver) this.chronicle.enter('stopping')
     this.wakeup.wake()
+  }
+
+  /** Reads nothing more of a task until `resume`; false where it is not here, or was paused. */
+  pause(partition: number): boolean {
+    return this.context?.pause(partition) === true
+  }
+
+  resume(partition: number): boolean {
+    return this.context?.resume(partition) === true
+  }
+
+  /** Closes the circuit breaker of a step that is open. */
+  closeBreaker(step: string): boolean {
+    return this.context?.closeBreaker(step) === true
   }
 
   /** Runs until stopped. @throws MillraceError for everything that needs somebody to change something */
@@ -260,6 +274,7 @@ export class Pipeline {
     this.heldIn = undefined
     if (opened === undefined) return false
     run.tasks = opened
+    if (run.paused.size > 0) run.assignReader()
     // What was kept warm here and is now ours has been taken over.
     return (await run.whileHeld('to keep warm copies', () => (this.standbys as Standbys).keep(standby).then(() => true))) === true
   }

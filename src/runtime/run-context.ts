@@ -15,6 +15,7 @@ import { persist } from './persist.js'
 import type { CheckedPlan } from './plan-check.js'
 import type { Round, RoundEnvironment } from './round.js'
 import type { Chronicle } from './status/chronicle.js'
+import type { BreakerStatus } from './status/status.js'
 import { usageOf } from './task-state.js'
 import { progressOf } from './progress.js'
 import type { Task } from './task.js'
@@ -36,6 +37,16 @@ export interface RunParts {
   readonly wakeup: Wakeup
   readonly stopping: AbortSignal
   readonly chronicle: Chronicle
+}
+
+/** A circuit breaker, as the engine sees it. */
+interface KeptBreaker {
+  breakerStatus(): BreakerStatus
+  closeByHand(): boolean
+}
+
+function isBreaker(kept: unknown): kept is KeptBreaker {
+  return typeof (kept as Partial<KeptBreaker> | undefined)?.closeByHand === 'function'
 }
 
 /** The tasks of an assignment by partition. */
@@ -67,6 +78,8 @@ export class RunContext {
   commit: CommitUnderWay | undefined
   /** Why a task runs by itself, if it does. */
   troubleOf: (task: Task) => { readonly cause: unknown; readonly at: number } | undefined = () => undefined
+  /** Tasks of which nothing is read until somebody says so, by partition; those that go to others are forgotten. */
+  readonly paused = new Set<number>()
   /** What operators keep for the life of the pipeline. */
   readonly shared = new Map<string, unknown>()
   readonly effects: PipelineEffects
@@ -96,6 +109,38 @@ export class RunContext {
     this.assigned = tasks
     this.restoring = tasks.reduce((count, { ready }) => (ready ? count : count + 1), 0)
     this.agenda.reset(tasks)
+    for (const partition of this.paused) if (this.taskOf(partition) === undefined) this.paused.delete(partition)
+  }
+
+  pause(partition: number): boolean {
+    if (this.taskOf(partition) === undefined || this.paused.has(partition)) return false
+    this.paused.add(partition)
+    this.parts.logger.warn({ partition }, 'a task was paused by hand: nothing of it is read')
+    // What is fetched ahead of it would keep the others from being fetched.
+    this.assignReaderSoon()
+    return true
+  }
+
+  resume(partition: number): boolean {
+    if (!this.paused.delete(partition)) return false
+    this.parts.logger.info({ partition }, 'a task that was paused is read on')
+    this.assignReaderSoon()
+    this.agenda.wakePartition(partition)
+    this.parts.wakeup.wake()
+    return true
+  }
+
+  isPaused({ partition }: Task): boolean {
+    return this.paused.size > 0 && this.paused.has(partition)
+  }
+
+  closeBreaker(step: string): boolean {
+    return this.breakers.filter((breaker) => breaker.breakerStatus().step === step && breaker.closeByHand()).length > 0
+  }
+
+  /** Those of the steps, as operators keep them for the life of the pipeline. */
+  get breakers(): readonly KeptBreaker[] {
+    return [...this.shared.values()].filter(isBreaker)
   }
 
   /** The state of a task is there: it takes part. */
@@ -166,7 +211,7 @@ export class RunContext {
 
   /** Tells the reader where the tasks go on. */
   assignReader(): void {
-    this.parts.reader.assign(this.tasks.flatMap((task) => task.fetchPositions()))
+    this.parts.reader.assign(this.tasks.flatMap((task) => (this.isPaused(task) ? [] : task.fetchPositions())))
   }
 
   /** The same, once for all tasks that change their positions in one turn. */

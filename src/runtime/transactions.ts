@@ -40,7 +40,7 @@ export class Transactions {
           continue
         }
       }
-      const healthy = run.agenda.without((task) => troubles.has(task))
+      const healthy = run.agenda.without((task) => troubles.has(task) || run.isPaused(task))
       const round = new Round(healthy, this.limits(), run.roundEnvironment(committer.fate))
       run.round = round
       const end = await round.run()

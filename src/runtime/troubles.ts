@@ -70,14 +70,14 @@ export class Troubles {
   /** One that is to be run now. */
   due(): Task | undefined {
     const now = this.run.parts.clock.monotonic()
-    for (const [task, trouble] of this.byTask) if (trouble.notBefore <= now) return task
+    for (const [task, trouble] of this.byTask) if (trouble.notBefore <= now && !this.run.isPaused(task)) return task
     return undefined
   }
 
   /** How long until the next of them is due, in milliseconds; infinity where there is none. */
   untilDue(): number {
     let next = Number.POSITIVE_INFINITY
-    for (const { notBefore } of this.byTask.values()) next = Math.min(next, notBefore)
+    for (const [task, { notBefore }] of this.byTask) if (!this.run.isPaused(task)) next = Math.min(next, notBefore)
     return next - this.run.parts.clock.monotonic()
   }
 }

@@ -16,7 +16,7 @@ export interface Family {
 }
 
 const STATES = ['idle', 'starting', 'joining', 'running', 'stopping', 'stopped', 'failed'] as const
-const TASK_STATES = ['running', 'restoring', 'set-aside', 'unread'] as const
+const TASK_STATES = ['running', 'restoring', 'set-aside', 'unread', 'paused'] as const
 const BREAKER_STATES = ['closed', 'open', 'half-open', 'isolated'] as const
 const OUTCOMES = ['processed', 'filtered', 'duplicate', 'late', 'failed'] as const
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { z } from 'zod'
-import type { ClusterStatus } from '../cluster/cluster.js'
+import type { Cluster, ClusterStatus } from '../cluster/cluster.js'
+import type { ClusterControl } from '../cluster/control.js'
 import type { Duration } from '../record/duration.js'
 import { systemClock, type Clock } from '../record/clock.js'
 import { functionOption, objectWith, positiveDuration, positiveInteger } from '../runtime/options.js'
@@ -10,6 +11,8 @@ import type { MetricsRegistry } from './metrics.js'
 /** What is told of: a cluster has it. */
 export interface StatusSource {
   readonly status: StatusView<ClusterStatus>
+  /** For `commands`. */
+  readonly control?: ClusterControl
 }
 
 /** A path served beside those of the status. */
@@ -46,6 +49,26 @@ export interface StatusHandlerOptions {
   readonly stuckAfter?: Duration
   readonly scale?: ScaleOptions
   readonly routes?: readonly StatusRoute[]
+  /**
+   * The live page, at '/' below the prefix. Default: `serveStatus` has it, `statusHandler` has not, since '/' of a server that is there may
+   * be somebody else's.
+   */
+  readonly page?: boolean
+  /**
+   * Lets the page list the dead letters of this cluster: where they lie, when, at which step and with what class of error they failed.
+   * Needs a `token`. `content`: also keys, values, headers and messages, which come out of records; default false.
+   */
+  readonly deadLetters?: { readonly cluster: Cluster; readonly content?: boolean }
+  /**
+   * Lets whoever has the token do things from the page: pause and resume a task, stop in order, close a breaker, and, with `deadLetters`,
+   * redrive. Needs a `token` and a cluster as source. Default false.
+   */
+  readonly commands?: boolean
+  /**
+   * The page asks the other processes of its groups too, by the `address` of their sources, where their status is served with the same
+   * `token`: 'host:port' or 'http://host:port', or what `url` makes of it. Only addresses that the group tells of are asked. Default false.
+   */
+  readonly peers?: boolean | { readonly url: (address: string) => string | undefined }
   /** Default: the system's. */
   readonly clock?: Clock
 }
@@ -76,10 +99,36 @@ export const handlerShape = {
       }),
     )
     .default([]),
+  page: z.boolean().optional(),
+  deadLetters: z
+    .strictObject({
+      cluster: objectWith<Cluster>(['source', 'read'], 'a cluster of kafka(...) or embedded()'),
+      content: z.boolean().default(false),
+    })
+    .optional(),
+  commands: z.boolean().default(false),
+  peers: z
+    .union([z.boolean(), z.strictObject({ url: functionOption<(address: string) => string | undefined>('a function of the address') })], {
+      message: 'expected true, false or { url }',
+    })
+    .default(false),
   clock: objectWith<Clock>(['now', 'monotonic', 'after'], 'a clock').default(systemClock),
 }
 
-export const handlerSchema = z.strictObject(handlerShape)
+/** What reads records, or does something, asks who is there. */
+export function withToken<S extends z.ZodType<{ token?: string | undefined; deadLetters?: unknown; commands: boolean }>>(schema: S): S {
+  return schema
+    .refine(({ token, deadLetters }) => token !== undefined || deadLetters === undefined, {
+      path: ['deadLetters'],
+      message: 'needs a token: else whoever reaches the port sees them',
+    })
+    .refine(({ token, commands }) => token !== undefined || !commands, {
+      path: ['commands'],
+      message: 'needs a token: else whoever reaches the port gives orders',
+    })
+}
+
+export const handlerSchema = withToken(z.strictObject(handlerShape))
 export type HandlerSettings = z.output<typeof handlerSchema>
 
 export const sourceSchema = z.tuple([

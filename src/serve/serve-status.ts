@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { parseOptions } from '../runtime/options.js'
 import { handlerOf } from './handler.js'
-import { handlerShape, sourceSchema, type StatusHandlerOptions, type StatusSource } from './options.js'
+import { handlerShape, sourceSchema, withToken, type StatusHandlerOptions, type StatusSource } from './options.js'
 
 export interface ServeStatusOptions extends StatusHandlerOptions {
   /** Default 9090; 0 takes any that is free. */
@@ -22,17 +22,20 @@ export interface StatusServer {
   close(): Promise<void>
 }
 
-const schema = z.strictObject({
-  ...handlerShape,
-  port: z.number().int().min(0).max(65_535).default(9_090),
-  host: z.string().min(1).default('127.0.0.1'),
-})
+const schema = withToken(
+  z.strictObject({
+    ...handlerShape,
+    port: z.number().int().min(0).max(65_535).default(9_090),
+    host: z.string().min(1).default('127.0.0.1'),
+  }),
+)
 
 /**
  * Serves what the pipelines of a cluster are doing over HTTP: '/livez', '/readyz' and '/startupz' for an orchestrator, '/metrics' for
- * Prometheus (needs prom-client), '/status' as JSON, '/scale' for KEDA's metrics-api scaler. docs/operations.md says what to do with each.
+ * Prometheus (needs prom-client), '/status' as JSON, '/scale' for KEDA's metrics-api scaler, and at '/' a live page of all of it.
+ * docs/operations.md says what to do with each.
  *
- * It does not keep the process alive. Nothing it serves comes out of records, and nothing is a secret.
+ * It does not keep the process alive. Nothing it serves comes out of records unless `deadLetters.content` is set, and nothing is a secret.
  *
  * @throws MillraceError INVALID_OPTIONS, also where the port is taken
  * @example
@@ -41,7 +44,7 @@ const schema = z.strictObject({
 export async function serveStatus(source: StatusSource, options: ServeStatusOptions = {}): Promise<StatusServer> {
   parseOptions(sourceSchema, [source], 'serveStatus')
   const { port, host, ...settings } = parseOptions(schema, options, 'serveStatus')
-  const handle = handlerOf(source, settings)
+  const handle = handlerOf(source, { ...settings, page: settings.page ?? true })
   const server = createServer((req, res) => handle(req, res))
   try {
     await new Promise<void>((resolve, reject) => {

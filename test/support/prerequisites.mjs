@@ -15,6 +15,7 @@ const hasPostgres = () =>
 const NEEDED = [
   { name: 'Redis', debian: 'redis-server', brew: 'redis', url: 'REDIS_URL', there: () => has('redis-server') },
   { name: 'PostgreSQL', debian: 'postgresql', brew: 'postgresql', url: 'DATABASE_URL', there: hasPostgres },
+  { name: 'Chromium', debian: 'chromium', brew: 'chromium', there: () => has('chromium') },
   { name: 'Prometheus', debian: 'prometheus', brew: 'prometheus', there: () => has('prometheus') && has('promtool') },
 ]
 

@@ -47,6 +47,8 @@ export interface CockatielBreaker {
   readonly state: number
   readonly onStateChange: (listener: (state: number) => void) => { dispose(): void }
   execute<T>(fn: () => PromiseLike<T> | T): Promise<T>
+  /** Held open until that is disposed of. */
+  isolate?(): { dispose(): void }
 }
 
 const schema = z.strictObject({
@@ -103,6 +105,8 @@ export class Breaker implements CircuitBreaker {
   private retryAt = 0
   private lastError: unknown
   private openings = 0
+  /** Being closed by hand: what it passes through on the way is nobody's business. */
+  private byHand = false
   private notice = new Notice(systemClock)
 
   private constructor(
@@ -154,6 +158,21 @@ export class Breaker implements CircuitBreaker {
     return { step: this.step, state: this.state, retryInMs: this.retryInMs }
   }
 
+  /** Closes it, for those who know that the service is back; false where it is closed, or held open by the program. */
+  closeByHand(): boolean {
+    const { policy, state } = this
+    if (state === 'closed' || state === 'isolated' || policy.isolate === undefined) return false
+    this.byHand = true
+    try {
+      // A policy closes at once only where what isolated it is over.
+      policy.isolate().dispose()
+    } finally {
+      this.byHand = false
+    }
+    this.changed(this.state)
+    return this.state === 'closed'
+  }
+
   /** Whether a call may begin. */
   admits(): boolean {
     const { state } = this
@@ -197,6 +216,7 @@ export class Breaker implements CircuitBreaker {
   }
 
   private changed(state: BreakerState): void {
+    if (this.byHand) return
     if (state === 'open' || state === 'isolated') {
       this.openings++
       this.retryAt = this.clock.monotonic() + this.rules.reopenMs

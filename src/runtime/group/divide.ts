@@ -24,7 +24,7 @@ export function divide(group: string, format: GroupFormat, members: readonly Joi
   const count = Math.max(...accepted.map((claim) => claim.tasks))
   const tasks = assignTasks(accepted, count)
   const standby = assignStandbys(accepted, tasks, Math.max(...accepted.map((claim) => claim.standbys)))
-  const owners = accepted.some(({ stateful }) => stateful) ? ownersOf(accepted, tasks) : []
+  const owners = accepted.some(({ stateful, address }) => stateful || address !== undefined) ? ownersOf(accepted, tasks) : []
   const divisionOf = ({ memberId, topics }: Claim, known: readonly string[]): Division => ({
     ...emptyDivision(topics),
     tasks: tasks.get(memberId) ?? [],

@@ -8,16 +8,7 @@ import { DurationHistogram } from './histogram.js'
 import { processStatus } from '../process-heap.js'
 import { placesOf } from './places.js'
 import { NO_TIME } from './time-ledger.js'
-import type {
-  BreakerStatus,
-  CallStatus,
-  HeldStatus,
-  LagStatus,
-  PartitionStatus,
-  PipelineStatus,
-  TaskStatus,
-  TransactionStatus,
-} from './status.js'
+import type { CallStatus, HeldStatus, LagStatus, PartitionStatus, PipelineStatus, TaskStatus, TransactionStatus } from './status.js'
 
 /** From then on it is said by which step a transaction is held, and ends are asked for that no fetch tells. */
 const LONG_MS = 5_000
@@ -39,11 +30,6 @@ export interface Sources {
 }
 
 /** Something an operator keeps for the life of the pipeline, and has to tell. */
-interface Reporting {
-  breakerStatus(): BreakerStatus
-}
-
-/** The same of calls. */
 interface Counting {
   callStatus(): CallStatus
 }
@@ -104,7 +90,7 @@ export function snapshotOf(sources: Sources): PipelineStatus {
     timers: plan.stores
       .filter(({ spec }) => spec.kind === 'delay')
       .map(({ spec: { name } }) => ({ name, waiting: stores.find((store) => store.name === name)?.keys ?? 0 })),
-    breakers: run === undefined ? [] : [...run.shared.values()].filter(isReporting).map((breaker) => breaker.breakerStatus()),
+    breakers: run === undefined ? [] : run.breakers.map((breaker) => breaker.breakerStatus()),
     stores,
     unread: run?.parts.unread.list() ?? [],
   }
@@ -124,11 +110,13 @@ function taskOf(run: RunContext, task: Task, lag: LagStatus): TaskStatus {
   const restoring = task.ready ? undefined : task.state.restoring
   const state = !task.ready
     ? 'restoring'
-    : trouble !== undefined
-      ? 'set-aside'
-      : unread.list().some(({ partition }) => partition === task.partition)
-        ? 'unread'
-        : 'running'
+    : run.isPaused(task)
+      ? 'paused'
+      : trouble !== undefined
+        ? 'set-aside'
+        : unread.list().some(({ partition }) => partition === task.partition)
+          ? 'unread'
+          : 'running'
   return {
     partition: task.partition,
     state,
@@ -207,10 +195,6 @@ function operatorsOf({ outputs, stores, inlets, pieces }: Plan): readonly string
 
 function isCounting(kept: unknown): kept is Counting {
   return typeof (kept as Partial<Counting> | undefined)?.callStatus === 'function'
-}
-
-function isReporting(kept: unknown): kept is Reporting {
-  return typeof (kept as Partial<Reporting> | undefined)?.breakerStatus === 'function'
 }
 
 function byPlace(a: PartitionStatus, b: PartitionStatus): number {

@@ -86,8 +86,8 @@ export interface MemberStatus {
 
 export interface TaskStatus {
   readonly partition: number
-  /** 'set-aside': its slice failed, and it runs by itself until the record to blame is found; 'unread': a partition cannot be read. */
-  readonly state: 'running' | 'restoring' | 'set-aside' | 'unread'
+  /** 'set-aside': its slice failed, and it runs by itself until the record to blame is found; 'unread': a partition cannot be read; 'paused': by hand. */
+  readonly state: 'running' | 'restoring' | 'set-aside' | 'unread' | 'paused'
   /** While restoring: offsets read of those there are, over all its stores; `total` is undefined until it is known. */
   readonly restoring: { readonly done: number; readonly total: number | undefined; readonly forMs: number } | undefined
   /** While set aside. */
