@@ -39,8 +39,3 @@ export function clockTime(at: number): string {
 export function dateTime(at: number): string {
   return new Date(at).toISOString().replace('T', ' ').replace('Z', ' UTC')
 }
-
-/** A text that is a valid element id. */
-export function idOf(text: string): string {
-  return text.replaceAll(/[^\w-]/g, '_')
-}
