@@ -1,5 +1,6 @@
 import type { LogProducer, Position } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
+import { Turn } from '../record/turn.js'
 import type { RawRecord } from '../record/record.js'
 import type { Logger } from '../record/logger.js'
 import type { TaskTurns } from './agenda.js'
@@ -185,7 +186,7 @@ export class Round {
   private async takeIn(): Promise<RoundEnd | undefined> {
     const { clock, wakeup, demand, producer, outputs, streamBytes, time } = this.environment
     time.enter('working')
-    let turnBegan = performance.now()
+    const turn = new Turn(clock, TURN_MS)
     for (;;) {
       if (this.isBroken) return { kind: 'dropped' }
       if (demand() !== 'none') return demand() === 'drop' ? { kind: 'dropped' } : undefined
@@ -230,10 +231,10 @@ export class Round {
         time.enter(unsent ? 'sending' : held ? 'committing' : 'waiting')
         await wakeup.wait(Math.min(this.limits.everyMs - elapsed, LOOK_MS, Math.max(1, this.tasks.untilDue())))
         time.enter('working')
-        turnBegan = performance.now()
-      } else if (performance.now() - turnBegan > TURN_MS) {
+        turn.begin()
+      } else if (turn.isOver) {
         await nextTurn()
-        turnBegan = performance.now()
+        turn.begin()
       }
     }
   }

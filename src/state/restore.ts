@@ -4,6 +4,7 @@ import { isOutOfRange, logError, reactionTo } from '../log/error.js'
 import { UNKNOWN_EPOCH } from '../log/leader-epochs.js'
 import { UnreadPartitions } from '../log/unread.js'
 import { sleep, type Clock } from '../record/clock.js'
+import { Turn } from '../record/turn.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import type { Logger } from '../record/logger.js'
 import { WaitReport } from '../record/wait-report.js'
@@ -106,7 +107,7 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
       [...open].map(({ topic, partition, start, target }) => ({ topic, partition, offset: start, leaderEpoch: target.reachedEpoch })),
     )
     let reported = began
-    let turnBegan = performance.now()
+    const turn = new Turn(clock, TURN_MS)
     while (open.size > 0) {
       if (cancelled()) return false
       onTurn?.()
@@ -146,8 +147,9 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
         await waiting
         cancel()
       }
-      if (found && performance.now() - turnBegan > TURN_MS) await new Promise((resolve) => setImmediate(resolve))
-      if (found === false || performance.now() - turnBegan > TURN_MS) turnBegan = performance.now()
+      if (found && !turn.isOver) continue
+      if (found) await new Promise((resolve) => setImmediate(resolve))
+      turn.begin()
     }
   } finally {
     waits?.end()

@@ -1,8 +1,12 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { inspect } from 'node:util'
 import { redrive, silentLogger, withTransaction, type Commit, type Logger } from '../../src/index.js'
 import { createTestKit, type Fault, type RunningPipeline, type TestKit } from '../../src/testing/index.js'
+import { withChance } from './chance.js'
 import { MOST_PARTITIONS, differences, type Input, type Output, type Written } from './oracle.js'
 import { OUT_BYTES, contentOf, projectOf, surroundings, textOf } from './pipeline.js'
 import { SLOTS, canGrow, joinsStreams, type FedRecord, type Scenario } from './scenario.js'
+import { Trace } from './trace.js'
 
 const START = 1_000_000
 const GROUP = 'g'
@@ -16,11 +20,22 @@ const MOST_OFF_MS = 60_000
 /** A redrive that faults end is begun again so often. */
 const REDRIVES = 6
 
-/** Runs a scenario to its end; what it found wrong, or nothing. */
-export async function simulate(scenario: Scenario, logger: Logger = silentLogger): Promise<string[]> {
+interface Watching {
+  /** Default: silent. */
+  readonly logger?: Logger
+  readonly trace?: Trace
+}
+
+/** Runs a scenario to its end, each time the same way; what it found wrong, or nothing. */
+export function simulate(scenario: Scenario, { logger = silentLogger, trace = new Trace() }: Watching = {}): Promise<string[]> {
+  return withChance(scenario.chance, scenario.turnsOver, () => simulated(scenario, trace.logger(logger), trace))
+}
+
+async function simulated(scenario: Scenario, logger: Logger, trace: Trace): Promise<string[]> {
   const { core, partitions } = scenario
   const inputs = joinsStreams(core) ? ['in', 'right'] : ['in']
   const kit = await createTestKit({ start: START, logger })
+  trace.watch(kit.broker, () => kit.clock.now())
   const most = canGrow(scenario) ? MOST_PARTITIONS : partitions
   await kit.cluster.createTopics([
     { topic: 'out', partitions: most, config: { 'max.message.bytes': String(OUT_BYTES) } },
@@ -29,13 +44,15 @@ export async function simulate(scenario: Scenario, logger: Logger = silentLogger
     ...inputs.map((topic) => ({ topic, partitions })),
   ])
   const problems = new Set<string>()
-  const run = new Run(kit, scenario, inputs, problems)
+  const run = new Run(kit, scenario, inputs, problems, trace)
   try {
     if (core === 'joinTable' || core === 'joinTableLeft') await run.rows()
     await run.course()
     await run.settle()
     if (scenario.redrive !== undefined) await run.redrive(scenario.redrive)
-    for (const problem of differences(scenario, await run.read(), await run.written())) problems.add(problem)
+    const written = await run.written()
+    trace.note(inspect(written, { depth: 5 }))
+    for (const problem of differences(scenario, await run.read(), written)) problems.add(problem)
   } catch (error) {
     problems.add(`failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
   }
@@ -46,6 +63,9 @@ export async function simulate(scenario: Scenario, logger: Logger = silentLogger
   }
   return [...problems]
 }
+
+/** Set while the input is written, in all that this does. */
+const feeding = new AsyncLocalStorage<true>()
 
 class Run {
   private readonly slots: (RunningPipeline | undefined)[] = Array.from({ length: SLOTS }, () => undefined)
@@ -62,10 +82,14 @@ class Run {
     private readonly scenario: Scenario,
     private readonly inputs: readonly string[],
     private readonly problems: Set<string>,
+    private readonly trace: Trace,
   ) {
     this.partitions = scenario.partitions
     this.fed = Array.from({ length: MOST_PARTITIONS }, () => [])
     this.around = surroundings(kit.clock, (what) => problems.add(what))
+    const { faults } = kit.broker
+    const due = faults.due.bind(faults)
+    faults.due = (at, names) => ((at === 'init' || at === 'produce') && feeding.getStore() === true ? undefined : due(at, names))
   }
 
   /** A table, whole before the pipeline begins. */
@@ -136,7 +160,12 @@ class Run {
       await kit.advance(5_000)
       quiet = (await this.unread()) === 0 && kit.broker.openTransactions().length === 0 ? quiet + 5_000 : 0
     }
-    for (const { commits } of this.all) for (const commit of commits) this.account(commit)
+    for (const { commits } of this.all) {
+      for (const commit of commits) {
+        this.trace.note(inspect(commit, { depth: 4 }))
+        this.account(commit)
+      }
+    }
   }
 
   /** All dead letters to a topic of their own, however often that takes. */
@@ -219,15 +248,8 @@ class Run {
   }
 
   /** The input comes whole: faults are those of the pipeline's own calls. */
-  private async put(made: readonly Input[]): Promise<void> {
-    const held = this.kit.broker.faults as unknown as { armed: readonly unknown[] }
-    const { armed } = held
-    held.armed = []
-    try {
-      await this.feedAll(made)
-    } finally {
-      held.armed = [...armed, ...held.armed]
-    }
+  private put(made: readonly Input[]): Promise<void> {
+    return feeding.run(true, () => this.feedAll(made))
   }
 
   private async feedAll(made: readonly Input[]): Promise<void> {

@@ -68,6 +68,10 @@ export interface Scenario {
   /** Faults that hit the redrive of the dead letters; undefined where they stay. */
   readonly redrive: readonly Fault[] | undefined
   readonly steps: readonly Step[]
+  /** What random numbers and names are made from. */
+  readonly chance: number
+  /** How likely it is that a stretch of work took long enough for others to have their turn in the middle of it. */
+  readonly turnsOver: number
 }
 
 /** Members at most. */
@@ -139,6 +143,8 @@ export function scenarios(cores: readonly Core[] = CORES): fc.Arbitrary<Scenario
     guarantee: fc.constantFrom('exactly-once', 'exactly-once', 'at-least-once'),
     redrive: fc.option(fc.array(fault, { maxLength: 3 }), { nil: undefined }),
     steps: fc.array(step, { minLength: 3, maxLength: 35, size: 'max' }),
+    chance: fc.nat(),
+    turnsOver: fc.constantFrom(0, 0.05, 0.5),
   })
   return drawn.map(sensible)
 }
