@@ -1,4 +1,4 @@
-import type { Observable } from 'rxjs'
+import { mergeMap, type Observable } from 'rxjs'
 import { describe, expect, it } from 'vitest'
 import {
   attempt,
@@ -68,6 +68,33 @@ describe('dedupe before a retry topic', () => {
       )
       expect([...tries.values()].every((count) => count >= 3)).toBe(true)
       expect(tries.size).toBe(20)
+      await kit.stop()
+    })
+
+    it(`${name}: what comes back behind another with its id, in one transaction, passes, and passes once`, async () => {
+      const kit = await createTestKit({ topics: { in: {}, out: {} }, start: 1_000_000 })
+      const once = make(kit.clock)
+      const tried = new Set<string>()
+      const project = (records: RecordStream): Observable<unknown> =>
+        once(records.pipe(mergeMap((record) => [record, record]))).pipe(
+          attempt((record) => {
+            if (tried.has(record.id)) return
+            tried.add(record.id)
+            throw new Error('not yet')
+          }),
+          retryTopic({ delays: ['10s'] }),
+          dropFailed(),
+          toTopic({ topic: 'out' }),
+        )
+      const source = kit.cluster.source({ group: 'g', topics: ['in'] })
+      const { commits } = kit.run(source.pipe(withTransaction(project, { every: '5s', provision: true })))
+      await kit.feed('in', { key: 'a', value: 'first' })
+      await kit.advance('8s')
+      expect(await kit.read('out')).toEqual([])
+      await kit.feed('in', { key: 'a', value: 'second' })
+      await kit.advance('6s')
+      expect((await kit.read('out')).map(({ value }) => value)).toEqual(['first'])
+      expect(commits.map(({ records }) => records)).toEqual([1, 2])
       await kit.stop()
     })
   }

@@ -9,7 +9,8 @@ class Item<R> {
     readonly item: R,
     readonly id: string,
     readonly entry: SessionId | undefined,
-    /** False for one that met an id of this transaction: it is a duplicate, whatever that one is. */
+    readonly record: LogRecord<unknown, unknown> | undefined,
+    /** False for one that met an id of this transaction: it is a duplicate, unless it is the one that passed before that. */
     readonly asks: boolean,
   ) {}
 }
@@ -31,7 +32,7 @@ export class ClaimQueue<R> extends IdQueue<R, Item<R>> {
 
   add(item: R, id: string, record: LogRecord<unknown, unknown>): void {
     const known = this.session.known(id)
-    const one = new Item(item, id, known ?? this.session.enter(id, record.first, this.checksumOf?.(item)), known === undefined)
+    const one = new Item(item, id, known ?? this.session.enter(id, record.first, this.checksumOf?.(item)), record, known === undefined)
     this.push(one)
     if (one.asks) this.enquire(one)
     else if (this.length === 1) this.drain()
@@ -44,7 +45,7 @@ export class ClaimQueue<R> extends IdQueue<R, Item<R>> {
   }
 
   protected passing(item: R): Item<R> {
-    return new Item(item, '', undefined, false)
+    return new Item(item, '', undefined, undefined, false)
   }
 
   /** It may be another slice's question that is waited for: the watchdog is not to take this one for stuck. */
@@ -77,14 +78,18 @@ export class ClaimQueue<R> extends IdQueue<R, Item<R>> {
     return entry === undefined || entry.decided
   }
 
-  protected leave({ item, id, entry, asks }: Item<R>): void {
-    const first =
-      entry === undefined || (asks && entry.first === undefined)
-        ? undefined
-        : (entry.first ?? firstOf({ origin: entry.origin, checksum: entry.checksum, ageMs: 0 }, this.slice.clock.now()))
-    if (first === undefined) return this.target.pass(item)
+  protected leave({ item, id, entry, record, asks }: Item<R>): void {
+    if (entry === undefined || record === undefined) return this.target.pass(item)
+    const { first, origin, checksum } = entry
+    const passes = asks ? first === undefined : first !== undefined && entry.isBack(record.first, this.slice.group)
+    if (passes) return this.target.pass(item)
     this.session.countDuplicate(id)
-    this.target.duplicate(item, id, first)
+    const now = this.slice.clock.now()
+    this.target.duplicate(
+      item,
+      id,
+      first === undefined ? firstOf({ origin, checksum, ageMs: 0 }, now) : firstOf({ ...first, ageMs: now - first.at }, now),
+    )
   }
 
   protected finish(): void {

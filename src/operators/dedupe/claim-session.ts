@@ -7,7 +7,7 @@ import type { Logger } from '../../record/logger.js'
 import { originText, sameOrigin, type Origin } from '../../record/origin.js'
 import type { ClaimRequest, ClaimStore, HeldClaim, TransactionEnd } from './claims/claim-store.js'
 import type { Participant, SliceContext } from '../../runtime/context.js'
-import { SessionIds, firstOf, type First } from './session-ids.js'
+import { SessionIds, earlierOf, type Earlier } from './session-ids.js'
 import { StoreCalls } from './store-calls.js'
 
 export interface ClaimSettings {
@@ -67,9 +67,9 @@ export class ClaimSession extends SessionIds implements Participant {
    *
    * @throws MillraceError CLAIM_PENDING, and what the store refuses for good
    */
-  async claim(requests: readonly ClaimRequest[], slice: SliceContext): Promise<(First | undefined)[]> {
+  async claim(requests: readonly ClaimRequest[], slice: SliceContext): Promise<(Earlier | undefined)[]> {
     const { withinMs, waitMs, store } = this.settings
-    const firsts = new Array<First | undefined>(requests.length).fill(undefined)
+    const firsts = new Array<Earlier | undefined>(requests.length).fill(undefined)
     const terms = { group: slice.group, transaction: this.transaction, generation: slice.standing.generation, withinMs }
     this.since ??= this.clock.monotonic()
     let open: { readonly index: number; readonly request: ClaimRequest }[] = requests.map((request, index) => ({ index, request }))
@@ -97,7 +97,7 @@ export class ClaimSession extends SessionIds implements Participant {
         const { index, request, holder } = one
         switch (judged[i]) {
           case 'duplicate':
-            firsts[index] = firstOf(holder, this.clock.now())
+            firsts[index] = earlierOf(holder, this.clock.now())
             break
           case 'take':
             open.push({ index, request: { ...request, over: holder } })

@@ -120,9 +120,9 @@ export class ExclusiveQueue<R> extends IdQueue<R, Item<R>> {
       this.table.add(id)
       this.enter(id, record)
       this.target.pass(item)
-    } else if (here === undefined && isClaimOf(held.origin, record)) {
+    } else if (here === undefined && isClaimOf(held.origin, record) && !this.session.meet(held).cameBack) {
       // It has passed before, and comes again through a retry topic, or was sent back from a dead-letter topic.
-      this.session.meet(held)
+      this.session.meet(held).cameBack = true
       this.target.pass(item)
     } else {
       this.session.countDuplicate(held)

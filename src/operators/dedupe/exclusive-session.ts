@@ -15,6 +15,8 @@ export interface ExclusiveSettings {
 
 /** An id that was met again: what is known of it changes. */
 interface Met extends ExclusiveId {
+  /** Its record has come again in this transaction: another one is a copy. */
+  cameBack: boolean
   duplicates: number
   result: string | undefined
 }
@@ -105,7 +107,7 @@ export class ExclusiveSession implements Participant {
   /** Notes that an id has come again. */
   meet(held: ExclusiveId): Met {
     let met = this.met.get(held.id)
-    if (met === undefined) this.met.set(held.id, (met = { ...held }))
+    if (met === undefined) this.met.set(held.id, (met = { ...held, cameBack: false }))
     return met
   }
 

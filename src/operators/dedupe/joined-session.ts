@@ -6,7 +6,7 @@ import type { SqlTransaction } from '../../sinks/database/database.js'
 import type { Chunk } from '../../sinks/external/external-round.js'
 import type { ExternalSession } from '../../sinks/external/session.js'
 import type { ClaimRequest, HeldClaim, JoinedClaims } from './claims/claim-store.js'
-import { SessionIds, firstOf, type First } from './session-ids.js'
+import { SessionIds, earlierOf, type Earlier } from './session-ids.js'
 
 export interface JoinedSettings {
   /** The operator, for messages. */
@@ -33,7 +33,7 @@ export class JoinedSession extends SessionIds implements Participant {
   }
 
   /** @throws MillraceError CLAIM_PENDING where the transaction was made anew and others came in between; what the database says */
-  async claim(requests: readonly ClaimRequest[], slice: SliceContext): Promise<readonly (First | undefined)[]> {
+  async claim(requests: readonly ClaimRequest[], slice: SliceContext): Promise<readonly (Earlier | undefined)[]> {
     const { what, joined, withinMs } = this.settings
     const terms = { group: slice.group, transaction: '', generation: slice.standing.generation, withinMs }
     let firsts: readonly (HeldClaim | undefined)[] | undefined
@@ -58,7 +58,7 @@ export class JoinedSession extends SessionIds implements Participant {
     await this.session.write(this.chunk(slice, requests, make))
     const now = this.clock.now()
     // Nobody waits any more for what was not asked, as the slice was given up.
-    return firsts?.map((held) => held && firstOf(held, now)) ?? requests.map(() => undefined)
+    return firsts?.map((held) => held && earlierOf(held, now)) ?? requests.map(() => undefined)
   }
 
   /** What is noted of ids goes into the same transaction, as the last of it. */

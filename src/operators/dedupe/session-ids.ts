@@ -1,5 +1,5 @@
 import type { SliceContext } from '../../runtime/context.js'
-import type { Origin } from '../../record/origin.js'
+import { sameOrigin, type Origin } from '../../record/origin.js'
 import type { ClaimNote, ClaimRequest, HeldClaim } from './claims/claim-store.js'
 
 /** Who came first with an id. */
@@ -13,16 +13,36 @@ export function firstOf({ origin, ageMs, checksum }: Pick<HeldClaim, 'origin' | 
   return { origin, at: now - ageMs, ...(checksum === undefined ? {} : { checksum }) }
 }
 
+export interface Earlier extends First {
+  /** The group that claimed it. */
+  readonly group: string
+}
+
+export function earlierOf(holder: HeldClaim, now: number): Earlier {
+  return { ...firstOf(holder, now), group: holder.group }
+}
+
 /** An id that this transaction has to do with: claimed, or asked for. */
 export class SessionId {
   /** Known once it is decided: undefined then, if the record passed. */
-  first: First | undefined
+  first: Earlier | undefined
   decided = false
+  private cameBack = false
 
   constructor(
     readonly origin: Origin,
     readonly checksum: string | undefined,
   ) {}
+
+  /**
+   * Whether this is the one that passed with the id before, and comes again (through a retry topic, say) behind another that has the id. It
+   * passes again, once.
+   */
+  isBack(origin: Origin, group: string): boolean {
+    if (this.cameBack || this.first?.group !== group || !sameOrigin(this.first.origin, origin)) return false
+    this.cameBack = true
+    return true
+  }
 }
 
 /** The ids that one `dedupe` of a pipeline has to do with in the open transaction, over all its tasks. */
@@ -32,7 +52,7 @@ export abstract class SessionIds {
   private readonly listeners = new Set<() => void>()
 
   /** Claims ids and waits until each is decided: in order, who came before the record, or undefined where it passes. */
-  abstract claim(requests: readonly ClaimRequest[], slice: SliceContext): Promise<readonly (First | undefined)[]>
+  abstract claim(requests: readonly ClaimRequest[], slice: SliceContext): Promise<readonly (Earlier | undefined)[]>
 
   /** What the open transaction knows of an id. */
   known(id: string): SessionId | undefined {
