@@ -76,7 +76,7 @@ describe('dedupe before a retry topic', () => {
       const once = make(kit.clock)
       const tried = new Set<string>()
       const project = (records: RecordStream): Observable<unknown> =>
-        once(records.pipe(mergeMap((record) => [record, record]))).pipe(
+        once(records.pipe(mergeMap((record) => [record, record])) as unknown as RecordStream).pipe(
           attempt((record) => {
             if (tried.has(record.id)) return
             tried.add(record.id)

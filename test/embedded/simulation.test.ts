@@ -4,15 +4,18 @@ import { EmbeddedProducer } from '../../src/embedded/producer.js'
 import { Committer } from '../../src/runtime/committer.js'
 import { EntryStore } from '../../src/state/entry-store.js'
 import { simulate } from '../simulation/run.js'
-import { CORES, scenarios, type Core } from '../simulation/scenario.js'
+import { CORES, scenarios, type Core, type Scenario } from '../simulation/scenario.js'
+import { Trace } from '../simulation/trace.js'
+
+function scenarioOf(seed: number, cores: readonly Core[] = CORES): Scenario {
+  return (fc.sample(scenarios(cores), { seed, numRuns: 1 }) as [Scenario])[0]
+}
 
 /** What goes wrong in so many scenarios made from seeds. `npm run simulate` runs as many as one likes, elsewhere than here. */
 async function problemsOf(first: number, runs: number, cores: readonly Core[] = CORES): Promise<string[]> {
   const found: string[] = []
   for (let seed = first; seed < first + runs; seed++) {
-    const [scenario] = fc.sample(scenarios(cores), { seed, numRuns: 1 })
-    if (scenario === undefined) throw new Error('no scenario was made')
-    for (const problem of await simulate(scenario)) found.push(`seed ${seed}: ${problem}`)
+    for (const problem of await simulate(scenarioOf(seed, cores))) found.push(`seed ${seed}: ${problem}`)
   }
   return found
 }
@@ -23,6 +26,22 @@ describe('whole pipelines, made from a seed', () => {
   it('every record comes to what it is to become, once, through faults, crashes and rebalances', async () => {
     expect(await problemsOf(10_000, 200)).toEqual([])
   }, 300_000)
+
+  it('a seed replays exactly, however fast the machine is', async () => {
+    const digestOf = async (seed: number): Promise<string> => {
+      const trace = new Trace()
+      await simulate(scenarioOf(seed), { trace })
+      return trace.digest
+    }
+    for (let seed = 20_000; seed < 20_010; seed++) {
+      const first = await digestOf(seed)
+      const now = performance.now.bind(performance)
+      let lost = 0
+      vi.spyOn(performance, 'now').mockImplementation(() => now() + (lost += 3))
+      expect(await digestOf(seed), `seed ${seed}`).toBe(first)
+      vi.restoreAllMocks()
+    }
+  }, 120_000)
 
   it('would notice state that is not rolled back', async () => {
     vi.spyOn(EntryStore.prototype, 'rollback').mockImplementation(() => {})

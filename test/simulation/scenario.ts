@@ -150,7 +150,7 @@ export function scenarios(cores: readonly Core[] = CORES): fc.Arbitrary<Scenario
 }
 
 /** As drawn, less what has no outcome that can be told. */
-function sensible(one: Scenario): Scenario {
+export function sensible(one: Scenario): Scenario {
   let { failures, guarantee, steps } = one
   // A record that was retried keeps its time and comes late, and replaces nothing newer: what then comes out depends on when it came.
   if (timed.includes(one.core) && again.includes(failures)) failures = 'dead'
@@ -159,15 +159,23 @@ function sensible(one: Scenario): Scenario {
   if (one.onError === 'stop') steps = without(steps, poisons)
   // One side that waits would have the other overtake it, and what is handed out alone depends on who came first.
   if (one.core === 'joinLeft' || one.core === 'joinOuter') steps = without(steps, (kind) => kind === 'slow')
-  return { ...one, failures, guarantee, steps }
+  // One that was parked behind another of its key has claimed its id, whatever becomes of it, and whether it was is a matter of time.
+  if (one.dedupe !== 'none' && failures === 'ordered') steps = without(steps, (kind) => kind === 'large', 'poison')
+  return { ...one, failures, guarantee, steps: withFewFenced(steps) }
 }
 
-function without(steps: readonly Step[], excluded: (kind: Kind) => boolean): Step[] {
+function without(steps: readonly Step[], excluded: (kind: Kind) => boolean, instead: Kind = 'plain'): Step[] {
   return steps.map((step) =>
-    step.do === 'feed'
-      ? { ...step, records: step.records.map((each) => (excluded(each.kind) ? { ...each, kind: 'plain' as const } : each)) }
-      : step,
+    step.do === 'feed' ? { ...step, records: step.records.map((each) => (excluded(each.kind) ? { ...each, kind: instead } : each)) } : step,
   )
+}
+
+/** A producer that is fenced more often in a row has a rival, and ends its pipeline. */
+const MOST_FENCED = 4
+
+function withFewFenced(steps: readonly Step[]): Step[] {
+  let left = MOST_FENCED
+  return steps.filter((step) => step.do !== 'fault' || step.fault.reaction !== 'reinit' || (left -= step.fault.times ?? 1) >= 0)
 }
 
 /** Whether it fails its slice. */
