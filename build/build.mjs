@@ -21,12 +21,23 @@ if (process.argv.includes('--names')) {
   for (const [subpath, module] of Object.entries(entries)) await typesForNode(nameOf(subpath), module)
   process.exit()
 }
+if (process.argv.includes('--progress')) showProgress()
 await checkManifest()
 await rm(DIST, { recursive: true, force: true })
 await Promise.all([esModules(), commonJs(), kafkaJs(), buildPage(ROOT, join(DIST, 'page'))])
 await useOwnKafkaJs()
 await usePage()
 for (const [subpath, module] of Object.entries(entries)) await forNode(nameOf(subpath), module)
+
+/** For those who wait: a dot a second. */
+function showProgress() {
+  process.stderr.write('building millrace ')
+  const dots = setInterval(() => process.stderr.write('.'), 1_000).unref()
+  process.once('exit', () => {
+    clearInterval(dots)
+    process.stderr.write('\n')
+  })
+}
 
 async function checkManifest() {
   const path = join(ROOT, 'package.json')

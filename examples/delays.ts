@@ -49,13 +49,18 @@ export interface DelaysOptions {
   readonly output: string
   /** Where flights go that come after their hour was closed. */
   readonly late: string
+  /** Which member of the group this is. Default 'one'. */
+  readonly instanceId?: string
   readonly signal?: AbortSignal
 }
 
 export const GRACE_MS = 2 * 3_600_000
 
-export function delaysPipeline(cluster: Cluster, { group, input, output, late, signal }: DelaysOptions): Observable<Commit> {
-  return cluster.source({ group, topics: [input], instanceId: 'one', sessionTimeout: '6s', ...(signal && { signal }) }).pipe(
+export function delaysPipeline(
+  cluster: Cluster,
+  { group, input, output, late, instanceId = 'one', signal }: DelaysOptions,
+): Observable<Commit> {
+  return cluster.source({ group, topics: [input], instanceId, sessionTimeout: '6s', ...(signal && { signal }) }).pipe(
     withTransaction(
       (records) =>
         records.pipe(

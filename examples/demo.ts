@@ -1,18 +1,21 @@
 /**
  * The main job: 20,000 real flight records, out of order, become the average and the 95th percentile of the delay of each airport
- * in each hour, exactly once, late ones counted. Runs on the embedded broker, or on Kafka with KAFKA_BROKERS=host:port. At the end
- * all of it is computed again from the input file, without millrace, and compared. `--json` prints it for machines.
+ * in each hour, exactly once, late ones counted, by two members of a group, of which one is killed half way. Runs on the embedded broker,
+ * or on Kafka with KAFKA_BROKERS=host:port. At the end all of it is computed again from the input file, without millrace, and compared.
+ * `--json` prints it for machines.
  */
-import { lastValueFrom, scan, takeWhile, tap } from 'rxjs'
-import { describe, embedded, kafka } from 'millrace'
+import { concat, defer, lastValueFrom, merge, scan, takeWhile, tap } from 'rxjs'
+import { describe } from 'millrace'
 import { delaysPipeline } from './delays.js'
+import { inThisProcess, onKafka } from './demo-members.js'
 import { arrivals, expected, lineOf } from './flights.js'
 
 const asJson = process.argv.includes('--json')
 const say = (line: string): void => void process.stderr.write(`${line}\n`)
 
 const departures = arrivals()
-const cluster = process.env.KAFKA_BROKERS ? kafka({ brokers: process.env.KAFKA_BROKERS.split(',') }) : embedded()
+const members = process.env.KAFKA_BROKERS ? onKafka(process.env.KAFKA_BROKERS.split(',')) : inThisProcess()
+const { cluster } = members
 const run = Date.now()
 const [input, output, late, group] = [`flights-${run}`, `delays-${run}`, `late-${run}`, `demo-${run}`] as const
 // The flights are of 2001: with a limited retention a broker would delete them.
@@ -27,11 +30,21 @@ const partitions = new Map<string, number>()
 for await (const { key, origin } of cluster.read({ topic: input })) partitions.set(String(key), origin.partition)
 const file = expected(departures, (origin) => partitions.get(origin) as number)
 
-const pipeline = delaysPipeline(cluster, { group, input, output, late })
-say(String(describe(pipeline)))
+const options = { group, input, output, late }
+say(String(describe(delaysPipeline(cluster, options))))
 const began = performance.now()
+let told = 0
+let killed = false
+const second = concat(
+  members.doomed('two', options, 4),
+  defer(() => {
+    killed = true
+    say('  killed: member two, in the middle of a transaction; what it wrote there is aborted, and it is started again')
+    return members.member('two', options)
+  }),
+)
 const total = await lastValueFrom(
-  pipeline.pipe(
+  merge(members.member('one', options), second).pipe(
     scan(
       (sum, commit) => ({
         transactions: sum.transactions + 1,
@@ -43,7 +56,11 @@ const total = await lastValueFrom(
       }),
       { transactions: 0, in: 0, processed: 0, late: 0, failed: 0, out: 0 },
     ),
-    tap((sum) => say(`  committed ${sum.in} of ${departures.length} flights, ${sum.out} results`)),
+    tap((sum) => {
+      if (sum.in < told + 2_000 && sum.in < departures.length) return
+      if (sum.in > told) say(`  committed ${sum.in} of ${departures.length} flights`)
+      told = sum.in
+    }),
     // The last hours close when the input has been quiet for a while.
     takeWhile((sum) => sum.in < departures.length || sum.out < file.lines.length + file.late, true),
   ),
@@ -58,6 +75,9 @@ for await (const { key, value } of cluster.read({ topic: output })) {
 lines.sort()
 let tooLate = 0
 for await (const _ of cluster.read({ topic: late })) tooLate++
+say(
+  `  wrote ${total.out} records: ${total.out - total.late} results of an airport and an hour, and ${total.late} flights that came too late for theirs`,
+)
 await cluster.deleteTopics([input, output, late, `${group}-window-changelog`])
 await cluster.close()
 
@@ -70,8 +90,8 @@ const rows = [
   { what: 'airport-hours', millrace: lines.length, file: file.lines.length },
   { what: 'equal to the file', millrace: lines.filter((line, i) => line === file.lines[i]).length, file: file.lines.length },
 ]
-const right = rows.every((row) => row.millrace === row.file)
-if (asJson) console.log(JSON.stringify({ right, seconds, transactions: total.transactions, rows, sample: lines.slice(0, 5) }))
+const right = killed && rows.every((row) => row.millrace === row.file)
+if (asJson) console.log(JSON.stringify({ right, seconds, transactions: total.transactions, killed, rows, sample: lines.slice(0, 5) }))
 else {
   const row = (what: string | number, a: string | number, b: string | number): void =>
     console.log(`${String(what).padEnd(20)}${String(a).padStart(12)}${String(b).padStart(16)}`)
@@ -79,7 +99,7 @@ else {
   row('', 'millrace', 'from the file')
   for (const { what, millrace, file } of rows) row(what, millrace, file)
   console.log(
-    `${total.transactions} transactions in ${seconds.toFixed(2)} s; ${right ? 'every flight is accounted for, every result is right' : 'THE NUMBERS DIFFER'}`,
+    `${total.transactions} transactions in ${seconds.toFixed(2)} s, one member killed; ${right ? 'every flight is accounted for, every result is right' : 'THE NUMBERS DIFFER'}`,
   )
 }
 process.exitCode = right ? 0 : 1
