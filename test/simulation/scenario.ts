@@ -184,11 +184,8 @@ export function poisons(kind: Kind): boolean {
 }
 
 /** Whether partitions may be added in mid-run. */
-export function canGrow({ core, dedupe, failures, named }: Scenario): boolean {
-  // A static member that comes back is given what it had before: it does not learn of what was added meanwhile.
-  return (
-    named === 'none' && (core === 'copy' || core === 'route') && (dedupe === 'none' || dedupe === 'shared') && !again.includes(failures)
-  )
+export function canGrow({ core, dedupe, failures }: Scenario): boolean {
+  return (core === 'copy' || core === 'route') && (dedupe === 'none' || dedupe === 'shared') && !again.includes(failures)
 }
 
 export function joinsStreams(core: Core): boolean {

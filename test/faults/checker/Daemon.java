@@ -104,7 +104,7 @@ public final class Daemon {
         return true;
       }
       case "foreign" -> {
-        Forge.foreign(brokers, order.get("topic").asText(), order.get("partition").asInt(), order.get("end").asText(), order.get("timeoutMs").asInt(),
+        Forge.foreign(brokers, order.path("transactionalId").asText(null), order.get("topic").asText(), order.get("partition").asInt(), order.get("end").asText(), order.get("timeoutMs").asInt(),
             Feed.bytes(order.path("key").asText("k0")), LEFT_OPEN);
         return true;
       }
@@ -120,6 +120,11 @@ public final class Daemon {
               .filter(broker -> broker.getValue().stream().anyMatch(one -> one.transactionalId().startsWith(group)))
               .mapToInt(Map.Entry::getKey).findFirst().orElseThrow(() -> new IllegalStateException("the group has no transactional id"));
           return Map.of("group", ofGroup, "leader", leader, "transaction", ofTransaction);
+        }
+      }
+      case "move" -> {
+        try (Admin admin = Topics.admin(brokers)) {
+          return Topics.move(admin, order.get("topic").asText());
         }
       }
       default -> throw new IllegalArgumentException("unknown order");

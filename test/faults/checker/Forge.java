@@ -54,9 +54,9 @@ final class Forge {
     leftOpen.add(producer);
   }
 
-  /** A transaction of somebody else's on a topic, aborted or left open for so long. */
-  static void foreign(String brokers, String topic, int partition, String end, int timeoutMs, byte[] key, List<KafkaProducer<?, ?>> leftOpen) {
-    KafkaProducer<byte[], byte[]> producer = producer(brokers, "foreign-" + topic + "-" + System.nanoTime(), timeoutMs);
+  /** A transaction of somebody else's on a topic, aborted or left open for so long; under an id of its own, unless one is given. */
+  static void foreign(String brokers, String id, String topic, int partition, String end, int timeoutMs, byte[] key, List<KafkaProducer<?, ?>> leftOpen) {
+    KafkaProducer<byte[], byte[]> producer = producer(brokers, id != null ? id : "foreign-" + topic + "-" + System.nanoTime(), timeoutMs);
     producer.beginTransaction();
     for (int n = 0; n < 5; n++) producer.send(new ProducerRecord<>(topic, partition, null, key, Feed.bytes("0|never")));
     producer.flush();

@@ -6,11 +6,16 @@ import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Properties;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.ElectionType;
+import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.TopicPartitionInfo;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /** Reads topics with the official consumer, whole. */
@@ -47,6 +52,32 @@ final class Topics {
 
   static Admin admin(String brokers) {
     return Admin.create(client(brokers));
+  }
+
+  /** Gives every partition of a topic another leader; returns how many have one. */
+  static int move(Admin admin, String topic) throws Exception {
+    List<TopicPartitionInfo> before = describe(admin, topic);
+    Map<TopicPartition, Optional<NewPartitionReassignment>> wanted = new HashMap<>();
+    for (TopicPartitionInfo info : before) {
+      List<Integer> replicas = new ArrayList<>(info.replicas().stream().map(Node::id).toList());
+      // The leader goes last: the first one is who leads by preference.
+      replicas.remove((Integer) info.leader().id());
+      replicas.add(info.leader().id());
+      wanted.put(new TopicPartition(topic, info.partition()), Optional.of(new NewPartitionReassignment(replicas)));
+    }
+    admin.alterPartitionReassignments(wanted).all().get();
+    while (!admin.listPartitionReassignments(wanted.keySet()).reassignments().get().isEmpty()) Thread.sleep(50);
+    admin.electLeaders(ElectionType.PREFERRED, wanted.keySet()).partitions().get();
+    int moved = 0;
+    for (TopicPartitionInfo info : describe(admin, topic)) {
+      int earlier = before.stream().filter(one -> one.partition() == info.partition()).findFirst().orElseThrow().leader().id();
+      if (info.leader() != null && info.leader().id() != earlier) moved++;
+    }
+    return moved;
+  }
+
+  private static List<TopicPartitionInfo> describe(Admin admin, String topic) throws Exception {
+    return admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions();
   }
 
   static List<TopicPartition> partitions(KafkaConsumer<?, ?> consumer, Collection<String> topics) {

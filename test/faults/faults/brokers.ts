@@ -61,6 +61,26 @@ export const replicatedFaults: readonly Fault[] = [
       await run.recovers()
     },
   },
+  ...(
+    [
+      ['group coordinators', '__consumer_offsets'],
+      ['transaction coordinators', '__transaction_state'],
+    ] as const
+  ).map(([what, topic]): Fault => ({
+    name: `all ${what} moved`,
+    how: `every partition of ${topic} gets another leader, by reassignment and election; three times`,
+    pipelines: ['copy', 'count'],
+    replicated: true,
+    async inject(run) {
+      for (let i = 0; i < 3; i++) {
+        const since = Date.now()
+        const moved = await run.order<number>('move', { topic })
+        if (moved === 0) throw new Error('no coordinator was moved')
+        await run.recovers(run.allPartitions, since)
+        await run.lasts(2_000)
+      }
+    },
+  })),
   ...(['leader', 'group', 'transaction'] as const).map((role): Fault => ({
     name: `the ${role === 'leader' ? 'leader of a partition' : `${role} coordinator`} paused`,
     how: `SIGSTOP for 12 s to the broker that is it`,

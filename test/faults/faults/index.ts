@@ -1,5 +1,6 @@
 import type { Fault } from '../run.js'
 import { brokerFaults, replicatedFaults } from './brokers.js'
+import { foreignFaults } from './foreign.js'
 import { networkFaults } from './network.js'
 import { processFaults } from './processes.js'
 import { redisFaults } from './redis.js'
@@ -11,6 +12,7 @@ export const FAULTS: readonly Fault[] = [
   idleZombie,
   ...networkFaults,
   ...redisFaults,
+  ...foreignFaults,
   ...brokerFaults,
   ...replicatedFaults,
 ]

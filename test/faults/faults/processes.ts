@@ -157,7 +157,7 @@ export const processFaults: readonly Fault[] = [
     async inject(run) {
       const [one] = run.fleet.running
       const other = await run.start({ env: { CLOCK_STEP_MS: '-3600000' } })
-      await run.recovers()
+      await run.works(other)
       one?.kill('SIGUSR2')
       other.kill('SIGUSR2')
       await run.lasts(5_000)

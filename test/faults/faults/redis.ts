@@ -13,7 +13,7 @@ function redisOf(run: Run): RedisServer {
 const withRedis: Pick<Fault, 'pipelines' | 'surroundings'> = {
   pipelines: ['dedupe'],
   async surroundings(run) {
-    const server = await startRedis()
+    const server = await startRedis({ config: { appendonly: 'yes', appendfsync: 'always' } })
     servers.set(run, server)
     return { env: { REDIS_URL: server.url, REDIS_PREFIX: `${run.name}:` }, stop: () => server.stop() }
   },
@@ -39,6 +39,20 @@ export const redisFaults: readonly Fault[] = [
       const since = Date.now()
       redisOf(run).signal('SIGCONT')
       await run.recovers(run.allPartitions, since)
+    },
+  },
+  {
+    name: 'Redis killed',
+    how: 'SIGKILL to a Redis that writes each claim to its disk before it answers, and started again; three times',
+    ...withRedis,
+    async inject(run) {
+      for (let i = 0; i < 3; i++) {
+        await run.lasts(run.random.between(500, 2_000))
+        const since = Date.now()
+        redisOf(run).signal('SIGKILL')
+        await redisOf(run).restart()
+        await run.recovers(run.allPartitions, since)
+      }
     },
   },
 ]
