@@ -150,7 +150,7 @@ export function scenarios(cores: readonly Core[] = CORES): fc.Arbitrary<Scenario
 }
 
 /** As drawn, less what has no outcome that can be told. */
-export function sensible(one: Scenario): Scenario {
+function sensible(one: Scenario): Scenario {
   let { failures, guarantee, steps } = one
   // A record that was retried keeps its time and comes late, and replaces nothing newer: what then comes out depends on when it came.
   if (timed.includes(one.core) && again.includes(failures)) failures = 'dead'
