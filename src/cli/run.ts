@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { MillraceError } from '../index.js'
+import { analyzeCommand } from './analyze.js'
 import { redriveCommand } from './redrive.js'
 import { EXIT, type Surroundings } from './surroundings.js'
 import { UsageError } from './usage.js'
@@ -7,10 +8,13 @@ import { UsageError } from './usage.js'
 const HELP = `millrace <command> [options]
 
 Commands:
+  analyze   say what keeps running pipelines from going faster
   redrive   send the records of a dead-letter topic back to where they came from
 
 millrace <command> --help tells its options.
 `
+
+const COMMANDS = new Set(['analyze', 'redrive'])
 
 /** Runs one command; returns its exit code. */
 export async function run(args: readonly string[], surroundings: Surroundings): Promise<number> {
@@ -18,6 +22,8 @@ export async function run(args: readonly string[], surroundings: Surroundings): 
   const [command, ...rest] = args
   try {
     switch (command) {
+      case 'analyze':
+        return await analyzeCommand(rest, surroundings)
       case 'redrive':
         return await redriveCommand(rest, surroundings)
       case '--help':
@@ -33,7 +39,7 @@ export async function run(args: readonly string[], surroundings: Surroundings): 
     }
   } catch (thrown) {
     if (thrown instanceof UsageError) {
-      error(`millrace: ${thrown.message}\nTry: millrace ${command === 'redrive' ? 'redrive ' : ''}--help\n`)
+      error(`millrace: ${thrown.message}\nTry: millrace ${COMMANDS.has(command ?? '') ? `${command} ` : ''}--help\n`)
       return EXIT.usage
     }
     if (!(thrown instanceof MillraceError)) throw thrown

@@ -24,6 +24,8 @@ export class EmbeddedReader implements LogReader {
   /** Changes that are reported by whoever caused them. */
   private quiet = false
   private rotation = 0
+  /** Fetches that a fault has slowed down, and that are now carried out. */
+  private readonly delayed = new WeakSet<FetchedPartition>()
   private scheduled = false
   private closed = false
 
@@ -156,11 +158,13 @@ export class EmbeddedReader implements LogReader {
     if (offset < log.start || offset > log.end) return fail(fetched, outOfRange(fetched, log.start, log.end))
     const limit = readCommitted ? log.stable : log.end
     if (offset >= limit) return known === undefined
-    const fault = this.faults.due('fetch', [topic, `${topic}/${partition}`])
+    const fault = this.delayed.delete(fetched) ? undefined : this.faults.due('fetch', [topic, `${topic}/${partition}`])
     if (fault !== undefined) {
       const error = fault.reaction === undefined ? undefined : faultError(fault)
-      if (fault.delayMs !== undefined) this.hold(fetched, fault.delayMs, error)
-      else if (error !== undefined) return fail(fetched, error)
+      if (fault.delayMs !== undefined) {
+        if (error === undefined) this.delayed.add(fetched)
+        this.hold(fetched, fault.delayMs, error)
+      } else if (error !== undefined) return fail(fetched, error)
       return known === undefined
     }
     const { batches, aborted } = log.fetch(offset, limit, Math.min(room, PARTITION_BYTES))

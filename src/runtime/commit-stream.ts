@@ -1,4 +1,5 @@
 import { Observable } from 'rxjs'
+import type { Clock } from '../record/clock.js'
 import { MillraceError } from '../record/error.js'
 import type { Commit } from './commit.js'
 import type { PipelineHost, PipelineSpec } from './host.js'
@@ -82,6 +83,16 @@ export class CommitStream extends Observable<Commit> {
         owners: [],
       })
     return viewOf(take, ({ state }) => state === 'stopped' || state === 'failed', clock)
+  }
+
+  /** @internal */
+  get clock(): Clock {
+    return this.from.host.clock
+  }
+
+  /** @internal Has the steps of one slice in so many timed, until the function that is returned is called. */
+  sampleSteps(oneIn: number): () => void {
+    return this.latest?.sampleSteps(oneIn) ?? ((): void => {})
   }
 
   /** @internal */

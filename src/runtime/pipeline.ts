@@ -88,6 +88,16 @@ export class Pipeline implements PipelineHandle {
     })
   }
 
+  /** Has the steps of one slice in so many timed, until the function that is returned is called. */
+  sampleSteps(oneIn: number): () => void {
+    const { profile } = this.chronicle
+    const before = profile.oneIn
+    profile.oneIn = oneIn
+    return () => {
+      profile.oneIn = before
+    }
+  }
+
   /** Number of tasks; undefined before the topics were looked at. */
   get taskCount(): number | undefined {
     return this.context?.taskCount
