@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { MillraceError } from '../index.js'
 import { analyzeCommand } from './analyze.js'
 import { redriveCommand } from './redrive.js'
+import { topCommand } from './top.js'
 import { EXIT, type Surroundings } from './surroundings.js'
 import { UsageError } from './usage.js'
 
@@ -10,11 +11,12 @@ const HELP = `millrace <command> [options]
 Commands:
   analyze   say what keeps running pipelines from going faster
   redrive   send the records of a dead-letter topic back to where they came from
+  top       lag, rate and state of running pipelines, or the lag of any group
 
 millrace <command> --help tells its options.
 `
 
-const COMMANDS = new Set(['analyze', 'redrive'])
+const COMMANDS = new Set(['analyze', 'redrive', 'top'])
 
 /** Runs one command; returns its exit code. */
 export async function run(args: readonly string[], surroundings: Surroundings): Promise<number> {
@@ -26,6 +28,8 @@ export async function run(args: readonly string[], surroundings: Surroundings): 
         return await analyzeCommand(rest, surroundings)
       case 'redrive':
         return await redriveCommand(rest, surroundings)
+      case 'top':
+        return await topCommand(rest, surroundings)
       case '--help':
       case '-h':
       case 'help':

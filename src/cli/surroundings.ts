@@ -8,6 +8,8 @@ export interface Surroundings {
   readonly error: (text: string) => void
   /** Whether `error` is a terminal, on which a line can be written over. */
   readonly interactive: boolean
+  /** Whether `out` is one, which can be written over from the top. Default false. */
+  readonly terminal?: boolean
   readonly env: Readonly<Record<string, string | undefined>>
   /** Aborts when the command is to end in order; asked for only by commands that do so. */
   readonly signal: () => AbortSignal
