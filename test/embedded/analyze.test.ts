@@ -177,7 +177,7 @@ describe('analyze names what bounds a pipeline', () => {
     )
     kit.run(pipeline)
     const before = statusOf(pipeline).snapshot()
-    await kit.advance('40s')
+    await kit.advance('31s')
     const after = statusOf(pipeline).snapshot()
     // As one that is still behind.
     return [before, { ...after, lag: { ...after.lag, records: 1_000_000 } }]
