@@ -4,7 +4,7 @@
  * or on Kafka with KAFKA_BROKERS=host:port. At the end all of it is computed again from the input file, without millrace, and compared.
  * `--json` prints it for machines.
  */
-import { concat, defer, lastValueFrom, merge, scan, takeWhile, tap } from 'rxjs'
+import { Subject, concat, concatMap, defer, lastValueFrom, merge, scan, take, takeWhile, tap } from 'rxjs'
 import { describe } from 'millrace'
 import { delaysPipeline } from './delays.js'
 import { inThisProcess, onKafka } from './demo-members.js'
@@ -35,8 +35,14 @@ say(String(describe(delaysPipeline(cluster, options))))
 const began = performance.now()
 let told = 0
 let killed = false
+/** Then the other one joins: alone, it could be through before a process has started. */
+const firstCommit = new Subject<void>()
+const first = firstCommit.pipe(
+  take(1),
+  concatMap(() => members.member('one', options)),
+)
 const second = concat(
-  members.doomed('two', options, 4),
+  members.doomed('two', options, 4).pipe(tap(() => firstCommit.next())),
   defer(() => {
     killed = true
     say('  killed: member two, in the middle of a transaction; what it wrote there is aborted, and it is started again')
@@ -44,7 +50,7 @@ const second = concat(
   }),
 )
 const total = await lastValueFrom(
-  merge(members.member('one', options), second).pipe(
+  merge(first, second).pipe(
     scan(
       (sum, commit) => ({
         transactions: sum.transactions + 1,
