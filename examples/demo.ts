@@ -2,15 +2,17 @@
  * The main job: 20,000 real flight records, out of order, become the average and the 95th percentile of the delay of each airport
  * in each hour, exactly once, late ones counted, by two members of a group, of which one is killed half way. Runs on the embedded broker,
  * or on Kafka with KAFKA_BROKERS=host:port. At the end all of it is computed again from the input file, without millrace, and compared.
- * `--json` prints it for machines.
+ * `--json` prints it for machines, `--page` shows the live page, for which the flights come slowly.
  */
+import { setTimeout as pause } from 'node:timers/promises'
 import { Subject, concat, concatMap, defer, lastValueFrom, merge, scan, take, takeWhile, tap } from 'rxjs'
-import { describe } from 'millrace'
+import { describe, serveStatus } from 'millrace'
 import { delaysPipeline } from './delays.js'
 import { inThisProcess, onKafka } from './demo-members.js'
-import { arrivals, expected, lineOf } from './flights.js'
+import { arrivals, expected, lineOf, type Expected } from './flights.js'
 
 const asJson = process.argv.includes('--json')
+const withPage = process.argv.includes('--page')
 const say = (line: string): void => void process.stderr.write(`${line}\n`)
 
 const departures = arrivals()
@@ -20,15 +22,27 @@ const run = Date.now()
 const [input, output, late, group] = [`flights-${run}`, `delays-${run}`, `late-${run}`, `demo-${run}`] as const
 // The flights are of 2001: with a limited retention a broker would delete them.
 await cluster.createTopics([input, output, late].map((topic) => ({ topic, partitions: 4, config: { 'retention.ms': '-1' } })))
-await cluster.produce({
-  topic: input,
-  records: departures.map(({ flight, time }) => ({ key: flight.origin, value: JSON.stringify(flight), timestamp: time })),
-})
-say(`${departures.length} flights produced to ${process.env.KAFKA_BROKERS ?? 'the embedded broker'}`)
+const records = departures.map(({ flight, time }) => ({ key: flight.origin, value: JSON.stringify(flight), timestamp: time }))
 
-const partitions = new Map<string, number>()
-for await (const { key, origin } of cluster.read({ topic: input })) partitions.set(String(key), origin.partition)
-const file = expected(departures, (origin) => partitions.get(origin) as number)
+/** All flights go to the input; resolves to what should come of them. */
+async function produce(): Promise<Expected> {
+  const step = withPage ? 100 : records.length
+  for (let at = 0; at < records.length; at += step) {
+    await cluster.produce({ topic: input, records: records.slice(at, at + step) })
+    if (withPage) await pause(300)
+  }
+  say(`${departures.length} flights produced to ${process.env.KAFKA_BROKERS ?? 'the embedded broker'}`)
+  const partitions = new Map<string, number>()
+  for await (const { key, origin } of cluster.read({ topic: input })) partitions.set(String(key), origin.partition)
+  return expected(departures, (origin) => partitions.get(origin) as number)
+}
+
+const server = withPage ? await serveStatus(cluster, { port: 9_090, token: 'demo-token', commands: true }) : undefined
+if (server !== undefined) say(`the live page: ${server.url}/   its token: demo-token`)
+let known: Expected | undefined
+const producing = produce().then((file) => (known = file))
+// On the page the flights are seen as they come.
+if (!withPage) await producing
 
 const options = { group, input, output, late }
 say(String(describe(delaysPipeline(cluster, options))))
@@ -68,9 +82,10 @@ const total = await lastValueFrom(
       told = sum.in
     }),
     // The last hours close when the input has been quiet for a while.
-    takeWhile((sum) => sum.in < departures.length || sum.out < file.lines.length + file.late, true),
+    takeWhile((sum) => sum.in < departures.length || known === undefined || sum.out < known.lines.length + known.late, true),
   ),
 )
+const file = await producing
 const seconds = (performance.now() - began) / 1000
 
 const lines: string[] = []
@@ -84,6 +99,11 @@ for await (const _ of cluster.read({ topic: late })) tooLate++
 say(
   `  wrote ${total.out} records: ${total.out - total.late} results of an airport and an hour, and ${total.late} flights that came too late for theirs`,
 )
+if (server !== undefined) {
+  say('the page stays until Ctrl-C')
+  await new Promise((resolve) => process.once('SIGINT', resolve))
+  await server.close()
+}
 await cluster.deleteTopics([input, output, late, `${group}-window-changelog`])
 await cluster.close()
 

@@ -1,6 +1,6 @@
 import { useEffect, useMemo, useState } from 'preact/hooks'
 import { short, whole, bytes } from './format.js'
-import type { Group } from './group.js'
+import { shareOf, type Group } from './group.js'
 import type { History } from './history.js'
 import { draw, shortened, type Edge, type Node } from './layout.js'
 
@@ -49,7 +49,13 @@ export function Topology({ group, history }: { readonly group: Group; readonly h
             <Flow key={`${edge.from} ${edge.to}`} edge={edge} rate={rateOf(edge)} />
           ))}
           {drawing.nodes.map((one) => (
-            <Box key={one.id} node={one} chosen={one.id === chosen} onChoose={() => choose(one.id === chosen ? undefined : one.id)} />
+            <Box
+              key={one.id}
+              node={one}
+              slow={isSlow(one, group)}
+              chosen={one.id === chosen}
+              onChoose={() => choose(one.id === chosen ? undefined : one.id)}
+            />
           ))}
         </svg>
       </div>
@@ -88,16 +94,28 @@ function Flow({ edge, rate }: { readonly edge: Edge; readonly rate: number }) {
   )
 }
 
-function Box({ node, chosen, onChoose }: { readonly node: Node; readonly chosen: boolean; readonly onChoose: () => void }) {
+/** It takes more than all others together. */
+function isSlow({ kind, label }: Node, group: Group): boolean {
+  return kind === 'operator' && (shareOf(group, label) ?? 0) > 0.5
+}
+
+interface BoxProps {
+  readonly node: Node
+  readonly slow: boolean
+  readonly chosen: boolean
+  readonly onChoose: () => void
+}
+
+function Box({ node, slow, chosen, onChoose }: BoxProps) {
   const { kind, label, x, y, width, height } = node
   return (
     <g
-      class={`node ${kind}${chosen ? ' chosen' : ''}`}
+      class={`node ${kind}${slow ? ' slow' : ''}${chosen ? ' chosen' : ''}`}
       transform={`translate(${x - width / 2} ${y - height / 2})`}
       tabIndex={0}
       role="button"
       aria-pressed={chosen}
-      aria-label={`${kind === 'dead' ? 'dead letters' : kind} ${label}`}
+      aria-label={`${kind === 'dead' ? 'dead letters' : kind} ${label}${slow ? ', slow' : ''}`}
       onClick={onChoose}
       onKeyDown={(event) => {
         if (event.key !== 'Enter' && event.key !== ' ') return
@@ -118,7 +136,9 @@ function aboutNode({ id, kind, label }: Node, group: Group, history: History): s
   const { members, partitions } = group
   if (kind === 'operator') {
     const step = group.first.steps[Number(id.slice('step:'.length))]
+    const share = shareOf(group, label)
     const parts = [
+      share !== undefined && `${Math.round(share * 100)} % of the time of all steps`,
       step?.piece && `part of ${step.piece}`,
       step && step.writes.length > 0 && `writes ${step.writes.join(', ')}`,
       step && step.keeps.length > 0 && `keeps ${step.keeps.join(', ')}`,

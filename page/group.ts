@@ -84,6 +84,17 @@ function groupOf(name: string, members: readonly Member[], unreachable: Group['u
   }
 }
 
+/** The part of a step in the time that all steps took, where they are timed (`sampleSteps`): computing, and waiting to end. */
+export function shareOf({ members }: Group, step: string): number | undefined {
+  let [own, all] = [0, 0]
+  for (const { status } of members)
+    for (const { operator, busyMs, heldMs } of status.time.steps) {
+      all += busyMs + heldMs
+      if (operator === step) own += busyMs + heldMs
+    }
+  return all === 0 ? undefined : own / all
+}
+
 export function isOver({ state }: PipelineStatus): boolean {
   return state === 'stopped' || state === 'failed'
 }

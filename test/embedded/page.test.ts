@@ -35,13 +35,15 @@ describe('the live page, in a browser', () => {
           (records) =>
             records.pipe(
               attempt((record) => {
+                const end = performance.now() + 5
+                while (performance.now() < end);
                 if (broken && String(record.value) === 'bad') throw new Error('the service said no')
                 return record
               }),
               deadLetter({ topic: 'dead' }),
               toTopic({ topic: 'out' }),
             ),
-          { every: '20ms' },
+          { every: '20ms', sampleSteps: 1 },
         ),
       )
       .subscribe()
@@ -72,6 +74,8 @@ describe('the live page, in a browser', () => {
     await cluster.produce({ topic: 'in', records: [{ value: 'good' }, { value: 'bad' }] })
     await page.locator('[data-figure="Read"]', { hasText: '2 in all' }).waitFor()
     await page.locator('[data-figure="Dead letters"]', { hasText: /^1 / }).waitFor()
+
+    await page.locator('.node.slow', { hasText: 'attempt' }).waitFor()
 
     await page.click('#letters-load')
     await page.click('tr.letter button')

@@ -72,7 +72,8 @@ function addressesOf({ pipelines }: ClusterStatus): readonly string[] {
     .slice(0, MOST_PROCESSES)
 }
 
-function signed(token: string, address: string, now: number): string {
+/** The proof. */
+export function signed(token: string, address: string, now: number): string {
   return `${now}.${createHmac('sha256', token).update(`${now}\n${address}`).digest('hex')}`
 }
 
