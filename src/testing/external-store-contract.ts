@@ -23,7 +23,7 @@ export interface ExternalStoreCase {
 
 const place = (partition = 0, topic = 'orders', sink = 'database'): Place => ({ sink, topic, partition })
 const from = (places: readonly Place[], start = 0) => places.map((one) => ({ ...one, start }))
-const change = (at: Place, row: StoredRow, to: Partial<StoredRow>): RowChange => ({ ...at, ...row, ...to })
+const change = (at: Place, row: StoredRow, to: Partial<StoredRow>): RowChange => ({ ...at, ...row, ...to, was: row.position })
 
 /**
  * What `ExternalStore` promises, case by case, for a system of your own.
@@ -115,6 +115,25 @@ export const externalStoreContract: readonly ExternalStoreCase[] = [
       assert.deepEqual(
         (await store.read(group, [place(0), place(1)])).map((row) => row?.position),
         [0, 3],
+      )
+    },
+  },
+  {
+    name: 'a row that stands elsewhere than it was left, as after a backup or a failover, is not changed',
+    async run({ open, write, written }) {
+      const store = open()
+      const [group, text] = [unique(), unique()]
+      const rows = await store.take(group, from([place(0), place(1)]))
+      const before = await store.begin()
+      assert.equal(await before.commit(group, [change(place(1), rows[1] as StoredRow, { position: 5 })]), true)
+      const tx = await store.begin()
+      await write(tx.handle, text)
+      const changes = [place(0), place(1)].map((at, i) => change(at, rows[i] as StoredRow, { position: 9 }))
+      assert.equal(await tx.commit(group, changes), false)
+      assert.deepEqual(await written(text), [])
+      assert.deepEqual(
+        (await store.read(group, [place(0), place(1)])).map((row) => row?.position),
+        [0, 5],
       )
     },
   },

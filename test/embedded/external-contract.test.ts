@@ -86,6 +86,7 @@ describe('the contract', () => {
   it('tells a store that does not compare epochs', async () => {
     expect(await failures(new MemoryStore({ noEpoch: true }))).toEqual([
       'who had a row that another has taken cannot commit, and wrote nothing',
+      'a row that stands elsewhere than it was left, as after a backup or a failover, is not changed',
       'taking a row twice refuses even its own earlier transactions',
       'who takes a row waits for the transaction that changes it, or is told to come again',
     ])

@@ -14,6 +14,7 @@ import {
   type MillraceError,
   type RawRecord,
   type RecordStream,
+  type StoredRow,
   type StreamRecord,
   type TransactionOptions,
 } from '../../src/index.js'
@@ -324,10 +325,27 @@ describe('records without a position', () => {
 describe('positions that are not of this log', () => {
   const place = { sink: 'lines', topic: 'in', partition: 0 }
   const commitAt = async (store: MemoryStore, position: number): Promise<void> => {
-    const [taken] = await store.take('g', [{ ...place, start: 0 }])
+    const [taken] = (await store.take('g', [{ ...place, start: 0 }])) as [StoredRow]
     const tx = await store.begin()
-    await tx.commit('g', [{ ...place, ...(taken as NonNullable<typeof taken>), position }])
+    await tx.commit('g', [{ ...place, ...taken, was: taken.position, position }])
   }
+
+  it('a running pipeline whose database is put back under it is told with the next transaction, not before a gap is left', async () => {
+    const [kit, store] = [await kitOf(), new MemoryStore()]
+    run(kit, (records) => records.pipe(sink(store)))
+    await feed(kit, values(0, 3))
+    await kit.advance(100)
+    const [key, backup] = [...store.rows][0] as [string, StoredRow]
+    await feed(kit, values(3, 6))
+    await kit.advance(100)
+    // As a failover to a replica without the last transaction leaves it: its epoch is the same.
+    store.rows.set(key, backup)
+    store.lines.length = 3
+    const error = await failureOf(kit, () => feed(kit, values(6, 9)))
+    expect(error.code).toBe('SINK_MISMATCH')
+    expect(error.message).toContain('up to 3, and the log has committed 6')
+    expect(store.lines).toEqual(values(0, 3))
+  })
 
   it('behind what the log has committed: a database from a backup is told, before anything is written', async () => {
     const [kit, store] = [await kitOf(), new MemoryStore()]

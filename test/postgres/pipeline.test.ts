@@ -218,7 +218,10 @@ describe('a pipeline into PostgreSQL', () => {
     )
     const other = await db.begin()
     await other.handle.query("INSERT INTO lines SELECT 'other', n FROM generate_series(100, 149) n")
-    const ahead = places.map((place, i) => ({ ...place, ...(rows[i] as (typeof rows)[number]), position: 75 }))
+    const ahead = places.map((place, i) => {
+      const row = rows[i] as (typeof rows)[number]
+      return { ...place, ...row, was: row.position, position: 75 }
+    })
     expect(await other.commit('g', ahead)).toBe(true)
     await feed(100, 200)
     await written(200)

@@ -64,7 +64,7 @@ describe('toRedis', () => {
       const [row] = await store.take('g', [{ ...place, start: 0 }])
       const tx = await store.begin()
       tx.handle.incrby('again', 1)
-      const change = { ...place, ...row, position: 1, gaps: '', owed: '', epoch: row?.epoch ?? 0 }
+      const change = { ...place, ...row, was: 0, position: 1, gaps: '', owed: '', epoch: row?.epoch ?? 0 }
       expect([await tx.commit('g', [change]), await tx.commit('g', [change])]).toEqual([true, true])
       expect(await redis.get('again')).toBe('1')
     })
@@ -76,7 +76,7 @@ describe('toRedis', () => {
       const { handle, commit } = await store.begin()
       for (let i = 0; i < 300_000; i++) handle.incrby(`large:${i % 1_000}`, 1)
       await store.check(handle)
-      expect(await commit('g', [{ ...place, position: 1, gaps: '', owed: '', epoch: row?.epoch ?? 0 }])).toBe(true)
+      expect(await commit('g', [{ ...place, was: 0, position: 1, gaps: '', owed: '', epoch: row?.epoch ?? 0 }])).toBe(true)
       expect(await redis.get('large:999')).toBe('300')
     })
 
@@ -189,7 +189,7 @@ describe('toRedis', () => {
       const zombie = await store.begin()
       zombie.handle.incrby('zombie', 1)
       await store.take('g', [place])
-      expect(await zombie.commit('g', [{ ...place, position: 5, epoch: old?.epoch ?? 0, gaps: '', owed: '' }])).toBe(false)
+      expect(await zombie.commit('g', [{ ...place, was: 0, position: 5, epoch: old?.epoch ?? 0, gaps: '', owed: '' }])).toBe(false)
       expect(await redis.get('zombie')).toBeNull()
     })
 

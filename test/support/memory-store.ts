@@ -63,7 +63,7 @@ export class MemoryStore implements ExternalStore<MemoryTx> {
         this.committed++
         this.lines.push(...handle.lines)
         if (this.broken.positionsApart === true) await this.faults.afterCommit?.()
-        for (const { sink, topic, partition, ...row } of changes) this.rows.set(keyOf(group, { sink, topic, partition }), row)
+        for (const { sink, topic, partition, was: _, ...row } of changes) this.rows.set(keyOf(group, { sink, topic, partition }), row)
         if (this.broken.positionsApart !== true) await this.faults.afterCommit?.()
         return true
       },
@@ -81,6 +81,12 @@ export class MemoryStore implements ExternalStore<MemoryTx> {
   }
 
   private mine(group: string, changes: readonly RowChange[]): boolean {
-    return this.broken.noEpoch === true || changes.every((change) => this.rows.get(keyOf(group, change))?.epoch === change.epoch)
+    return (
+      this.broken.noEpoch === true ||
+      changes.every((change) => {
+        const row = this.rows.get(keyOf(group, change))
+        return row?.epoch === change.epoch && row.position === change.was
+      })
+    )
   }
 }

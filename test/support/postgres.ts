@@ -38,14 +38,16 @@ export async function psql(url: string, sql: string): Promise<string[]> {
   return stdout.split('\n').filter((line) => line !== '')
 }
 
-/** Starts a PostgreSQL, of whose data nothing is synced to disk: it may be killed, the machine may not. */
-export async function startPostgres(settings: Readonly<Record<string, string>> = {}): Promise<PostgresServer> {
+/** Starts a PostgreSQL, of whose data nothing is synced to disk: it may be killed, the machine may not. `standbyOf`: a replica of this one. */
+export async function startPostgres(settings: Readonly<Record<string, string>> = {}, standbyOf?: string): Promise<PostgresServer> {
   const [port] = (await freePorts(1)) as [number]
   const directory = await mkdtemp(join(tmpdir(), 'millrace-postgres-'))
   if ('uid' in asNobody) await chown(directory, NOBODY, NOBODY)
   await chmod(directory, 0o700)
   const data = join(directory, 'data')
-  await run(program('initdb'), ['-D', data, '-U', 'test', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], asNobody)
+  if (standbyOf === undefined)
+    await run(program('initdb'), ['-D', data, '-U', 'test', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], asNobody)
+  else await run(program('pg_basebackup'), ['-D', data, '-d', standbyOf, '-R', '-X', 'stream', '-c', 'fast', '--no-sync'], asNobody)
   const url = `postgres://test@127.0.0.1:${port}/postgres`
   const launch = async (): Promise<ChildProcess> => {
     const given = { fsync: 'off', max_connections: '50', ...settings }

@@ -38,12 +38,13 @@ function errorsOf(program: string): Map<string, string[]> {
 
 const HEAD = `
 import { map, type Observable } from 'rxjs'
-import { aggregate, aggregator, attempt, count, deadLetter, dropFailed, joinStream, joinTable, json, mapValue, repartition, route, session, sliding, store, sum, table, toDatabase, toTopic, tumbling, upsert, window, withStore, type Database, type FailedRecord, type RecordStream, type StreamRecord } from '../../src/index.js'
+import { aggregate, aggregator, attempt, count, deadLetter, dropFailed, joinStream, joinTable, json, mapValue, repartition, route, session, sliding, store, sum, table, toDatabase, toRedis, toTopic, tumbling, upsert, window, withStore, type Database, type FailedRecord, type RecordStream, type RedisSinkClient, type StreamRecord } from '../../src/index.js'
 import { toPostgres } from '../../src/sinks/database/postgres.js'
 import type { Pool } from 'pg'
 type Order = StreamRecord<Buffer, { readonly id: string; readonly amount: number }>
 declare const orders: Observable<Order>
 declare const db: Database
+declare const redis: RedisSinkClient
 declare const pool: Pool
 declare const mixed: Observable<Order | FailedRecord>
 const max = aggregator({ name: 'max', init: () => 0, add: (state, order: Order) => Math.max(state, order.value.amount) })
@@ -65,6 +66,7 @@ function joinStreamForgotRight() { return orders.pipe(joinStream(mixed, { within
 function toDatabaseForgot() { return mixed.pipe(toDatabase(db, (tx, records) => tx.query('x', records.map((order) => order.value.amount)))) }
 function toDatabaseHelperForgot() { return mixed.pipe(toDatabase(db, upsert({ table: 't', key: { id: (order) => order.id }, columns: {} }))) }
 function toPostgresForgot() { return mixed.pipe(toPostgres(pool, async (tx, records) => void (await tx.client.query('x', [records.length]))), map((order) => order.value.amount)) }
+function toRedisForgot() { return mixed.pipe(toRedis(redis, (tx, records) => { for (const order of records) tx.incrby('n', order.value.amount) })) }
 function storeForgot() { return mixed.pipe(withStore(store<number>({ name: 'n' }), (mine, order) => mine.put(order.value.id, 1))) }
 `
 const OTHERS = `

@@ -30,9 +30,9 @@ ON p."group" = $1::text AND p.sink = u.sink AND p.topic = u.topic AND p."partiti
     ],
     change: (group, changes) => [
       `UPDATE ${table} AS p SET position = u.position, gaps = u.gaps, owed = u.owed
-FROM unnest($2::text[], $3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::text[], $8::text[])
-  AS u(sink, topic, part, position, epoch, gaps, owed)
-WHERE p."group" = $1::text AND p.sink = u.sink AND p.topic = u.topic AND p."partition" = u.part AND p.epoch = u.epoch
+FROM unnest($2::text[], $3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::bigint[])
+  AS u(sink, topic, part, position, epoch, gaps, owed, was)
+WHERE p."group" = $1::text AND p.sink = u.sink AND p.topic = u.topic AND p."partition" = u.part AND p.epoch = u.epoch AND p.position = u.was
 RETURNING 1`,
       [
         group,
@@ -41,6 +41,7 @@ RETURNING 1`,
         changes.map(({ epoch }) => epoch),
         changes.map(({ gaps }) => gaps),
         changes.map(({ owed }) => owed),
+        changes.map(({ was }) => was),
       ],
     ],
   }

@@ -67,7 +67,7 @@ RETURNING ${COLUMNS}`,
     change: (group, changes) => [
       `UPDATE ${table} SET position = ${field('position')}, gaps = ${field('gaps')}, owed = ${field('owed')}
 FROM json_each(?2) AS u
-WHERE "group" = ?1 AND sink = ${field('sink')} AND topic = ${field('topic')} AND "partition" = ${field('partition')} AND epoch = ${field('epoch')}
+WHERE "group" = ?1 AND sink = ${field('sink')} AND topic = ${field('topic')} AND "partition" = ${field('partition')} AND epoch = ${field('epoch')} AND position = ${field('was')}
 RETURNING 1`,
       [group, json(changes)],
     ],

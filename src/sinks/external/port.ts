@@ -4,7 +4,7 @@
  * each passes.
  *
  * What it promises is small: a transaction's writes and position changes take effect together or not at all; it takes effect only if each
- * row still has the epoch it was taken with; and who reads or takes a row waits for whoever is committing it.
+ * row still has the epoch it was taken with, and stands where it was left; and who reads or takes a row waits for whoever is committing it.
  */
 export interface ExternalStore<Tx> {
   /** For messages: 'PostgreSQL'. */
@@ -53,14 +53,18 @@ export interface StoredRow {
   readonly owed: string
 }
 
-export interface RowChange extends Place, StoredRow {}
+export interface RowChange extends Place, StoredRow {
+  /** The position that the row was taken with, or left with: where it has another, the system has lost what was committed, or been put back. */
+  readonly was: number
+}
 
 /** One transaction, over one connection. */
 export interface ExternalTransaction<Tx> {
   /** What user code writes with. */
   readonly handle: Tx
   /**
-   * Changes the rows that have the epoch of their change, and commits. False if one has not: then nothing took effect.
+   * Changes the rows that have the epoch of their change, and stand where they were, and commits. False if one does not: then nothing took
+   * effect.
    * Where it throws what is 'away', it may have taken effect: `take` tells.
    */
   commit(group: string, changes: readonly RowChange[]): Promise<boolean>

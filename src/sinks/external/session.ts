@@ -181,7 +181,7 @@ export class ExternalSession<Tx> implements Effects {
     throw logError(
       'SINK_FENCED',
       this.fenced < MAX_FENCED ? 'lost' : 'fatal',
-      `another member has taken the positions of its tasks in ${this.store.name}: nothing was written. ` +
+      `another member has taken the positions of its tasks in ${this.store.name}, or they stand elsewhere than they were left: nothing was written. ` +
         (this.fenced < MAX_FENCED
           ? 'This member was replaced, and joins again'
           : `That happened ${MAX_FENCED} times in a row: another program, maybe of another cluster, uses group '${group}' with the same positions. Give one of them a group, or a table of positions, of its own`),

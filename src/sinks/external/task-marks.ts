@@ -51,7 +51,7 @@ export class TaskMarks {
     if (!moved) return []
     return progress.map(({ topic, position }) => {
       const marks = this.topics.get(topic) as TopicMarks
-      return { sink: this.sink, topic, partition: this.partition, ...marks.change(position) }
+      return { sink: this.sink, topic, partition: this.partition, was: marks.position, ...marks.change(position) }
     })
   }
 

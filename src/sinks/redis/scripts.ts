@@ -95,8 +95,8 @@ return 1
 `)
 
 /**
- * KEYS: the rows. ARGV: the commit, how many rows change, of each its field, epoch and content, then the commands as above. 0 if a row has another
- * epoch. A commit that comes twice, as a client sends again what was not answered, is done once.
+ * KEYS: the rows. ARGV: the commit, how many rows change, of each its field, position and epoch as they were, and content, then the commands as
+ * above. 0 if a row has others. A commit that comes twice, as a client sends again what was not answered, is done once.
  */
 export const COMMIT = script(`${ROW}${CHECK}
 local commit, rows = ARGV[1], tonumber(ARGV[2])
@@ -105,9 +105,10 @@ local again = 0
 for i = 3, first - 1, 3 do
   local row = redis.call('HGET', KEYS[1], ARGV[i])
   if not row then return 0 end
-  local _, epoch, _, _, last = parse(row)
-  if epoch ~= ARGV[i + 1] then return 0 end
-  if last == commit then again = again + 1 end
+  local position, epoch, _, _, last = parse(row)
+  local was, taken = string.match(ARGV[i + 1], '^(%d+)|(%d+)$')
+  if epoch ~= taken then return 0 end
+  if last == commit then again = again + 1 elseif position ~= was then return 0 end
 end
 if rows > 0 and again == rows then return 1 end
 local list = cmsgpack.unpack(ARGV[first])

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import type { MonoTypeOperatorFunction } from 'rxjs'
+import type { OperatorFunction } from 'rxjs'
 import { z } from 'zod'
 import type { Duration } from '../../record/duration.js'
 import { errorMessage } from '../../record/error.js'
 import type { StreamRecord } from '../../record/record.js'
+import type { Good, Handled, RecordOrFailure } from '../../record/types.js'
 import { functionOption, objectWith, parseOptions } from '../../runtime/options.js'
 import type { Blame, ExternalStore, ExternalTransaction, Place, PlaceToTake, RowChange, StoredRow } from '../external/port.js'
 import { externalSchema, toExternal } from '../external/to-external.js'
@@ -65,11 +66,16 @@ const stores = new WeakMap<RedisSinkClient, Map<string, RedisStore>>()
  *   }
  * }))
  */
+export function toRedis<R extends RecordOrFailure = StreamRecord<unknown, unknown>>(
+  client: RedisSinkClient,
+  write: Handled<R> & RedisWrite<NoInfer<Good<R>>>,
+  options?: ToRedisOptions,
+): OperatorFunction<R, Good<R>>
 export function toRedis<R extends StreamRecord<unknown, unknown>>(
   client: RedisSinkClient,
   write: RedisWrite<R>,
   options: ToRedisOptions = {},
-): MonoTypeOperatorFunction<R> {
+): OperatorFunction<R, R> {
   parseOptions(given, [client, write], 'toRedis')
   const { name = 'redis', repeatable = false, prefix, ...settings } = parseOptions(schema, options, 'toRedis')
   const known = stores.get(client) ?? new Map<string, RedisStore>()
@@ -112,7 +118,7 @@ export class RedisStore implements ExternalStore<Commands> {
     return Promise.resolve({
       handle,
       commit: async (group: string, changes: readonly RowChange[]) => {
-        const rows = changes.flatMap((change) => [fieldOf(change), String(change.epoch), contentOf(change)])
+        const rows = changes.flatMap((change) => [fieldOf(change), `${change.was}|${change.epoch}`, contentOf(change)])
         return (await this.run(COMMIT, group, [id, changes.length, ...rows, handle.packed(false) as Buffer])) === 1
       },
       // Nothing was sent yet, or it can no longer be told: the next who takes the rows learns which.

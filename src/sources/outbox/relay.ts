@@ -81,7 +81,7 @@ export class Relay implements Effects {
       }
       const rows = await this.read(tx.handle, found)
       const next = { ...row, position: Math.max(row.position, found) }
-      if (!(await tx.commit(this.group, [{ ...this.place, ...next }]))) {
+      if (!(await tx.commit(this.group, [{ ...this.place, ...next, was: row.position }]))) {
         // Another relay is at work. If it is this one that should be, it takes the row when it is called again.
         if (turn === this.turn) this.row = undefined
         this.logger.warn({ outbox: this.settings.name }, 'another relay has taken the outbox')

@@ -48,7 +48,7 @@ const db: typeof whole = {
         let current = changes
         if (BROKEN === 'no-epoch') {
           const rows = await whole.read(group, changes)
-          current = changes.map((change, i) => ({ ...change, epoch: rows[i]?.epoch ?? 0 }))
+          current = changes.map((change, i) => ({ ...change, epoch: rows[i]?.epoch ?? 0, was: rows[i]?.position ?? 0 }))
         }
         const committed = await tx.commit(group, BROKEN === 'apart' ? [] : current)
         if (committed) pass('database-committed')
