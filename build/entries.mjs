@@ -6,6 +6,7 @@ export const entries = {
   './pglite': 'sinks/database/pglite',
   './sqlite': 'sinks/database/sqlite',
   './schema-registry': 'schema-registry/index',
+  './opentelemetry': 'opentelemetry/index',
 }
 
 /** `testing` of `./testing`. */

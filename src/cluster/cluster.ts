@@ -10,6 +10,7 @@ import { PartitionSource } from '../sources/partition-source.js'
 import type { PipelineHandle } from '../runtime/host.js'
 import type { PipelineStatus } from '../runtime/status/status.js'
 import { viewOf, type StatusView } from '../runtime/status/view.js'
+import type { Telemetry } from '../runtime/telemetry.js'
 import type { Encoded } from '../log/batch/write.js'
 import { controlOf, type ClusterControl } from './control.js'
 import { produce, type ProduceOptions } from './produce.js'
@@ -91,6 +92,7 @@ export interface ClusterHost {
   readonly clock: Clock
   readonly logger: Logger
   readonly trace?: ((event: TraceEvent) => void) | undefined
+  readonly telemetry?: Telemetry | undefined
 }
 
 const newTopics = z.array(
@@ -119,7 +121,7 @@ export class LogCluster implements Cluster {
 
   source(options: SourceOptions): PartitionSource {
     this.refuseIfClosed()
-    const { openLog, clock, logger, trace } = this.host
+    const { openLog, clock, logger, trace, telemetry } = this.host
     const settings = parseOptions(sourceSchema, options, 'source')
     const signals = [this.closing.signal, ...(settings.signal === undefined ? [] : [settings.signal])]
     const onRun = (ended: Promise<void>): void => {
@@ -131,7 +133,10 @@ export class LogCluster implements Cluster {
       const forgotten = new Set(ended.slice(0, Math.max(0, ended.length - MOST_ENDED)))
       this.pipelines = [...this.pipelines.filter((one) => !forgotten.has(one)), pipeline]
     }
-    return new PartitionSource({ ...settings, signal: AbortSignal.any(signals) }, { openLog, clock, logger, trace, onRun, onPipeline })
+    return new PartitionSource(
+      { ...settings, signal: AbortSignal.any(signals) },
+      { openLog, clock, logger, trace, telemetry, onRun, onPipeline },
+    )
   }
 
   async produce(options: ProduceOptions): Promise<number> {

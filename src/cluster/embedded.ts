@@ -4,6 +4,7 @@ import type { TraceEvent } from '../log/port.js'
 import { systemClock, type Clock } from '../record/clock.js'
 import { quietLogger, type Logger } from '../record/logger.js'
 import { functionOption, objectWith, parseOptions } from '../runtime/options.js'
+import { telemetryOption, type Telemetry } from '../runtime/telemetry.js'
 import { LogCluster, type Cluster } from './cluster.js'
 
 export interface EmbeddedOptions {
@@ -13,6 +14,11 @@ export interface EmbeddedOptions {
   readonly clock?: Clock
   readonly logger?: Logger
   readonly trace?: (event: TraceEvent) => void
+  /**
+   * Where what it does is told of, and by what records are followed from program to program: `openTelemetry()` of `millrace/opentelemetry`.
+   * Default: nowhere.
+   */
+  readonly telemetry?: Telemetry
 }
 
 const schema = z.strictObject({
@@ -20,6 +26,7 @@ const schema = z.strictObject({
   clock: objectWith<Clock>(['now', 'monotonic', 'after'], 'a clock').default(systemClock),
   logger: objectWith<Logger>(['debug', 'info', 'warn', 'error'], 'a logger with debug, info, warn and error').default(quietLogger),
   trace: functionOption<(event: TraceEvent) => void>('a function of the trace event').optional(),
+  telemetry: telemetryOption,
 })
 
 /**
@@ -31,12 +38,13 @@ const schema = z.strictObject({
  * await cluster.createTopics([{ topic: 'in', partitions: 4 }])
  */
 export function embedded(options: EmbeddedOptions = {}): Cluster {
-  const { broker, clock, logger, trace } = parseOptions(schema, options, 'embedded')
+  const { broker, clock, logger, trace, telemetry } = parseOptions(schema, options, 'embedded')
   let own: Promise<EmbeddedBroker> | undefined
   return new LogCluster({
     clock,
     logger,
     trace,
+    telemetry,
     openLog: async () => {
       own ??=
         broker !== undefined

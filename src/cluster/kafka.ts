@@ -7,6 +7,7 @@ import { systemClock } from '../record/clock.js'
 import type { Duration } from '../record/duration.js'
 import { inArea, quietLogger, type Logger } from '../record/logger.js'
 import { functionOption, objectWith, parseOptions, timeLimit } from '../runtime/options.js'
+import { telemetryOption, type Telemetry } from '../runtime/telemetry.js'
 import { LogCluster, type Cluster } from './cluster.js'
 
 export interface KafkaOptions {
@@ -34,6 +35,11 @@ export interface KafkaOptions {
   readonly logger?: Logger
   /** Told of each step of each transaction as it is done; for debugging and for tests that stop a process between steps. */
   readonly trace?: (event: TraceEvent) => void
+  /**
+   * Where what it does is told of, and by what records are followed from program to program: `openTelemetry()` of `millrace/opentelemetry`.
+   * Default: nowhere.
+   */
+  readonly telemetry?: Telemetry
 }
 
 const codecOption = functionOption<() => CompressionCodec>('a function that makes a codec')
@@ -54,6 +60,7 @@ const schema = z.strictObject({
   requestTimeout: timeLimit.default(30_000),
   logger: objectWith<Logger>(['debug', 'info', 'warn', 'error'], 'a logger with debug, info, warn and error').default(quietLogger),
   trace: functionOption<(event: TraceEvent) => void>('a function of the trace event').optional(),
+  telemetry: telemetryOption,
 })
 
 /**
@@ -64,11 +71,12 @@ const schema = z.strictObject({
  * const cluster = kafka({ brokers: ['localhost:9092'] })
  */
 export function kafka(options: KafkaOptions): Cluster {
-  const { connectionTimeout, requestTimeout, logger, trace, codecs, ...given } = parseOptions(schema, options, 'kafka')
+  const { connectionTimeout, requestTimeout, logger, trace, telemetry, codecs, ...given } = parseOptions(schema, options, 'kafka')
   return new LogCluster({
     clock: systemClock,
     logger,
     trace,
+    telemetry,
     openLog: async () => {
       const { createKafkaLog } = await import('../kafka/client.js')
       return createKafkaLog({

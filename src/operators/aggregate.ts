@@ -65,19 +65,27 @@ export function aggregate<R extends AnyRecord, A, Out>(
   return operate(what, (target) => {
     const slice = activeSlice(what)
     const store = slice.store(what, spec)
-    const give = (keyText: string, state: A, timestamp: number): void =>
-      target.next(newRecord({ key: bytesOfKey(keyText), value: resultOf(checked, state), timestamp }))
+    const made = (keyText: string, state: A, timestamp: number): StreamRecord<Buffer, Out> =>
+      newRecord({ key: bytesOfKey(keyText), value: resultOf(checked, state), timestamp })
     return {
       next(record) {
         const entry = store.edit(groupOf(record))
         entry.value = aggregator.add(entry.value, record)
         if (record.timestamp > entry.stamp) entry.stamp = record.timestamp
         mark(record as unknown as LogRecord<unknown, unknown>, Mark.processed)
-        if (emit === 'each') give(entry.key, entry.value, record.timestamp)
+        if (emit === 'updates') return slice.traces?.gather(what, entry.key, 0, record)
+        const result = made(entry.key, entry.value, record.timestamp)
+        slice.traces?.adopt(result, record)
+        target.next(result)
       },
       complete() {
         if (emit === 'updates')
-          for (const { key: keyText, value, stamp } of store.changedEntries) if (value !== undefined) give(keyText, value, stamp)
+          for (const { key: keyText, value, stamp } of store.changedEntries) {
+            if (value === undefined) continue
+            const result = made(keyText, value, stamp)
+            slice.traces?.combine(what, result, [{ operator: what, key: keyText, from: 0, to: 0, keepFrom: 1 }])
+            target.next(result)
+          }
         target.complete()
       },
     }

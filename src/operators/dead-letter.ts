@@ -62,6 +62,7 @@ export function deadLetter<R>(options: DeadLetterOptions<FailuresOf<R>>): Operat
         if (!(item instanceof FailedRecord)) return target.next(item as Good<R>)
         // Planning and what comes after the slice was given up write nothing.
         if (slice.mode !== 'run' || slice.closed) return
+        slice.traces?.failed(item)
         writeDeadLetter(output, item, headers, maxStackBytes)
         notice.add(item)
       },

@@ -32,6 +32,7 @@ export function dropFailed<R>(options: DropFailedOptions<FailuresOf<R>> = {}): O
     return {
       next(item) {
         if (!(item instanceof FailedRecord)) return target.next(item as Good<R>)
+        slice?.traces?.failed(item)
         notice?.add(item)
         tap?.(item)
       },

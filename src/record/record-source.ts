@@ -25,6 +25,7 @@ interface SourceParts {
   readonly retries?: Retries | undefined
   readonly lineage?: Lineage | undefined
   readonly readAt?: ReadAt | undefined
+  readonly carried?: Readonly<Record<string, string>> | undefined
 }
 
 /** Where a record lies in a topic that a pipeline writes and reads itself. */
@@ -54,11 +55,13 @@ export class RecordSource {
   readonly lineage: Lineage | undefined
   /** Of a record that comes from a retry topic: where it lies there. */
   readonly readAt: ReadAt | undefined
+  /** Of a record that waited in a retry topic or a store: the trace it goes on in, whatever its own headers say. */
+  readonly carried: Readonly<Record<string, string>> | undefined
   #handOut: HandOut | undefined
   /** A function as a property of its own also has structuredClone and postMessage refuse. */
   readonly toJSON = copyOfARecord
 
-  constructor({ topic, partition, bytes, marks, producerId, retries, lineage, readAt }: SourceParts) {
+  constructor({ topic, partition, bytes, marks, producerId, retries, lineage, readAt, carried }: SourceParts) {
     this.topic = topic
     this.partition = partition
     this.marks = marks
@@ -66,6 +69,7 @@ export class RecordSource {
     this.retries = retries
     this.lineage = lineage
     this.readAt = readAt
+    this.carried = carried
     Object.defineProperty(this, 'bytes', { value: bytes })
   }
 

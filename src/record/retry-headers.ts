@@ -3,6 +3,7 @@ import { addedHeaders, cutHeaders, findHeader, type AddedHeaders, type HeaderPla
 import { lineageText, parseLineage, type Lineage } from './lineage.js'
 import { RecordSource, type Retries } from './record-source.js'
 import { LogRecord, RAW_ALL } from './record.js'
+import { traceHeaders, type TraceHeaders } from './tracing.js'
 
 /** What a record in a retry topic knows: how it is to go on. */
 export interface Hop extends Retries {
@@ -13,6 +14,8 @@ export interface Hop extends Retries {
   readonly timestamp: number
   /** Where it came from before, if it was sent back from a dead-letter topic. */
   readonly lineage: Lineage | undefined
+  /** The trace it goes on in, where it is followed. */
+  readonly trace?: TraceHeaders | undefined
 }
 
 export interface ReadHop {
@@ -50,11 +53,11 @@ function bigInteger(value: number): Buffer {
 
 /** What a record gets behind its own headers on its way into a retry topic. With `failure` undefined it only waits for another one. */
 export function hopHeaders(hop: Hop, failure: FailureNote | undefined, preset: FailureHeaders): AddedHeaders {
-  const { attempt, tries, due, behind, topic, partition, offset, timestamp, lineage, firstError, firstMessage } = hop
+  const { attempt, tries, due, behind, topic, partition, offset, timestamp, lineage, trace, firstError, firstMessage } = hop
   // By hand, as it is written for each hop: topic names need no escapes.
   const told =
     `{"attempt":${attempt},"tries":${tries},"due":${due},"behind":${behind},"topic":"${topic}","partition":${partition},"offset":${offset},"timestamp":${timestamp},` +
-    `${lineage === undefined ? '' : `"from":"${lineageText(lineage)}",`}"firstError":${JSON.stringify(firstError)},"firstMessage":${JSON.stringify(firstMessage)}}`
+    `${lineage === undefined ? '' : `"from":"${lineageText(lineage)}",`}${trace === undefined ? '' : `"trace":${JSON.stringify(trace)},`}"firstError":${JSON.stringify(firstError)},"firstMessage":${JSON.stringify(firstMessage)}}`
   return addedHeaders({
     [HOP]: told,
     ...(preset === 'spring' ? springHeaders(hop) : {}),
@@ -79,11 +82,11 @@ function parsed(text: string): Hop | undefined {
     return undefined
   }
   if (typeof hop !== 'object' || hop === null) return undefined
-  const { attempt, tries, due, behind, topic, partition, offset, timestamp, from, firstError, firstMessage } = hop
+  const { attempt, tries, due, behind, topic, partition, offset, timestamp, from, trace, firstError, firstMessage } = hop
   const whole = Number.isSafeInteger
   const known = whole(attempt) && whole(tries) && whole(due) && whole(behind) && whole(partition) && whole(offset) && whole(timestamp)
   if (!known || typeof topic !== 'string' || typeof firstError !== 'string' || typeof firstMessage !== 'string') return undefined
-  return { ...(hop as Hop), lineage: typeof from === 'string' ? parseLineage(from) : undefined }
+  return { ...(hop as Hop), lineage: typeof from === 'string' ? parseLineage(from) : undefined, trace: traceHeaders(trace) }
 }
 
 /**
@@ -91,10 +94,10 @@ function parsed(text: string): Hop | undefined {
  * of it counts for the record of the retry topic.
  */
 export function originalOf(record: HopRecord, { hop, place }: ReadHop): HopRecord {
-  const { topic, partition, offset, timestamp, lineage } = hop
+  const { topic, partition, offset, timestamp, lineage, trace } = hop
   const bytes = cutHeaders(record.source.bytes, record.start, record.headersStart(), place)
   const readAt = { topic: record.source.topic, offset: record.offset }
-  const source = new RecordSource({ topic, partition, bytes, marks: record.source.marks, retries: hop, lineage, readAt })
+  const source = new RecordSource({ topic, partition, bytes, marks: record.source.marks, retries: hop, lineage, readAt, carried: trace })
   return new LogRecord<Buffer | null, Buffer | null>(
     source,
     offset,

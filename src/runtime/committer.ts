@@ -165,6 +165,7 @@ export class Committer {
         { error: errorMessage(error) },
         'the answer to a commit was lost, and no stored offset tells whether it took effect: the state is read again',
       )
+      round.traces?.settle('unknown')
       await this.giveUp(round, false)
       this.run.stale = true
       this.run.tasks = []
@@ -240,6 +241,7 @@ export class Committer {
   async giveUp(round: Round, certain = true): Promise<void> {
     const { wakeup, chronicle } = this.run.parts
     chronicle.time.enter('recovering')
+    round.traces?.settle('aborted')
     if (round.touched().length > 0) chronicle.aborted++
     this.run.commit = undefined
     await this.undo(round)

@@ -8,6 +8,7 @@ import type { Logger } from '../record/logger.js'
 import type { Effects, EffectsOf, TaskProgress, TopicProgress } from './effects.js'
 import type { TopicOutput } from './outputs.js'
 import type { Stages } from './stages.js'
+import type { RoundTraces } from './tracing/traces.js'
 
 /** What an operator asks of the slice it was subscribed in. In planning it registers; in a run it gets the real thing. */
 export interface SliceContext {
@@ -45,6 +46,8 @@ export interface SliceContext {
   beforeRetry<T>(retry: RetryScope, subscribe: () => T): T
   /** While what stands before a retry topic is subscribed that keeps keys in order: what keeps them so. */
   readonly gate: Gate | undefined
+  /** Which of its records are followed, where tracing is on. */
+  readonly traces: RoundTraces | undefined
   /** In planning, what is told of the pieces of pipes that have a name. */
   readonly pieces: Pieces | undefined
   /** In planning, tells users of something that works but is likely not what they want. */

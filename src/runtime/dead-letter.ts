@@ -36,7 +36,7 @@ export function writeDeadLetter(
       : fitted(
           failureOf(failed, maxStackBytes),
           (failure) => withHeaders(raw, failureHeaderNames(headers), failureHeaders(failure, headers)),
-          (tried) => output.excessBytes(key, value, tried),
+          (tried) => output.excessBytes(raw, key, value, tried),
         )
   const to = partition < 0 ? output.partitionOf(raw, key) : partition % output.partitions
   try {

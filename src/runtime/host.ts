@@ -4,6 +4,7 @@ import type { Logger } from '../record/logger.js'
 import type { SourceSettings, TransactionSettings } from './settings.js'
 import type { Project } from './slice.js'
 import type { PipelineStatus } from './status/status.js'
+import type { Telemetry } from './telemetry.js'
 
 /** Where a pipeline lives. */
 export interface PipelineHost {
@@ -11,6 +12,8 @@ export interface PipelineHost {
   readonly clock: Clock
   readonly logger: Logger
   readonly trace: ((event: TraceEvent) => void) | undefined
+  /** Where it tells what it measures, and follows records. */
+  readonly telemetry?: Telemetry | undefined
   /** Told of every run, so that closing the cluster can wait for it. Never rejects. */
   readonly onRun: (ended: Promise<void>) => void
   /** Told of every pipeline that is subscribed. */

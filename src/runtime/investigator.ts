@@ -98,6 +98,9 @@ export class Investigator {
       )
     }
     mark(record, Mark.failed)
+    const round = new Round(always([task]), { ...REPLAYED, maxRecords: 0 }, this.run.roundEnvironment())
+    // Nothing worked on it this time, but its way ends here, or goes on in a dead letter.
+    round.traces?.begin(record)?.failed(cause, 'project')
     if (typeof onError === 'object') {
       const output = outputs.topic(onError.deadLetter)
       if (output !== undefined) writeDeadLetter(output, new FailedRecord(record, cause, 'project', suspicion.runs))
@@ -106,7 +109,6 @@ export class Investigator {
       { origin: record.origin, error: errorMessage(cause), runs: suspicion.runs, policy: onError },
       'a record failed for good and was taken out',
     )
-    const round = new Round(always([task]), { ...REPLAYED, maxRecords: 0 }, this.run.roundEnvironment())
     if (this.run.parts.plan.gated) {
       round.leaveOut(task, record)
       const end = await round.run()

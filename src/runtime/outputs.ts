@@ -54,7 +54,13 @@ export class TopicOutput {
     this.writer(partition).appendValue(record, value)
   }
 
-  append(record: LogRecord<unknown, unknown>, partition: number, key: Encoded, value: Encoded, headers: HeadersInput | undefined): void {
+  append(
+    record: LogRecord<unknown, unknown>,
+    partition: number,
+    key: Encoded,
+    value: Encoded,
+    headers: HeadersInput | Buffer | undefined,
+  ): void {
     this.checkFits((key?.length ?? 0) + (value?.length ?? 0), record)
     this.records++
     this.writer(partition).append(key, value, headers ?? record, record.timestamp)
@@ -88,7 +94,7 @@ export class TopicOutput {
   }
 
   /** Bytes that such a record has too many for the topic, as far as it is known what it takes; compression is not foreseen. */
-  excessBytes(key: Uint8Array | null, value: Uint8Array | null, headers: Buffer): number {
+  excessBytes(_record: LogRecord<unknown, unknown>, key: Uint8Array | null, value: Uint8Array | null, headers: Buffer): number {
     return singleBatchSize(key, value, headers.length) - this.limit
   }
 
@@ -150,8 +156,13 @@ export class TopicOutput {
     return (this.writers[partition] = new BatchWriter(this.topic, partition, this.batchBytes))
   }
 
+  /** Whether a record of that size is taken for one that fits; of what will be compressed nobody can tell. */
+  protected fits(size: number): boolean {
+    return size + SINGLE_RECORD_OVERHEAD <= this.largest
+  }
+
   private checkFits(size: number, record: LogRecord<unknown, unknown>): void {
-    if (size + SINGLE_RECORD_OVERHEAD > this.largest) throw this.tooLarge(size, record)
+    if (!this.fits(size)) throw this.tooLarge(size, record)
   }
 
   private tooLarge(size: number, record: LogRecord<unknown, unknown>): MillraceError {
@@ -163,12 +174,17 @@ export class TopicOutput {
   }
 }
 
+export type MakeOutput = (info: TopicInfo, checkSize: boolean) => TopicOutput
+
+const plainOutput: MakeOutput = ({ topic, partitions, maxMessageBytes }, checkSize) =>
+  new TopicOutput(topic, partitions, maxMessageBytes, checkSize)
+
 /** All outputs of one transaction. */
 export class Outputs {
   private readonly topics = new Map<string, TopicOutput>()
 
-  constructor(infos: Iterable<TopicInfo>, checkSize: boolean, changelogs: readonly TopicInfo[] = []) {
-    for (const info of infos) this.topics.set(info.topic, new TopicOutput(info.topic, info.partitions, info.maxMessageBytes, checkSize))
+  constructor(infos: Iterable<TopicInfo>, checkSize: boolean, changelogs: readonly TopicInfo[] = [], make: MakeOutput = plainOutput) {
+    for (const info of infos) this.topics.set(info.topic, make(info, checkSize))
     for (const info of changelogs)
       this.topics.set(info.topic, new TopicOutput(info.topic, info.partitions, info.maxMessageBytes, checkSize, true))
   }

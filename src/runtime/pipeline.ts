@@ -8,7 +8,7 @@ import { Committer } from './committer.js'
 import { Membership, type Assignment } from './group/membership.js'
 import type { PipelineHandle, PipelineHost, PipelineSpec } from './host.js'
 import { Investigator } from './investigator.js'
-import { Outputs } from './outputs.js'
+import { Outputs, type MakeOutput } from './outputs.js'
 import { persist } from './persist.js'
 import { planOf, type Plan } from './plan.js'
 import { checkPlan } from './plan-check.js'
@@ -22,6 +22,8 @@ import { snapshotOf } from './status/snapshot.js'
 import type { PipelineStatus } from './status/status.js'
 import type { PlannedStore, TaskState } from './task-state.js'
 import { TopicWatch } from './topic-watch.js'
+import { TracedTopicOutput } from './tracing/traced-output.js'
+import { PipelineTraces } from './tracing/traces.js'
 import { Transactions } from './transactions.js'
 import { transactionalIdOf } from './transactional-id.js'
 import { Troubles } from './troubles.js'
@@ -173,10 +175,13 @@ export class Pipeline implements PipelineHandle {
   /** Checks the plan against the log, and makes all that the pipeline works with. */
   private async open(log: LogClient): Promise<RunContext> {
     const { source, transaction } = this.spec
-    const { clock, logger, trace } = this.host
+    const { clock, logger, trace, telemetry } = this.host
     const { provision } = transaction
     const plan = await checkPlan(this.plan, log, provision === true ? {} : provision === false ? undefined : provision)
-    const outputs = new Outputs(plan.outputInfos, transaction.compression === 'none', plan.changelogInfos)
+    const traces = telemetry?.tracer === undefined ? undefined : new PipelineTraces(telemetry.tracer, source.group)
+    const make: MakeOutput | undefined =
+      traces === undefined ? undefined : (info, checkSize) => new TracedTopicOutput(info, checkSize, traces)
+    const outputs = new Outputs(plan.outputInfos, transaction.compression === 'none', plan.changelogInfos, make)
     const stores = plan.stores.map(({ spec, topic }) => ({
       spec,
       changelog: spec.source === undefined ? outputs.topic(topic) : undefined,
@@ -248,6 +253,7 @@ export class Pipeline implements PipelineHandle {
       wakeup,
       stopping: this.stopping.signal,
       chronicle: this.chronicle,
+      traces,
     })
   }
 

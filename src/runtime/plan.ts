@@ -93,6 +93,7 @@ class PlanContext implements SliceContext {
   readonly logger = silentLogger
   readonly waits = { bounded: 0, outside: 0, calls: 0 }
   readonly behind = false
+  readonly traces = undefined
   readonly standing: Standing = {
     generation: 0,
     producerId: -1n,

@@ -1,7 +1,7 @@
 import type { LogProducer, Position } from '../log/port.js'
 import type { Clock } from '../record/clock.js'
 import { Turn } from '../record/turn.js'
-import type { RawRecord } from '../record/record.js'
+import type { LogRecord, RawRecord } from '../record/record.js'
 import type { Logger } from '../record/logger.js'
 import type { TaskTurns } from './agenda.js'
 import type { CommitFate } from './commit-fate.js'
@@ -13,6 +13,8 @@ import { Slice, type Project } from './slice.js'
 import type { Task } from './task.js'
 import type { StepProfile } from './status/step-profile.js'
 import type { TimeLedger } from './status/time-ledger.js'
+import { TracedSlice } from './tracing/traced-slice.js'
+import type { PipelineTraces, RoundTraces } from './tracing/traces.js'
 import { nextTurn, type Wakeup } from './wakeup.js'
 
 /** Records fed before other tasks, and the event loop, get their turn. */
@@ -64,6 +66,8 @@ export interface RoundEnvironment {
   readonly before: CommitFate | undefined
   readonly time: TimeLedger
   readonly profile: StepProfile
+  /** Set where tracing is on. */
+  readonly traces?: PipelineTraces | undefined
 }
 
 export type RoundEnd =
@@ -95,6 +99,8 @@ export class Round {
   private finishing = false
   /** Nothing is done in it any more. */
   closed = false
+  /** The records of it that are followed. */
+  readonly traces: RoundTraces | undefined
   /** Those that may have stepped over positions. */
   private readonly looked = new Set<Task>()
   private readonly participants = new Set<Participant>()
@@ -108,6 +114,7 @@ export class Round {
     private readonly limits: RoundLimits,
     private readonly environment: RoundEnvironment,
   ) {
+    this.traces = environment.traces?.round()
     // What is held of a task is because there is more of it to take.
     for (const task of tasks.take()) {
       this.looked.add(task)
@@ -171,6 +178,7 @@ export class Round {
   }
 
   committed(): void {
+    this.traces?.settle('committed')
     for (const participant of this.participants) participant.committed()
   }
 
@@ -316,7 +324,8 @@ export class Round {
     if (slice === undefined) {
       const { project, outputs, wakeup, group, taskCount, inputs, shared, standing, effects, clock, logger, profile } = this.environment
       const { state, alarms, partition } = task
-      slice = new Slice(inputs, partition, project, {
+      const Kind = this.traces === undefined ? Slice : TracedSlice
+      slice = new Kind(inputs, partition, project, {
         group,
         tasks: taskCount,
         state,
@@ -332,6 +341,7 @@ export class Round {
         clock,
         logger,
         profile,
+        traces: this.traces,
         onEnd: () => wakeup.wake(),
       })
       this.slices.set(task, slice)
@@ -345,6 +355,7 @@ export class Round {
 
   private failed(task: Task, slice: Slice): RoundEnd {
     const { error, pushing } = slice.failure as NonNullable<Slice['failure']>
+    if (pushing !== undefined) this.traces?.of(pushing as LogRecord<unknown, unknown>)?.failed(error)
     return { kind: 'failed', task, error, records: task.records, hint: pushing === undefined ? undefined : task.records - 1 }
   }
 

@@ -20,6 +20,7 @@ import { usageOf } from './task-state.js'
 import { progressOf } from './progress.js'
 import type { Task } from './task.js'
 import type { TopicWatch } from './topic-watch.js'
+import type { PipelineTraces } from './tracing/traces.js'
 import type { Wakeup } from './wakeup.js'
 
 export interface RunParts {
@@ -37,6 +38,8 @@ export interface RunParts {
   readonly wakeup: Wakeup
   readonly stopping: AbortSignal
   readonly chronicle: Chronicle
+  /** Set where tracing is on. */
+  readonly traces: PipelineTraces | undefined
 }
 
 /** A circuit breaker, as the engine sees it. */
@@ -226,7 +229,7 @@ export class RunContext {
 
   /** What a round works with; `before` where the commit before it is under way. */
   roundEnvironment(before?: CommitFate): RoundEnvironment {
-    const { spec, outputs, producer, clock, wakeup, log, chronicle } = this.parts
+    const { spec, outputs, producer, clock, wakeup, log, chronicle, traces } = this.parts
     const { source, transaction, project } = spec
     return {
       group: source.group,
@@ -256,6 +259,7 @@ export class RunContext {
       before,
       time: chronicle.time,
       profile: chronicle.profile,
+      traces,
     }
   }
 }

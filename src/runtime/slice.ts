@@ -26,6 +26,7 @@ import type { SliceTiming } from './slice-timing.js'
 import { Stages } from './stages.js'
 import type { StepProfile } from './status/step-profile.js'
 import type { TaskState } from './task-state.js'
+import type { RoundTraces } from './tracing/traces.js'
 
 /** User code: one slice in, anything out; done when the returned observable completes. */
 export type Project = (records: RecordStream) => Observable<unknown>
@@ -47,6 +48,7 @@ export interface SliceEnvironment {
   readonly logger: Logger
   /** Has the steps of some slices timed. */
   readonly profile?: StepProfile
+  readonly traces?: RoundTraces | undefined
   /** Called once, when the slice is done or has failed. */
   readonly onEnd: () => void
 }
@@ -207,6 +209,10 @@ export class Slice implements SliceContext {
 
   get group(): string {
     return this.environment.group
+  }
+
+  get traces(): RoundTraces | undefined {
+    return this.environment.traces
   }
 
   get tasks(): number {

@@ -45,7 +45,10 @@ export class Transactions {
       run.round = round
       const end = await round.run()
       const before = await committer.settle()
-      if (before === 'failed') continue
+      if (before === 'failed') {
+        round.traces?.settle('aborted')
+        continue
+      }
       if (end.kind === 'idle') {
         // What had to wait for that commit has its turn first.
         if (before === 'committed') continue

@@ -9,6 +9,7 @@ import { MillraceError } from '../record/error.js'
 import { silentLogger, type Logger } from '../record/logger.js'
 import type { Commit } from '../runtime/commit.js'
 import { duration, objectWith, parseOptions, topicName } from '../runtime/options.js'
+import { telemetryOption, type Telemetry } from '../runtime/telemetry.js'
 import { useClockInPipelines } from './clock-scheduler.js'
 import { memberContext } from './member-context.js'
 import { noteRealTimers } from './real-timers.js'
@@ -35,6 +36,8 @@ export interface TestKitOptions<Topics extends TestTopics = TestTopics> {
   readonly start?: number | Date
   /** Default: silent, since errors come out of the kit. */
   readonly logger?: Logger
+  /** As of `embedded`: `openTelemetry()`, with the in-memory exporters of its SDK. */
+  readonly telemetry?: Telemetry
 }
 
 export interface KitReadOptions<K, V> extends TopicSerdes<K, V> {
@@ -88,6 +91,7 @@ const schema = z.strictObject({
   topics: testTopics.default({}),
   start: z.union([z.number().int().min(0), z.date().transform((date) => date.getTime())]).default(0),
   logger: objectWith<Logger>(['debug', 'info', 'warn', 'error'], 'a logger with debug, info, warn and error').default(silentLogger),
+  telemetry: telemetryOption,
 })
 
 const serdesSchema = z.strictObject(serdesShape)
@@ -110,11 +114,11 @@ class Kit<Topics extends TestTopics> {
   private stopped = false
 
   constructor(options: TestKitOptions<Topics>) {
-    const { topics, start, logger } = parseOptions(schema, options, 'createTestKit')
+    const { topics, start, logger, telemetry } = parseOptions(schema, options, 'createTestKit')
     this.topics = topics
     this.clock = new VirtualClock(start)
     this.broker = createEmbeddedBroker({ clock: this.clock })
-    this.cluster = stoppable(embedded({ broker: watched(this.broker), clock: this.clock, logger }))
+    this.cluster = stoppable(embedded({ broker: watched(this.broker), clock: this.clock, logger, ...(telemetry === undefined ? {} : { telemetry }) }))
     const [releaseClock, releaseTimers] = [useClockInPipelines(), noteRealTimers()]
     this.release = () => {
       releaseClock()

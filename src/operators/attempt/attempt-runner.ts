@@ -1,6 +1,6 @@
 import type { Subscriber } from 'rxjs'
-import { inLog, type FailedRecord } from '../../record/failed-record.js'
-import type { LogRecord } from '../../record/record.js'
+import { FailedRecord, inLog } from '../../record/failed-record.js'
+import { LogRecord } from '../../record/record.js'
 import { backoffMs, type Backoff } from './backoff.js'
 import type { Breaker } from './circuit-breaker.js'
 import type { Gate, SliceContext } from '../../runtime/context.js'
@@ -63,9 +63,10 @@ export class AttemptRunner {
   private readonly gate: Gate | undefined
   private readonly outcomes: Outcomes
   private readonly notice: FailureNotice
+  private readonly fn: AttemptFunction
 
   constructor(
-    private readonly fn: AttemptFunction,
+    fn: AttemptFunction,
     private readonly settings: AttemptSettings,
     private readonly target: Subscriber<unknown>,
     private readonly slice: SliceContext,
@@ -75,8 +76,9 @@ export class AttemptRunner {
     this.notice = new FailureNotice(slice, `attempt '${settings.step}'`, 'calls failed and are made again, in place')
     const counts = slice.shared(`calls of ${settings.step}`, () => new CallCounts(settings.step, settings.concurrency, slice.clock))
     this.calls = new Calls(slice, settings.step, settings.timeout, counts)
-    this.outcomes = new Outcomes(settings.step, worthRetrying(settings.retry.only, settings.retry.except), slice.gate)
-    const emit = (output: unknown): void => target.next(output)
+    this.outcomes = new Outcomes(settings.step, worthRetrying(settings.retry.only, settings.retry.except), slice.gate, slice.traces)
+    this.fn = this.followed(fn)
+    const emit = this.emitting()
     const { order, concurrency } = settings
     this.order =
       order === 'none' ? new AnyOrder(emit) : order === 'partition' || concurrency === 1 ? new InputOrder(emit) : new KeyOrder(emit)
@@ -141,6 +143,23 @@ export class AttemptRunner {
     }
     if (isThenable(result)) this.follow(this.begin(record), call, result)
     else this.target.next(this.outcomes.of(record, result))
+  }
+
+  /** Where tracing is on, the function is called as part of its record's trace, and of no other's whose end let it begin. */
+  private followed(fn: AttemptFunction): AttemptFunction {
+    const { traces } = this.slice
+    return traces === undefined ? fn : (record, context) => traces.within(record, () => fn(record, context))
+  }
+
+  private emitting(): (output: unknown) => void {
+    const { target, slice } = this
+    const { traces } = slice
+    if (traces === undefined) return (output) => target.next(output)
+    return (output) => {
+      const record = output instanceof FailedRecord ? inLog(output) : output
+      if (record instanceof LogRecord) traces.within(record as AnyRecord, () => target.next(output))
+      else target.next(output)
+    }
   }
 
   private begin(record: AnyRecord): Work {

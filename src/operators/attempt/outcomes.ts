@@ -3,6 +3,7 @@ import { FailedRecord, inLog } from '../../record/failed-record.js'
 import { LogRecord } from '../../record/record.js'
 import { Mark, mark } from '../../runtime/accounting.js'
 import type { Gate } from '../../runtime/context.js'
+import type { RoundTraces } from '../../runtime/tracing/traces.js'
 
 type AnyRecord = LogRecord<unknown, unknown>
 
@@ -12,6 +13,7 @@ export class Outcomes {
     private readonly step: string,
     private readonly worth: (failed: FailedRecord) => boolean,
     private readonly gate: Gate | undefined,
+    private readonly traces: RoundTraces | undefined,
   ) {}
 
   /** What the record is if it is not tried again, and whether it is to be. */
@@ -32,7 +34,10 @@ export class Outcomes {
   /** What the user's function returned, as what goes on. */
   of(record: AnyRecord, result: unknown): unknown {
     if (result === undefined) return record
-    if (result instanceof LogRecord) return result
+    if (result instanceof LogRecord) {
+      this.traces?.adopt(result, record)
+      return result
+    }
     if (result instanceof FailedRecord) {
       mark(inLog(result), Mark.failed)
       this.gate?.failing(record)

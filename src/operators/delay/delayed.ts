@@ -5,6 +5,7 @@ import { lineageText, parseLineage } from '../../record/lineage.js'
 import { RecordSource, type Retries } from '../../record/record-source.js'
 import { LogRecord, RAW_ALL, RAW_HEADERS, RAW_KEY, RAW_VALUE, type RecordPatch } from '../../record/record.js'
 import type { SerdeFor } from '../../record/serde.js'
+import { traceHeaders, type TraceHeaders } from '../../record/tracing.js'
 import { cursor, readVarint, varintSize, writeVarint } from '../../record/varint.js'
 import { encodePart } from '../../runtime/encode.js'
 
@@ -27,12 +28,14 @@ interface Meta {
   readonly retries?: Retries
   /** Where it came from before, if it was sent back from a dead-letter topic. */
   readonly from?: string
+  /** The trace it goes on in, where it is followed. */
+  readonly trace?: TraceHeaders
 }
 
 const TIME_BYTES = 8
 
 /** A record as it is kept until `at`: the time, what is known of it, its bytes as they were read, and what was put in their place since. */
-export function delayedBytes(operator: string, record: AnyRecord, at: number, serdes: DelaySerdes): Buffer {
+export function delayedBytes(operator: string, record: AnyRecord, at: number, serdes: DelaySerdes, trace?: TraceHeaders): Buffer {
   const { source, offset, timestamp, raw, lineage } = record
   const { topic, partition, retries } = source
   const changed = RAW_ALL & ~raw
@@ -49,6 +52,7 @@ export function delayedBytes(operator: string, record: AnyRecord, at: number, se
     changed,
     ...(retries === undefined ? {} : { retries }),
     ...(lineage === undefined ? {} : { from: lineageText(lineage) }),
+    ...(trace === undefined ? {} : { trace }),
   }
   const meta = Buffer.from(JSON.stringify(known), 'utf8')
   const parts = [
@@ -72,10 +76,17 @@ export function delayedRecord(bytes: Buffer, serdes: DelaySerdes): AnyRecord {
     pos = from + Math.max(0, length)
     return length < 0 ? null : bytes.subarray(from, pos)
   }
-  const { topic, partition, offset, timestamp, changed, retries, from } = JSON.parse((next() as Buffer).toString('utf8')) as Meta
+  const { topic, partition, offset, timestamp, changed, retries, from, trace } = JSON.parse((next() as Buffer).toString('utf8')) as Meta
   const body = next() as Buffer
   const record = new LogRecord<unknown, unknown>(
-    new RecordSource({ topic, partition, bytes: body, retries, lineage: from === undefined ? undefined : parseLineage(from) }),
+    new RecordSource({
+      topic,
+      partition,
+      bytes: body,
+      retries,
+      lineage: from === undefined ? undefined : parseLineage(from),
+      carried: traceHeaders(trace),
+    }),
     offset,
     timestamp,
     -1,

@@ -75,7 +75,9 @@ export function delaying<R>(
         count('lateMs', now - at)
         latest.count = Math.max(latest.count, now - at)
         // Its bytes come again if the transaction is aborted, whoever changed those of the record meanwhile.
-        target.next(delayedRecord(Buffer.from(bytes), serdes) as R)
+        const record = delayedRecord(Buffer.from(bytes), serdes)
+        if (slice.traces === undefined) target.next(record as R)
+        else slice.traces.run(record, () => target.next(record as R))
       }
       setAlarm()
     })
@@ -125,7 +127,10 @@ export function delaying<R>(
         if (at === undefined) mark(record, Mark.processed)
         else if (at <= now) target.next(item)
         else {
-          store.put(id ?? freeId(record.id, record.start < 0), waitingValue(delayedBytes(what, record, at, serdes)))
+          store.put(
+            id ?? freeId(record.id, record.start < 0),
+            waitingValue(delayedBytes(what, record, at, serdes, slice.traces?.of(record)?.headers ?? record.source.carried)),
+          )
           mark(record, Mark.processed)
           count('held')
           setAlarm()

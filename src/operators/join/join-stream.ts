@@ -13,10 +13,11 @@ import { eventTime } from '../../runtime/event-time.js'
 import { grouping } from '../../runtime/grouping.js'
 import { operate } from '../../runtime/operate.js'
 import { duration, functionOption, objectWith, parseOptions, storeName } from '../../runtime/options.js'
+import type { Part } from '../../runtime/tracing/gatherings.js'
 import { withSideOutput, type SideOutput } from '../../runtime/side-output.js'
 import { stageOf } from '../../runtime/stages.js'
 import { StreamJoin, sideStore, type Partner, type ValueCodec } from './stream-join.js'
-import { bytesOfKey } from '../../state/key.js'
+import { bytesOfKey, type KeyText } from '../../state/key.js'
 import { readBack } from '../../state/read-back.js'
 
 type AnyRecord = StreamRecord<unknown, unknown>
@@ -188,13 +189,22 @@ export function joinStream<L extends AnyRecord, R extends AnyRecord, V>(
           const joined = (partner: Partner | undefined): Joined<unknown> | undefined =>
             partner === undefined ? undefined : { key, ...partner }
           const value = join(joined(one), joined(other)) as V
-          target.next(newRecord({ key, value, timestamp: Math.max(one?.timestamp ?? 0, other?.timestamp ?? 0) }))
+          const result = newRecord({ key, value, timestamp: Math.max(one?.timestamp ?? 0, other?.timestamp ?? 0) })
+          slice.traces?.combine(what, result, [...partsOf('left', keyText, one), ...partsOf('right', keyText, other)])
+          target.next(result)
         })
+
+        const partsOf = (side: 'left' | 'right', key: KeyText, partner: Partner | undefined): readonly Part[] =>
+          partner === undefined
+            ? []
+            : [{ operator: `${what} ${side}`, key, from: partner.timestamp, to: partner.timestamp, keepFrom: Number.NEGATIVE_INFINITY }]
 
         const take = (side: 'left' | 'right', record: AnyRecord): void => {
           taking = asWritable(what, record)
           const at = timeOf(record, slice.clock)
-          const inTime = joining.add(side, keyOf(record), at, record.value)
+          const keyText = keyOf(record)
+          slice.traces?.gather(`${what} ${side}`, keyText, at, record)
+          const inTime = joining.add(side, keyText, at, record.value)
           mark(taking, inTime ? Mark.processed : Mark.late)
           if (inTime) return
           const span = side === 'left' ? { start: at - beforeMs, end: at + afterMs } : { start: at - afterMs, end: at + beforeMs }

@@ -129,9 +129,10 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
         const { topic, partition } = record.source
         const { attempt, tries, due, behind, firstError, firstMessage } = retries
         const output = (written.get(topic) as TopicOutput[])[index] as TopicOutput
-        const hop = { attempt, tries, due, behind, firstError, firstMessage, topic, partition, offset, timestamp, lineage }
+        const trace = slice.traces?.of(record)?.headers ?? record.source.carried
+        const hop = { attempt, tries, due, behind, firstError, firstMessage, topic, partition, offset, timestamp, lineage, trace }
         const encode = (failure: FailureNote | undefined): AddedHeaders =>
-          hopHeaders(failure === told ? hop : { ...hop, firstMessage: '' }, failure, headers)
+          hopHeaders(failure === told ? hop : { ...hop, firstMessage: '', trace: undefined }, failure, headers)
         const added = told === undefined ? encode(told) : fitted(told, encode, (tried) => output.excessBytesAdding(record, tried))
         output.appendAdding(record, slice.partition, added, Math.floor(now))
         mark(record, Mark.failed)
@@ -171,6 +172,7 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
         const index = untried ? 0 : attempt - 1
         const tier = tiers[index]
         if (tier === undefined || !(untried || retries(failed))) return false
+        if (!untried) slice.traces?.failed(failed)
         const now = slice.clock.now()
         const due = Math.ceil(now + (untried ? 0 : tier.delayMs))
         const tries = failed.attempts + (before?.tries ?? 0)

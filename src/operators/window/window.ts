@@ -130,7 +130,9 @@ export function window<R extends AnyRecord, A, Out>(
           (spec) => slice.store(what, { ...spec, graceMs: grace }),
           (keyText, span, value) => {
             const timestamp = windows.kind === 'time' ? span.end - 1 : span.end
-            target.next(newRecord({ key: bytesOfKey(keyText), value: { ...span, result: resultOf(aggregate, value) }, timestamp }))
+            const result = newRecord({ key: bytesOfKey(keyText), value: { ...span, result: resultOf(aggregate, value) }, timestamp })
+            slice.traces?.combine(what, result, [{ operator: what, key: keyText, from: span.start, to: timestamp }])
+            target.next(result)
           },
         )
         let quiet = true
@@ -152,6 +154,7 @@ export function window<R extends AnyRecord, A, Out>(
             const keyText = groupOf(record)
             over.advance(at)
             const missed = over.add(record, keyText, at)
+            if (!over.missedAll) slice.traces?.gather(what, keyText, at, record)
             mark(record as unknown as LogRecord<unknown, unknown>, over.missedAll ? Mark.late : Mark.processed)
             if (missed !== undefined) put({ record, windows: missed, streamTime: over.streamTime })
           },
