@@ -118,7 +118,9 @@ class Kit<Topics extends TestTopics> {
     this.topics = topics
     this.clock = new VirtualClock(start)
     this.broker = createEmbeddedBroker({ clock: this.clock })
-    this.cluster = stoppable(embedded({ broker: watched(this.broker), clock: this.clock, logger, ...(telemetry === undefined ? {} : { telemetry }) }))
+    this.cluster = stoppable(
+      embedded({ broker: watched(this.broker), clock: this.clock, logger, ...(telemetry === undefined ? {} : { telemetry }) }),
+    )
     const [releaseClock, releaseTimers] = [useClockInPipelines(), noteRealTimers()]
     this.release = () => {
       releaseClock()
