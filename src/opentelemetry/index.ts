@@ -4,6 +4,7 @@ import { objectWith, parseOptions } from '../runtime/options.js'
 import type { Telemetry } from '../runtime/telemetry.js'
 import { SpanFollower } from './tracer.js'
 
+export { openTelemetryMetrics, type MetricsHandle, type OpenTelemetryMetricsOptions } from './metrics.js'
 export { traceIdPropagator, type TraceIdOptions } from './trace-id.js'
 export type { Telemetry } from '../runtime/telemetry.js'
 

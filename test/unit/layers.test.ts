@@ -18,7 +18,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   sources: ['record', 'log', 'state', 'runtime', 'sinks'],
   cluster: ['record', 'log', 'state', 'runtime', 'sources'],
   'schema-registry': ['record', 'runtime'],
-  opentelemetry: ['record', 'runtime'],
+  opentelemetry: ['record', 'runtime', 'cluster', 'serve'],
   serve: ['record', 'runtime', 'cluster', 'redrive'],
   redrive: ['record', 'log', 'state', 'runtime', 'sources', 'operators', 'cluster'],
   kafka: ['record', 'log'],
