@@ -5,7 +5,6 @@ import type { Logger } from '../record/logger.js'
 import type { RawRecord } from '../record/record.js'
 import type { StoreSpec, TaskStore } from '../state/store.js'
 import { WaitReport } from '../record/wait-report.js'
-import type { Alarms } from './alarms.js'
 import { isUnavailable } from './blame.js'
 import { MAX_RETRY_MS, RETRY_MS } from './persist.js'
 import {
@@ -19,39 +18,16 @@ import {
   type SliceContext,
   type Standing,
 } from './context.js'
-import type { Effects, PipelineEffects, TopicProgress } from './effects.js'
-import type { Outputs, TopicOutput } from './outputs.js'
+import type { Effects, TopicProgress } from './effects.js'
+import type { TopicOutput } from './outputs.js'
+import type { SliceEnvironment } from './slice-environment.js'
 import { SliceStream, type RecordStream } from './slice-stream.js'
 import type { SliceTiming } from './slice-timing.js'
 import { Stages } from './stages.js'
-import type { StepProfile } from './status/step-profile.js'
-import type { TaskState } from './task-state.js'
 import type { RoundTraces } from './tracing/traces.js'
 
 /** User code: one slice in, anything out; done when the returned observable completes. */
 export type Project = (records: RecordStream) => Observable<unknown>
-
-export interface SliceEnvironment {
-  readonly group: string
-  readonly tasks: number
-  readonly state: TaskState
-  readonly alarms: Alarms
-  readonly outputs: Outputs
-  readonly meters: Map<string, Meter>
-  readonly shared: Map<string, unknown>
-  readonly behind: () => boolean
-  readonly standing: Standing
-  readonly join: (participant: Participant) => void
-  readonly effects: Pick<PipelineEffects, 'get'>
-  readonly progress: () => readonly TopicProgress[]
-  readonly clock: Clock
-  readonly logger: Logger
-  /** Has the steps of some slices timed. */
-  readonly profile?: StepProfile
-  readonly traces?: RoundTraces | undefined
-  /** Called once, when the slice is done or has failed. */
-  readonly onEnd: () => void
-}
 
 interface Flushing {
   delayMs: number
