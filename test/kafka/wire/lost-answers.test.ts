@@ -59,7 +59,8 @@ describe.each([2, 0] as const)('lost answers, transaction.version %i', (transact
   })
 
   it('many batches, requests and answers lost all along: each stands in the log once, in order', async () => {
-    const sender = await producer(log, uniqueName('tx'))
+    // So many losses take their time.
+    const sender = await producer(log, uniqueName('tx'), { transactionTimeoutMs: 50_000 })
     let seed = 17
     const random = (): number => (seed = (seed * 48_271) % 2_147_483_647) / 2_147_483_647
     let lost = 0
