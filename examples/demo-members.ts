@@ -2,7 +2,7 @@
 // not committed. In this process its connections break; on Kafka it is a process of its own, which gets the signal.
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { EMPTY, Observable, catchError, map, tap } from 'rxjs'
+import { EMPTY, Observable, catchError, map } from 'rxjs'
 import { embedded, kafka, silentLogger, type Cluster, type Commit, type TraceEvent } from 'millrace'
 import { createEmbeddedBroker } from 'millrace/testing'
 import { delaysPipeline, type DelaysOptions } from './delays.js'
@@ -19,6 +19,9 @@ export interface Members {
 
 const countsOf = ({ records, processed, late, failed, outputs }: Commit): Counts => ({ records, processed, late, failed, outputs })
 
+const run = (on: Cluster, name: string, options: DelaysOptions): Observable<Counts> =>
+  delaysPipeline(on, { ...options, instanceId: name }).pipe(map(countsOf))
+
 /** Calls `kill` when the so-manieth transaction has all in it, and is not committed. */
 function killer(transactions: number, kill: () => void): (event: TraceEvent) => void {
   let left = transactions
@@ -30,8 +33,6 @@ function killer(transactions: number, kill: () => void): (event: TraceEvent) => 
 export function inThisProcess(): Members {
   const broker = createEmbeddedBroker()
   const cluster = embedded({ broker })
-  const run = (on: Cluster, name: string, options: DelaysOptions): Observable<Counts> =>
-    delaysPipeline(on, { ...options, instanceId: name }).pipe(map(countsOf))
   return {
     cluster,
     member: (name, options) => run(cluster, name, options),
@@ -53,7 +54,7 @@ export function onKafka(brokers: readonly string[]): Members {
   const cluster = kafka({ brokers })
   return {
     cluster,
-    member: (name, options) => delaysPipeline(cluster, { ...options, instanceId: name }).pipe(map(countsOf)),
+    member: (name, options) => run(cluster, name, options),
     doomed: (name, options, transactions) =>
       new Observable((subscriber) => {
         const child = fork(fileURLToPath(import.meta.url), [JSON.stringify({ brokers, name, options, transactions })])
@@ -71,7 +72,5 @@ export function onKafka(brokers: readonly string[]): Members {
 if (process.send !== undefined && process.argv[1] === fileURLToPath(import.meta.url)) {
   const given = JSON.parse(process.argv[2] as string) as { brokers: string[]; name: string; options: DelaysOptions; transactions: number }
   const trace = killer(given.transactions, () => process.kill(process.pid, 'SIGKILL'))
-  delaysPipeline(kafka({ brokers: given.brokers, trace }), { ...given.options, instanceId: given.name })
-    .pipe(tap((commit) => process.send?.(countsOf(commit))))
-    .subscribe()
+  run(kafka({ brokers: given.brokers, trace }), given.name, given.options).subscribe((counts) => process.send?.(counts))
 }

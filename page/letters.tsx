@@ -2,6 +2,7 @@ import { useState } from 'preact/hooks'
 import type { Feed } from './feed.js'
 import { dateTime, whole } from './format.js'
 import type { Group } from './group.js'
+import { TableHead } from './panels.js'
 import type { Letter, LetterList, RedriveState } from '../src/serve/page/letters.js'
 import type { PageState } from '../src/serve/page/state.js'
 
@@ -101,15 +102,7 @@ export function Letters({ group, can, feed }: LettersProps) {
           </p>
           <div class="scroll">
             <table>
-              <thead>
-                <tr>
-                  {['Letter', 'Failed', 'Step', 'Error', 'Came from', 'Redriven'].map((text) => (
-                    <th key={text} scope="col">
-                      {text}
-                    </th>
-                  ))}
-                </tr>
-              </thead>
+              <TableHead head={['Letter', 'Failed', 'Step', 'Error', 'Came from', 'Redriven']} />
               <tbody>
                 {list.letters.map((letter) => (
                   <tr key={`${letter.partition}/${letter.offset}`} class="letter">

@@ -9,6 +9,20 @@ interface TableProps {
   readonly none: string
 }
 
+export function TableHead({ head }: Pick<TableProps, 'head'>) {
+  return (
+    <thead>
+      <tr>
+        {head.map((text) => (
+          <th key={text} scope="col">
+            {text}
+          </th>
+        ))}
+      </tr>
+    </thead>
+  )
+}
+
 /** A table in a panel; the first column is what each row is about. */
 function Table({ title, head, rows, none }: TableProps) {
   const id = `h-${title.toLowerCase().replaceAll(' ', '-')}`
@@ -20,15 +34,7 @@ function Table({ title, head, rows, none }: TableProps) {
       ) : (
         <div class="scroll">
           <table>
-            <thead>
-              <tr>
-                {head.map((text) => (
-                  <th key={text} scope="col">
-                    {text}
-                  </th>
-                ))}
-              </tr>
-            </thead>
+            <TableHead head={head} />
             <tbody>
               {rows.map((cells, i) => (
                 <tr key={i}>{cells.map((cell, at) => (at === 0 ? <th scope="row">{cell}</th> : <td>{cell}</td>))}</tr>

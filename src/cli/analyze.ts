@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { analysisOf, type Analysis, type PipelineStatus } from '../index.js'
 import { STATUS_HELP, STATUS_OPTIONS, statusesOf } from './statuses.js'
 import { EXIT, type Surroundings } from './surroundings.js'
-import { UsageError, numberOf, optionsOf } from './usage.js'
+import { UsageError, optionsOf, positiveOf } from './usage.js'
 
 const HELP = `millrace analyze --status <url> [options]
 
@@ -33,8 +33,7 @@ export async function analyzeCommand(args: readonly string[], { out, error, env 
     return EXIT.done
   }
   if (given.status === undefined) throw new UsageError('--status: name where serveStatus of a process listens')
-  const seconds = numberOf('seconds', given.seconds) ?? 10
-  if (seconds <= 0) throw new UsageError('--seconds: expected a number above 0')
+  const seconds = positiveOf('seconds', given.seconds, 10)
   const ask = statusesOf(given.status, given.token ?? env['MILLRACE_TOKEN'])
   const members = new Map<string, PipelineStatus[]>()
   const look = async (): Promise<void> => {

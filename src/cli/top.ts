@@ -1,10 +1,11 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { firstValueFrom } from 'rxjs'
 import { watchLag, type GroupLag, type PipelineStatus } from '../index.js'
 import { CONNECTION_HELP, CONNECTION_OPTIONS, connectionOf } from './connection.js'
 import { STATUS_HELP, STATUS_OPTIONS, statusesOf, type Asked } from './statuses.js'
 import { EXIT, type Surroundings } from './surroundings.js'
 import { tableOf } from './table.js'
-import { UsageError, numberOf, optionsOf } from './usage.js'
+import { UsageError, optionsOf, positiveOf } from './usage.js'
 
 const HELP = `millrace top --status <url> [options]
 millrace top --brokers host:port --group <name> --topics <topic>,... [options]
@@ -46,8 +47,8 @@ export async function topCommand(args: readonly string[], surroundings: Surround
     out(HELP)
     return EXIT.done
   }
-  const everyMs = positive('every', given.every, 2) * 1_000
-  const rows = positive('rows', given.rows, 20)
+  const everyMs = positiveOf('every', given.every, 2) * 1_000
+  const rows = positiveOf('rows', given.rows, 20)
   const { group } = given
   if (given.status !== undefined) {
     const ask = statusesOf(given.status, given.token ?? env['MILLRACE_TOKEN'])
@@ -77,12 +78,6 @@ export async function topCommand(args: readonly string[], surroundings: Surround
   }
 }
 
-function positive(name: string, text: string | undefined, otherwise: number): number {
-  const value = numberOf(name, text) ?? otherwise
-  if (value <= 0) throw new UsageError(`--${name}: expected a number above 0`)
-  return value
-}
-
 /** Once as JSON, or text again and again until it is to end. */
 async function show<T>(
   { out, signal, terminal = false }: Surroundings,
@@ -106,22 +101,10 @@ async function show<T>(
     }
     const lines = `${new Date().toISOString()}\n${text(seen)}`
     out(terminal ? `${HOME}${lines.replaceAll('\n', '\u001b[K\n')}${CLEAR_BELOW}` : `${lines}\n`)
-    await passed(everyMs, stop)
+    // It rejects for `stop` alone, which ends the loop.
+    await pause(everyMs, undefined, { signal: stop }).catch(() => {})
   }
   return EXIT.done
-}
-
-function passed(ms: number, stop: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (stop.aborted) return resolve()
-    const end = (): void => {
-      clearTimeout(timer)
-      stop.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    stop.addEventListener('abort', end)
-  })
 }
 
 /** All processes, and of each group the tasks that are furthest behind. */
@@ -133,7 +116,7 @@ function processes(asked: readonly Asked[], rows: number): string {
     ({ url, status: { group, state, tasks, lag, rates, time } }) =>
       [
         group,
-        url.replace(/^https?:\/\//, ''),
+        hostOf(url),
         state,
         tasks.length,
         lag.records,
@@ -152,7 +135,7 @@ function processes(asked: readonly Asked[], rows: number): string {
       ({ url, status: { group, partitions }, task: { partition, state, lag } }) =>
         [
           group,
-          url.replace(/^https?:\/\//, ''),
+          hostOf(url),
           partition,
           state,
           lag,
@@ -175,6 +158,8 @@ function groupLag({ group, lag, partitions }: GroupLag, rows: number): string {
   )
   return `${group}: ${lag} records behind\n\n${table}`
 }
+
+const hostOf = (url: string): string => url.replace(/^https?:\/\//, '')
 
 const oldest = (a: number | undefined, b: number | undefined): number | undefined =>
   a === undefined || b === undefined ? (a ?? b) : Math.max(a, b)

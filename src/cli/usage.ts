@@ -25,6 +25,12 @@ export function numberOf(name: string, text: string | undefined): number | undef
   return value
 }
 
+export function positiveOf(name: string, text: string | undefined, otherwise: number): number {
+  const value = numberOf(name, text) ?? otherwise
+  if (value <= 0) throw new UsageError(`--${name}: expected a number above 0`)
+  return value
+}
+
 /** Repeated `name=value`. */
 export function pairsOf(name: string, texts: readonly string[] | undefined): Record<string, string> | undefined {
   if (texts === undefined) return undefined

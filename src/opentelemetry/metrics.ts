@@ -28,15 +28,6 @@ const UNITS: readonly (readonly [suffix: string, unit: string])[] = [
   ['_bytes', 'By'],
 ]
 
-/** The messaging conventions' names for what the status counts. */
-function conventional(status: PipelineStatus): { consumed: number; sent: [Attributes, number][] } {
-  const { processed, filtered, duplicate, late, failed } = status.totals
-  return {
-    consumed: processed + filtered + duplicate + late + failed,
-    sent: Object.entries(status.written).map(([topic, count]) => [{ 'messaging.destination.name': topic }, count]),
-  }
-}
-
 /**
  * Tells OpenTelemetry what the pipelines of a cluster do: all that `/metrics` has, as `millrace.*`, and by the conventions for messaging
  * `messaging.client.consumed.messages` and `messaging.client.sent.messages`, both as far as they are committed.
@@ -83,14 +74,14 @@ export function openTelemetryMetrics(cluster: StatusSource, options: OpenTelemet
   const consumed = instrument('counter', 'messaging.client.consumed.messages', 'Records read, as far as committed', '{message}')
   const sent = instrument('counter', 'messaging.client.sent.messages', 'Records written, as far as committed', '{message}')
   tellers.push((result, status) => {
-    const counted = conventional(status)
     const of = (operation: string): Attributes => ({
       ...KAFKA,
       'messaging.operation.name': operation,
       'messaging.consumer.group.name': status.group,
     })
-    result.observe(consumed, counted.consumed, of('poll'))
-    for (const [attributes, count] of counted.sent) result.observe(sent, count, { ...of('send'), ...attributes })
+    result.observe(consumed, status.totals.records, of('poll'))
+    for (const [topic, count] of Object.entries(status.written))
+      result.observe(sent, count, { ...of('send'), 'messaging.destination.name': topic })
   })
 
   const observe = (result: BatchObservableResult): void => {
