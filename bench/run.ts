@@ -54,6 +54,12 @@ for (const program of new Set(workloads.flatMap(({ entries }) => entries.map((en
 
 const results: WorkloadResult[] = []
 const measured: FigureResult[] = []
+/** After each, so that what took an hour is not lost with what fails after it. */
+async function keep(): Promise<void> {
+  if (!values.docs) return
+  const kept = await keepResults(fileURLToPath(new URL('./results.json', import.meta.url)), results, measured, ids)
+  await writePage(fileURLToPath(new URL('../docs', import.meta.url)), kept)
+}
 const scratch = await mkdtemp(join(tmpdir(), 'millrace-bench-'))
 try {
   if (workloads.length > 0) {
@@ -68,28 +74,30 @@ try {
       filled: new Map<string, string>(),
     }
     try {
-      for (const workload of workloads) results.push(await runWorkload(bench, workload))
+      for (const workload of workloads) {
+        results.push(await runWorkload(bench, workload))
+        await keep()
+      }
     } finally {
       await cluster.close()
       await server?.stop()
     }
   }
-  for (const figure of figures) measured.push(await runFigure(figure, say))
+  for (const figure of figures) {
+    measured.push(await runFigure(figure, say))
+    await keep()
+  }
 } finally {
   await rm(scratch, { recursive: true, force: true })
 }
 
-if (values.docs) {
-  const kept = await keepResults(fileURLToPath(new URL('./results.json', import.meta.url)), results, measured, ids)
-  await writePage(fileURLToPath(new URL('../docs', import.meta.url)), kept)
-}
 if (values.json) console.log(JSON.stringify({ machine: machine(), workloads: results, figures: measured }, null, 2))
 else {
   for (const { id, title, records, runs, entries, absent, goals } of results) {
     console.log(`${id}: ${title}; ${records} records, medians of ${runs}`)
     console.table(entries.map(({ verified, spread, ...entry }) => ({ ...entry, spread: spread.join(' to '), verified })))
     for (const { label, why } of absent) console.log(`  ${label}: ${why}`)
-    for (const { of, over, atLeast, ratio } of goals) console.log(`  ${of} over ${over}: ${ratio} (aim ${atLeast})`)
+    for (const { of, over, atLeast, ratio, by = 'rate' } of goals) console.log(`  ${of} over ${over}, by ${by}: ${ratio} (aim ${atLeast})`)
   }
   for (const { id, title, rows } of measured) (console.log(`${id}: ${title}`), console.table(rows))
 }

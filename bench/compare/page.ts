@@ -27,8 +27,8 @@ export async function writePage(docs: string, results: Results): Promise<void> {
         ? [
             '',
             ...goals.map(
-              ({ of, over, atLeast, ratio }) =>
-                `- ${of} over ${over}: ${ratio}, aim ${atLeast}${ratio >= atLeast ? '' : ': not reached in this run'}`,
+              ({ of, over, atLeast, ratio, by }) =>
+                `- ${of} over ${over}${by === 'cpu' ? ', records for a second of CPU' : ''}: ${ratio}, aim ${atLeast}${ratio >= atLeast ? '' : ': not reached in this run'}`,
             ),
           ]
         : []),

@@ -20,12 +20,24 @@ export type Program = { readonly version: string; command(scratch: string): Prom
 const here = (name: string): string => fileURLToPath(new URL(`../programs/${name}`, import.meta.url))
 const peers = join(process.env['MILLRACE_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'millrace'), 'peers')
 
-function node(program: string, version: string): Program {
+function node(program: string, version: string, executable = process.execPath): Program {
   const profile = process.env['PROFILE_DIR'] === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${process.env['PROFILE_DIR']}`]
   return {
     version,
-    command: async () => ({ file: process.execPath, args: [...profile, '--import', 'tsx', here(`${program}.ts`)], env: {} }),
+    command: async () => ({ file: executable, args: [...profile, '--import', 'tsx', here(`${program}.ts`)], env: {} }),
   }
+}
+
+/** This checkout on another release of Node, which npm brings. */
+function onNode(major: number): Program {
+  const print = 'console.log(JSON.stringify([process.execPath, process.version]))'
+  const { status, stdout, stderr, error } = spawnSync('npx', ['--yes', '--package', `node@${major}`, 'node', '-e', print], {
+    encoding: 'utf8',
+    timeout: 300_000,
+  })
+  if (status !== 0) return { absent: `does not install here: ${(error?.message ?? stderr.trim().split('\n').at(-1) ?? '').slice(0, 160)}` }
+  const [executable, version] = JSON.parse(stdout) as [string, string]
+  return node('millrace', `this checkout, Node ${version}`, executable)
 }
 
 function java(source: string): Program {
@@ -113,6 +125,12 @@ export async function findProgram(name: ProgramName): Promise<Program> {
   switch (name) {
     case 'millrace':
       return node('millrace', 'this checkout')
+    case 'node 22':
+      return onNode(22)
+    case 'node 24':
+      return onNode(24)
+    case 'floor':
+      return node('floor', 'no broker')
     case 'kafkajs':
       return node('kafkajs', '2.2.4')
     case 'streams':

@@ -76,9 +76,12 @@ export async function runWorkload(bench: Bench, workload: Workload): Promise<Wor
       verified: verified.get(label) ?? '',
     }
   })
-  const rate = (label: string): number | undefined => entries.find((entry) => entry.label === label)?.recordsPerSecond
   const goals = workload.goals.flatMap((goal) => {
-    const [of, over] = [rate(goal.of), rate(goal.over)]
+    const speed = (label: string): number | undefined => {
+      const entry = entries.find((one) => one.label === label)
+      return entry && (goal.by === 'cpu' ? 1_000_000 / entry.cpuMicrosPerRecord : entry.recordsPerSecond)
+    }
+    const [of, over] = [speed(goal.of), speed(goal.over)]
     return of === undefined || over === undefined ? [] : [{ ...goal, ratio: Number((of / over).toFixed(2)) }]
   })
   return { id: workload.id, title: workload.title, records, runs: bench.runs, entries, absent, goals }

@@ -27,13 +27,16 @@ export interface Entry {
   readonly env?: Readonly<Record<string, string>>
 }
 
-export type ProgramName = 'millrace' | 'streams' | 'java-loop' | 'kafkajs' | 'platformatic' | 'confluent' | 'quixstreams'
+export type ProgramName =
+  'millrace' | 'node 22' | 'node 24' | 'floor' | 'streams' | 'java-loop' | 'kafkajs' | 'platformatic' | 'confluent' | 'quixstreams'
 
 /** What is to be reached within one run: the first entry's rate over the second's, at least. */
 export interface Goal {
   readonly of: string
   readonly over: string
   readonly atLeast: number
+  /** By records for a second of CPU, where the second does without a broker, which takes of the same cores. */
+  readonly by?: 'cpu'
 }
 
 /** One job that several programs do on the same records, in turns. */

@@ -7,6 +7,13 @@ const of = (program: ProgramName): Entry => ({ label: program, program })
 const CONTROL: Entry = { label: 'millrace again', program: 'millrace' }
 const over = (program: string, atLeast: number): Goal => ({ of: 'millrace', over: program, atLeast })
 const LOOPS = (['java-loop', 'kafkajs', 'platformatic', 'confluent', 'quixstreams'] as const).map(of)
+const NODES = (['node 22', 'node 24'] as const).map((program): Entry => ({ label: `millrace, ${program}`, program }))
+/** Of 20 bytes a record besides its value: its key, its lengths and its share of the batch's header. */
+const floor = (bytes: number): Entry => ({
+  label: 'memcpy, crc, socket',
+  program: 'floor',
+  env: { RECORD_BYTES: String(bytes + 20), VERIFY: 'none' },
+})
 const STREAMS = [of('millrace'), of('streams')]
 
 const changed = (value: string): string => {
@@ -30,8 +37,8 @@ function copyOf(id: string, bytes: number): Workload {
     id,
     title: `copy${bytes === 100 ? '' : `, records of ${bytes / 1000} kB`}`,
     mode: 'pass',
-    entries: bytes === 100 ? [...STREAMS, CONTROL, ...LOOPS] : [...STREAMS, of('java-loop')],
-    goals: bytes === 100 ? [over('streams', 5), over('java-loop', 2)] : [],
+    entries: bytes === 100 ? [...STREAMS, CONTROL, ...NODES, ...LOOPS] : [...STREAMS, of('java-loop'), floor(bytes)],
+    goals: bytes === 100 ? [over('streams', 5), over('java-loop', 2)] : [{ ...over('memcpy, crc, socket', 0.5), by: 'cpu' }],
     records: (asked) => Math.round(asked / share),
     inputs: (records) => [orders(records, bytes)],
     verify: (output, records) => once(output, orders(records, bytes), ({ key, value }) => `${key} ${value}`),
@@ -44,7 +51,7 @@ function changeOf(id: string, bytes: number): Workload {
     id,
     title: `parse JSON, change a field, write it${bytes === 100 ? '' : `, records of ${bytes / 1000} kB`}`,
     mode: 'json',
-    entries: bytes === 100 ? [...STREAMS, ...LOOPS] : STREAMS,
+    entries: bytes === 100 ? [...STREAMS, ...NODES, ...LOOPS] : STREAMS,
     goals: bytes === 100 ? [over('streams', 2.5)] : [],
     records: (asked) => Math.round(asked / share),
     inputs: (records) => [orders(records, bytes)],

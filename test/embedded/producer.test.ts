@@ -113,6 +113,27 @@ describe('producer', () => {
     await cluster.close()
   })
 
+  it('takes no more than a thousand from an iterable before the topic is known, and half of the bytes in flight', async () => {
+    for (const [size, most] of [
+      [1, 1_000],
+      [1_000, 65],
+    ] as const) {
+      const { broker, cluster, stored } = await setup(1)
+      const fault = broker.faults.inject({ at: 'init', delayMs: 20 })
+      const producer = cluster.producer({ topic: 't', maxInFlightBytes: 128 * 1024 })
+      let made = 0
+      function* records(): Generator<ProducerRecord> {
+        while (made < 3_000) yield { value: `${made++}`.padStart(size) }
+      }
+      const sent = producer.sendBatch(records())
+      while (fault.hits === 0) await new Promise(setImmediate)
+      expect(made).toBeLessThanOrEqual(most)
+      expect(await sent).toHaveLength(3_000)
+      expect((await stored()).map(({ value }) => Number(value))).toEqual(Array.from({ length: 3_000 }, (_, i) => i))
+      await cluster.close()
+    }
+  })
+
   it('a record that cannot be written is refused by its place; the others are written', async () => {
     const { cluster, stored } = await setup()
     const producer = cluster.producer({ topic: 't' })

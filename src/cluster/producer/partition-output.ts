@@ -1,4 +1,5 @@
 import { BatchWriter, type OutputBatch } from '../../log/batch/write.js'
+import { Fifo } from '../../runtime/fifo.js'
 import type { EncodedRecord } from './encode.js'
 import type { WrittenRecord } from './options.js'
 
@@ -24,6 +25,9 @@ export interface Lane {
   took(bytes: number): void
   gave(bytes: number): void
   blocked(partition: PartitionOutput): void
+  /** As many records wait before a topic as should. */
+  behind(topic: object): void
+  caughtUp(topic: object): void
   /** A batch has begun: `flush` is to be called at its time. */
   begun(partition: PartitionOutput): void
   failed(topic: string): void
@@ -40,7 +44,7 @@ interface Batch {
 /** The records of one partition: those that wait for room, those of the batch that gathers, and the batches on their way. */
 export class PartitionOutput {
   private readonly writer: BatchWriter
-  private waiting: Outgoing[] = []
+  private readonly waiting = new Fifo<Outgoing>()
   private gathering: Outgoing[] = []
   private full: Batch[] = []
   private away = 0
@@ -65,9 +69,7 @@ export class PartitionOutput {
 
   /** Takes what waited, as far as there is room. Returns whether all of it was taken. */
   resume(): boolean {
-    let taken = 0
-    while (taken < this.waiting.length && this.hasRoom) this.append(this.waiting[taken++] as Outgoing)
-    if (taken > 0) this.waiting.splice(0, taken)
+    while (this.waiting.length > 0 && this.hasRoom) this.append(this.waiting.shift() as Outgoing)
     return this.waiting.length === 0
   }
 

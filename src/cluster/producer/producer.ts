@@ -29,6 +29,7 @@ export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
   readonly halfBytes: number
   private readonly topics = new Map<string, TopicOutput>()
   private readonly blockedOnes = new Set<PartitionOutput>()
+  private readonly behindOnes = new Set<object>()
   private begunOnes: PartitionOutput[] = []
   private opened: Promise<LogProducer> | undefined
   private log: LogProducer | undefined
@@ -99,7 +100,7 @@ export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
       for await (const record of records) {
         take(record)
         if (failure !== undefined) break
-        if (this.isFull || this.blockedOnes.size > 0) await this.ready()
+        if (this.isPressed) await this.ready()
       }
     if (left > 0) await new Promise<void>((resolve) => (settled = resolve))
     if (failure !== undefined) throw failure.error
@@ -107,7 +108,7 @@ export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
   }
 
   async ready(): Promise<void> {
-    while (!this.isClosed && (this.isFull || this.blockedOnes.size > 0)) await this.change()
+    while (!this.isClosed && this.isPressed) await this.change()
   }
 
   async flush(): Promise<void> {
@@ -174,6 +175,15 @@ export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
     this.blockedOnes.add(partition)
   }
 
+  behind(topic: object): void {
+    this.behindOnes.add(topic)
+  }
+
+  caughtUp(topic: object): void {
+    this.behindOnes.delete(topic)
+    this.changed()
+  }
+
   begun(partition: PartitionOutput): void {
     if (this.begunOnes.push(partition) > 1) return
     if (!this.lingers || this.flushing > 0) queueMicrotask(() => this.flushBegun())
@@ -182,6 +192,10 @@ export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
 
   failed(topic: string): void {
     this.topics.get(topic)?.doubt()
+  }
+
+  private get isPressed(): boolean {
+    return this.isFull || this.blockedOnes.size > 0 || this.behindOnes.size > 0
   }
 
   private take(given: ProducerRecord<K, V>, what: string, outcome: Outcome): void {

@@ -1,5 +1,6 @@
-import { MillraceError } from '../../record/error.js'
 import type { TopicInfo } from '../../log/port.js'
+import { MillraceError } from '../../record/error.js'
+import { Fifo } from '../../runtime/fifo.js'
 import { checkFits, partitionFor, sizeOf, type EncodedRecord } from './encode.js'
 import type { ProducerRecord, ProducerSettings } from './options.js'
 import { PartitionOutput, type Lane, type Outcome } from './partition-output.js'
@@ -16,6 +17,8 @@ export interface Taken {
 
 /** Partitions may have been added since. */
 const KNOWN_FOR_MS = 5 * 60_000
+/** How many records wait for their topic, or for serdes that answer later, before no more are asked for. */
+const MOST_WAITING = 1_000
 
 /** The records of one topic, in the order they were sent until each is in its partition. */
 export class TopicOutput {
@@ -24,7 +27,8 @@ export class TopicOutput {
   private lookedUpAt = 0
   private looking = false
   private turn = 0
-  private readonly waiting: Taken[] = []
+  private readonly waiting = new Fifo<Taken>()
+  private waitingBytes = 0
   private pumping = false
 
   constructor(
@@ -34,6 +38,11 @@ export class TopicOutput {
     private readonly now: () => number,
   ) {}
 
+  /** No more should come before some have gone on: nothing of them counts as in flight yet. */
+  private get isBehind(): boolean {
+    return this.waiting.length >= MOST_WAITING || this.waitingBytes >= this.lane.halfBytes
+  }
+
   add(taken: Taken): void {
     const { info } = this
     if (info !== undefined && this.waiting.length === 0 && !(taken.encoded instanceof Promise)) {
@@ -41,6 +50,8 @@ export class TopicOutput {
       return this.give(taken, taken.encoded, info)
     }
     this.waiting.push(taken)
+    this.waitingBytes += bytesOf(taken)
+    if (this.isBehind) this.lane.behind(this)
     // A serde that fails is told of when it is the record's turn.
     if (taken.encoded instanceof Promise) taken.encoded.catch(() => {})
     if (!this.pumping) void this.pump()
@@ -58,11 +69,11 @@ export class TopicOutput {
         try {
           await this.find()
         } catch (error) {
-          for (const { outcome } of this.waiting.splice(0)) outcome.failed(error)
+          while (this.waiting.length > 0) this.leave()?.outcome.failed(error)
           break
         }
       }
-      const next = this.waiting[0]
+      const next = this.waiting.first
       if (next === undefined) break
       let failure: { readonly error: unknown } | undefined
       let encoded: EncodedRecord | undefined
@@ -71,11 +82,19 @@ export class TopicOutput {
       } catch (error) {
         failure = { error }
       }
-      this.waiting.shift()
+      this.leave()
       if (failure !== undefined) next.outcome.failed(failure.error)
       else this.give(next, encoded as EncodedRecord, this.info as TopicInfo)
     }
     this.pumping = false
+  }
+
+  private leave(): Taken | undefined {
+    const wasBehind = this.isBehind
+    const taken = this.waiting.shift()
+    if (taken !== undefined) this.waitingBytes -= bytesOf(taken)
+    if (wasBehind && !this.isBehind) this.lane.caughtUp(this)
+    return taken
   }
 
   private async find(): Promise<void> {
@@ -116,4 +135,8 @@ export class TopicOutput {
       this.lane,
     ))
   }
+}
+
+function bytesOf({ encoded }: Taken): number {
+  return encoded instanceof Promise ? 0 : sizeOf(encoded)
 }
