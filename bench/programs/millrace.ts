@@ -21,6 +21,7 @@ import {
 } from 'millrace'
 import { z } from 'zod'
 import { Stopwatch, change, job } from './report.js'
+import { scraped } from './scrape.js'
 
 const { brokers, input, other, output, records, commitMs } = job()
 const watch = new Stopwatch()
@@ -65,6 +66,8 @@ const jobs: Record<string, (stream: RecordStream) => Observable<unknown>> = {
 const project = jobs[mode]
 if (project === undefined) throw new Error(`no job '${mode}'`)
 const total = mode === 'join' ? records * 2 : records
+const { SAMPLE_STEPS, SCRAPE_MS } = process.env
+const unscraped = SCRAPE_MS === undefined ? undefined : await scraped(cluster, Number(SCRAPE_MS))
 
 await lastValueFrom(
   cluster
@@ -79,7 +82,12 @@ await lastValueFrom(
           if (stream.partition >= 0) watch.start()
           return project(stream)
         },
-        { every: commitMs, guarantee, provision: true },
+        {
+          every: commitMs,
+          guarantee,
+          provision: true,
+          ...(SAMPLE_STEPS === undefined ? {} : { sampleSteps: Number(SAMPLE_STEPS) }),
+        },
       ),
       map((commit) => commit.records),
       scan((sum, count) => sum + count, 0),
@@ -87,4 +95,5 @@ await lastValueFrom(
       takeWhile((sum) => sum < total, true),
     ),
 )
+await unscraped?.()
 await cluster.close()

@@ -67,8 +67,24 @@ const guarantees = [10, 100, 1_000].flatMap((ms): Entry[] =>
   })),
 )
 
+/** What it costs to look: steps timed in one slice of a hundred, and the status served, its metrics scraped each second. */
+const looked: readonly Entry[] = [
+  of('millrace'),
+  { label: 'millrace, sampled 1 in 100', program: 'millrace', env: { SAMPLE_STEPS: '100' } },
+  { label: 'millrace, scraped each second', program: 'millrace', env: { SCRAPE_MS: '1000' } },
+]
+
 export const WORKLOADS: readonly Workload[] = [
   copyOf('W1', 100),
+  {
+    ...copyOf('W1s', 100),
+    title: 'copy, looked at from outside',
+    entries: looked,
+    goals: [
+      { of: 'millrace, sampled 1 in 100', over: 'millrace', atLeast: 0.98 },
+      { of: 'millrace, scraped each second', over: 'millrace', atLeast: 0.99 },
+    ],
+  },
   changeOf('W2', 100),
   {
     id: 'W2z',
