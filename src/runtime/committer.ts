@@ -9,6 +9,7 @@ import { CommitUnderWay } from './commit-under-way.js'
 import type { Round, RoundEnd } from './round.js'
 import { MAX_RETRY_MS, RETRY_MS } from './persist.js'
 import type { RunContext } from './run-context.js'
+import type { Assignment } from './group/membership.js'
 import { progressOf } from './progress.js'
 import type { Task } from './task.js'
 import { TotalLag } from './total-lag.js'
@@ -41,13 +42,22 @@ export class Committer {
     return this.underWay?.fate
   }
 
+  /** A member, or one that was dropped and came again, begins with its producer anew: others may have had its transactional id. */
+  seated({ seat, member, vacant }: Assignment): void {
+    const { run } = this
+    const { producers } = run.parts
+    if (producers.take(seat) || run.memberIfAny?.memberId !== member.memberId) this.producerReady = false
+    run.member = member
+    void producers.vacate(vacant)
+  }
+
   /** InitProducerId until it works; false if the assignment went meanwhile, or a stop came and `graceMs` since. */
   async readyProducer(graceMs = 0): Promise<boolean> {
     if (this.producerReady) return true
     const done = await this.run.whileHeld(
       'to initialise the producer',
       async () => {
-        await this.run.parts.producer.init()
+        await this.run.parts.producers.current.init()
         return true
       },
       graceMs,
@@ -117,7 +127,7 @@ export class Committer {
 
   /** Hands the rest of the outputs and the offsets to the log. */
   private send(commit: CommitUnderWay): void {
-    const { outputs, producer, wakeup } = this.run.parts
+    const { outputs, producers, wakeup } = this.run.parts
     const { round, tasks } = commit
     try {
       const moved = tasks.flatMap((task) => task.moved())
@@ -134,7 +144,7 @@ export class Committer {
       commit.tallies = tasks.filter((task) => task.dirty).map((task) => ({ task, tally: task.tally() }))
       for (const task of tasks) task.beginCommit()
       outputs.reset()
-      producer.commit(commit.offsets, this.run.member).then(
+      producers.current.commit(commit.offsets, this.run.member).then(
         () => this.committed(commit),
         (error: unknown) => {
           commit.failed(error)
@@ -278,7 +288,7 @@ export class Committer {
     // One that has yet to be initialised ends by that what is open, whichever way it went.
     if (!round.sent || !this.producerReady) return
     try {
-      await this.run.parts.producer.abort()
+      await this.run.parts.producers.current.abort()
     } catch (error) {
       this.run.parts.logger.debug({ error: errorMessage(error) }, 'abort')
       if (reactionTo(error) === 'fatal') throw error
@@ -313,8 +323,10 @@ export class Committer {
       return
     }
     if (reaction === 'reinit') {
-      await membership.probe()
+      // Under this id another may be at work, whom the group has put in the place of this one: it must not be fenced in return.
+      const member = await this.isMember()
       if (membership.state === 'fatal') throw membership.failure
+      if (!member) return
       if (++this.fenced >= MAX_FENCED) {
         throw new MillraceError(
           'PRODUCER_FENCED',

@@ -10,6 +10,7 @@ import type { PipelineHandle, PipelineHost, PipelineSpec } from './host.js'
 import { Investigator } from './investigator.js'
 import { Outputs, type MakeOutput } from './outputs.js'
 import { persist } from './persist.js'
+import { Producers } from './producers.js'
 import { planOf, type Plan } from './plan.js'
 import { checkPlan } from './plan-check.js'
 import { RunContext } from './run-context.js'
@@ -25,7 +26,6 @@ import { TopicWatch } from './topic-watch.js'
 import { TracedTopicOutput } from './tracing/traced-output.js'
 import { PipelineTraces } from './tracing/traces.js'
 import { Transactions } from './transactions.js'
-import { transactionalIdOf } from './transactional-id.js'
 import { Troubles } from './troubles.js'
 import { Wakeup } from './wakeup.js'
 
@@ -46,6 +46,8 @@ export class Pipeline implements PipelineHandle {
   /** The member and generation that the tasks were last held in. */
   private heldIn: Assignment['member'] | undefined
   private readonly host: PipelineHost
+  /** Made by this one, and not told of yet. */
+  private readonly newChangelogs = new Set<string>()
   private readonly chronicle: Chronicle
   private ends: FreshEnds | undefined
 
@@ -178,6 +180,8 @@ export class Pipeline implements PipelineHandle {
     const { clock, logger, trace, telemetry } = this.host
     const { provision } = transaction
     const plan = await checkPlan(this.plan, log, provision === true ? {} : provision === false ? undefined : provision)
+    for (const topic of plan.newChangelogs) this.newChangelogs.add(topic)
+    if (this.newChangelogs.size > 0) await this.tellOfNewState(log, plan.tasks)
     const traces = telemetry?.tracer === undefined ? undefined : new PipelineTraces(telemetry.tracer, source.group)
     const make: MakeOutput | undefined =
       traces === undefined ? undefined : (info, checkSize) => new TracedTopicOutput(info, checkSize, traces)
@@ -198,9 +202,11 @@ export class Pipeline implements PipelineHandle {
       maxBatchBytes: Math.max(MAX_BATCH_BYTES, transaction.maxBytes),
       onSkipped: source.onUnreadable === 'skip' ? (batch) => unread.skipped(batch) : undefined,
     })
-    const producer = log.producer({
-      transactionalId:
-        transaction.guarantee === 'exactly-once' ? transactionalIdOf(source.group, source.instanceId ?? randomId()) : undefined,
+    const producers = new Producers(log, {
+      group: source.group,
+      instanceId: source.instanceId,
+      transactional: transaction.guarantee === 'exactly-once',
+      logger,
       transactionTimeoutMs: transaction.transactionTimeout,
       compression: transaction.compression,
       trace,
@@ -218,6 +224,7 @@ export class Pipeline implements PipelineHandle {
       changingTopics: source.changingTopics,
       innerTopics: plan.inlets.map(({ topic }) => topic),
       stateful: stores.length > 0,
+      seated: producers.seated,
       sessionTimeoutMs: source.sessionTimeout,
       standbys: stores.length > 0 ? source.standbys : 0,
       warm: () => standbys.tasks,
@@ -244,7 +251,7 @@ export class Pipeline implements PipelineHandle {
       log,
       reader,
       unread,
-      producer,
+      producers,
       outputs,
       membership,
       watch,
@@ -255,6 +262,20 @@ export class Pipeline implements PipelineHandle {
       chronicle: this.chronicle,
       traces,
     })
+  }
+
+  /** A store that is new, or one whose changelog somebody deleted: which, only who runs the pipeline knows. */
+  private async tellOfNewState(log: LogClient, tasks: number): Promise<void> {
+    const { group, topics } = this.spec.source
+    const changelogs = [...this.newChangelogs]
+    const partitions = topics.flatMap((topic) => Array.from({ length: tasks }, (_, partition) => ({ topic, partition })))
+    const committed = await log.committedOffsets(group, partitions)
+    this.newChangelogs.clear()
+    if (!committed.some((offset) => offset !== undefined && offset > 0)) return
+    this.host.logger.warn(
+      { group, changelogs },
+      'the group has read records before, and these changelogs were missing and have been made: nothing of those records is in that state. Where the topics were deleted by mistake, stop the pipeline and read the input from its beginning, under another group',
+    )
   }
 
   private async takePart(run: RunContext): Promise<void> {
@@ -271,7 +292,7 @@ export class Pipeline implements PipelineHandle {
       this.chronicle.rebalancing()
       const assignment = await membership.join(countTasks, stopping)
       if (assignment === undefined) return
-      run.member = assignment.member
+      committer.seated(assignment)
       this.chronicle.assigned()
       do {
         run.stale = false
@@ -352,8 +373,4 @@ function aborted(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve()
     else signal.addEventListener('abort', () => resolve(), { once: true })
   })
-}
-
-function randomId(): string {
-  return globalThis.crypto.randomUUID()
 }

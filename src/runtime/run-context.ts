@@ -1,4 +1,4 @@
-import type { GroupMember, LogClient, LogProducer, LogReader, TopicPartition } from '../log/port.js'
+import type { GroupMember, LogClient, LogReader, TopicPartition } from '../log/port.js'
 import type { UnreadPartitions } from '../log/unread.js'
 import type { Clock } from '../record/clock.js'
 import { inArea, type Logger } from '../record/logger.js'
@@ -17,6 +17,7 @@ import type { Round, RoundEnvironment } from './round.js'
 import type { Chronicle } from './status/chronicle.js'
 import type { BreakerStatus } from './status/status.js'
 import { usageOf } from './task-state.js'
+import type { Producers } from './producers.js'
 import { progressOf } from './progress.js'
 import type { Task } from './task.js'
 import type { TopicWatch } from './topic-watch.js'
@@ -29,7 +30,7 @@ export interface RunParts {
   readonly log: LogClient
   readonly reader: LogReader
   readonly unread: UnreadPartitions
-  readonly producer: LogProducer
+  readonly producers: Producers
   readonly outputs: Outputs
   readonly membership: Membership
   readonly watch: TopicWatch
@@ -229,7 +230,8 @@ export class RunContext {
 
   /** What a round works with; `before` where the commit before it is under way. */
   roundEnvironment(before?: CommitFate): RoundEnvironment {
-    const { spec, outputs, producer, clock, wakeup, log, chronicle, traces } = this.parts
+    const { spec, outputs, producers, clock, wakeup, log, chronicle, traces } = this.parts
+    const producer = producers.current
     const { source, transaction, project } = spec
     return {
       group: source.group,

@@ -5,3 +5,8 @@
 export function transactionalIdOf(group: string, instance: string): string {
   return `${group}/${instance.replaceAll('%', '%25').replaceAll('/', '%2F')}`
 }
+
+/** That of a member without a name, by its seat in the group. No instance is encoded like that. */
+export function transactionalIdOfSeat(group: string, seat: number): string {
+  return `${group}/%seat-${seat}`
+}

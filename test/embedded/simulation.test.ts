@@ -1,7 +1,11 @@
 import fc from 'fast-check'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { EmbeddedProducer } from '../../src/embedded/producer.js'
+import type { Groups } from '../../src/embedded/groups.js'
+import { ClaimSession } from '../../src/operators/dedupe/claim-session.js'
 import { Committer } from '../../src/runtime/committer.js'
+import { Round } from '../../src/runtime/round.js'
+import { Task } from '../../src/runtime/task.js'
 import { EntryStore } from '../../src/state/entry-store.js'
 import { simulate } from '../simulation/run.js'
 import { CORES, scenarios, type Core, type Scenario } from '../simulation/scenario.js'
@@ -46,6 +50,35 @@ describe('whole pipelines, made from a seed', () => {
   it('would notice state that is not rolled back', async () => {
     vi.spyOn(EntryStore.prototype, 'rollback').mockImplementation(() => {})
     expect(await problemsOf(1, 25, ['count', 'store'])).not.toEqual([])
+  }, 120_000)
+
+  it('would notice records that do not come again after an abort', async () => {
+    const { rollback } = Task.prototype
+    vi.spyOn(Task.prototype, 'rollback').mockImplementation(function (this: Task) {
+      const { replay } = this as unknown as { readonly replay: unknown[] }
+      rollback.call(this)
+      Object.assign(this, { replay })
+    })
+    expect(await problemsOf(1, 10, ['copy', 'route'])).not.toEqual([])
+  }, 120_000)
+
+  it('would notice claims that count before their transaction has committed', async () => {
+    vi.spyOn(ClaimSession.prototype as unknown as { judge: () => string }, 'judge').mockReturnValue('duplicate')
+    expect(await problemsOf(1, 40, ['copy'])).not.toEqual([])
+  }, 120_000)
+
+  it('would notice transactions of alarms that the generation does not fence', async () => {
+    vi.spyOn(Round.prototype, 'standing').mockReturnValue([])
+    expect(await problemsOf(1, 40, ['delay', 'idle'])).not.toEqual([])
+  }, 120_000)
+
+  it('would notice records that count as read before what is made of them is written', async () => {
+    const { commit } = EmbeddedProducer.prototype
+    vi.spyOn(EmbeddedProducer.prototype, 'commit').mockImplementation(async function (this: EmbeddedProducer, offsets, member) {
+      if (member !== undefined) (this as unknown as { groups: Groups }).groups.offsets(member.group).store(offsets)
+      await commit.call(this, offsets, member)
+    })
+    expect(await problemsOf(1, 40, ['copy', 'route'])).not.toEqual([])
   }, 120_000)
 
   it('would notice a commit without an answer that is taken for a failed one', async () => {

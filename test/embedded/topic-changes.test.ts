@@ -16,7 +16,7 @@ import {
   type Commit,
   type Logger,
 } from '../../src/index.js'
-import { createTestKit, type TestKit } from '../../src/testing/index.js'
+import { createTestKit, type RunningPipeline, type TestKit } from '../../src/testing/index.js'
 
 describe('partitions added while a pipeline runs', () => {
   let kit: TestKit
@@ -197,6 +197,35 @@ describe('partitions added while a pipeline runs', () => {
     await kit.advance('1s')
     expect(ended).toBe(true)
     subscription.unsubscribe()
+  })
+})
+
+describe('topics of its own that are deleted', () => {
+  it('a changelog: the pipeline ends, and the next start says that its state begins anew', async () => {
+    const warnings: string[] = []
+    const logger: Logger = { ...silentLogger, warn: (_fields, message) => void warnings.push(message) }
+    const kit = await createTestKit({ topics: { in: {}, out: {} }, logger })
+    const run = (): RunningPipeline =>
+      kit.run(
+        kit.cluster
+          .source({ group: 'g', topics: ['in'] })
+          .pipe(
+            withTransaction((records) => records.pipe(aggregate(count(), { emit: 'each' }), toTopic({ topic: 'out', value: json() })), { provision: true }),
+          ),
+      )
+    const first = run()
+    await kit.feed('in', { key: 'k', value: '' })
+    await kit.advance('1s')
+    expect(warnings).toEqual([])
+    await kit.cluster.deleteTopics(['g-aggregate-changelog'])
+    await kit.feed('in', { key: 'k', value: '' })
+    await expect(kit.advance('2m')).rejects.toMatchObject({ code: 'MISSING_TOPIC', message: expect.stringMatching(/g-aggregate-changelog/) })
+    expect(first.ended).toBe(true)
+    warnings.length = 0
+    run()
+    await kit.advance('1s')
+    expect(warnings).toEqual([expect.stringMatching(/these changelogs were missing and have been made/)])
+    await kit.stop()
   })
 })
 

@@ -72,6 +72,14 @@ export const BROKEN: readonly BrokenBuild[] = [
     pipeline: 'idle',
     told: /twice|doubled/,
   },
+  {
+    name: 'a transactional id for each process',
+    file: 'runtime/producers.js',
+    changes: [['seat === undefined', 'true']],
+    fault: 'kill -9',
+    pipeline: 'count',
+    told: /committed again after \d+ ms, later than/,
+  },
 ]
 
 /**

@@ -22,7 +22,7 @@ export interface Subject {
   readonly inputs: readonly string[]
   /** Topics by role. */
   readonly outputs: Readonly<Record<string, string>>
-  readonly changelog?: string
+  readonly changelogs: readonly string[]
   /** Topics the pipeline writes for itself to read. */
   readonly inlets: readonly string[]
 }

@@ -4,7 +4,7 @@ import { Checker } from './checker.js'
 
 /** Brokers to be hurt, and the checker. */
 export interface Lab {
-  readonly server: Pick<KafkaServer, 'brokers' | 'kill' | 'restart'>
+  readonly server: Pick<KafkaServer, 'brokers' | 'dataDirectories' | 'kill' | 'restart'>
   readonly observer: Observer
   readonly checker: Checker
   readonly kafka: '4.3' | '3.9'
@@ -12,8 +12,19 @@ export interface Lab {
   close(): Promise<void>
 }
 
-export async function openLab({ brokers, kafka }: { readonly brokers: 1 | 3; readonly kafka: '4.3' | '3.9' }): Promise<Lab> {
-  const [server, checker] = await Promise.all([startKafka({ brokers, release: kafka, heap: '400m' }), Checker.start()])
+/** So much room for each broker, where a fault takes it all. */
+const DISK_MB = 600
+
+interface LabOptions {
+  readonly brokers: 1 | 3
+  readonly kafka: '4.3' | '3.9'
+  /** Each broker has a disk that can be filled. */
+  readonly ownDisks: boolean
+}
+
+export async function openLab({ brokers, kafka, ownDisks }: LabOptions): Promise<Lab> {
+  const options = { brokers, release: kafka, heap: '400m', ...(ownDisks && { diskMb: DISK_MB }) }
+  const [server, checker] = await Promise.all([startKafka(options), Checker.start()])
   const observer = observe(server.brokers)
   return {
     server,
@@ -34,7 +45,7 @@ export async function shareLab(brokers: string[]): Promise<Lab> {
   const observer = observe(brokers)
   const refuse = (): Promise<void> => Promise.reject(new Error('others use these brokers too'))
   return {
-    server: { brokers, kill: refuse, restart: refuse },
+    server: { brokers, dataDirectories: [], kill: refuse, restart: refuse },
     observer,
     checker,
     kafka: '4.3',

@@ -20,6 +20,10 @@ export interface Fault {
   /** How it is brought about, for the table. */
   readonly how: string
   readonly pipelines: readonly PipelineName[]
+  /** Needs a disk for each broker that can be filled. */
+  readonly ownDisk?: boolean
+  /** The pipeline keeps its state elsewhere than in changelogs. */
+  readonly keepsElsewhere?: boolean
   /** Needs three brokers. */
   readonly replicated?: boolean
   /** May be one of a random sequence of faults. */
@@ -72,6 +76,8 @@ export class Run {
   readonly fleet: Fleet
   readonly recoveries: number[] = []
   readonly problems: string[] = []
+  /** What is right after what was done: outputs that were deleted are not asked for, or ids may pass once more. */
+  readonly allows = { shortened: false, forgetful: false }
   /** Which broker each member reaches through which proxy: by member, then by broker. */
   readonly links = new Map<Child, readonly Proxy[]>()
   /** The names of members that have one. */
@@ -89,7 +95,7 @@ export class Run {
     this.random = new Random(options.seed)
     this.name = uniqueName(`faults-${pipeline}`)
     this.group = this.name
-    const { right, store, outputs, tiers } = PIPELINES[pipeline]
+    const { right, stores, outputs, tiers } = PIPELINES[pipeline]
     const topic = (role: string): string => `${this.name}-${role}`
     const inputs = right ? [topic('left'), topic('right')] : [topic('in')]
     this.topics = {
@@ -105,7 +111,7 @@ export class Run {
       inputs,
       outputs: Object.fromEntries(outputs.map((role) => [role, topic(role)])),
       inlets: inputs.flatMap((input) => tiers.map((tier) => `${input}.${this.group}.retry.${tier}`)),
-      ...(store === undefined ? {} : { changelog: `${this.group}-${store}-changelog` }),
+      changelogs: fault.keepsElsewhere === true ? [] : stores.map((store) => `${this.group}-${store}-changelog`),
     }
     this.fleet = new Fleet({
       PIPELINE: pipeline,
@@ -118,7 +124,7 @@ export class Run {
   }
 
   get changelog(): string {
-    const { changelog } = this.subject
+    const [changelog] = this.subject.changelogs
     if (changelog === undefined) throw new Error(`the pipeline ${this.pipeline} has no changelog that is looked at`)
     return changelog
   }
@@ -191,8 +197,16 @@ export class Run {
   order<T>(order: string, more: object): Promise<T> {
     return this.lab.checker.order<T>(order, this.lab.server.brokers, {
       ...this.subject,
+      ...this.allows,
       ...more,
     })
+  }
+
+  /** Input, more and more of it. */
+  async feed(): Promise<void> {
+    const { seed, perSecond = 300 } = this.options
+    await this.order('feed', { topics: this.topics.inputs, seed, perSecond })
+    this.feeding = true
   }
 
   /** Ends the input, where a fault is one of quiet. */
@@ -246,9 +260,7 @@ export class Run {
       replicas: this.lab.replicas,
     })
     await this.order('follow', { topics: outputs })
-    const { seed, perSecond = 300 } = this.options
-    await this.order('feed', { topics: inputs, seed, perSecond })
-    this.feeding = true
+    await this.feed()
     try {
       for (let i = 0; i < (this.fault.members ?? 2); i++) await this.start()
       await this.fleet.recovered(this.allPartitions, 0, PATIENCE_MS)

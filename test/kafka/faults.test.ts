@@ -44,7 +44,7 @@ describe('the checker', () => {
     await order('feed', { topics: [input], rules: 'copy', seed: 7, most: 400 })
     expect(await order('fed', {})).toBe(400)
     await order('forge', { input, output, group, wrong })
-    const subject = { rules: 'copy', group, inputs: [input], outputs: { out: output } }
+    const subject = { rules: 'copy', group, inputs: [input], outputs: { out: output }, changelogs: [] }
     return (await order<Verdict>('check', subject)).problems
   }
 

@@ -170,8 +170,8 @@ function without(steps: readonly Step[], excluded: (kind: Kind) => boolean, inst
   )
 }
 
-/** A producer that is fenced more often in a row has a rival, and ends its pipeline. */
-const MOST_FENCED = 4
+/** A producer that is fenced more than four times in a row has a rival, and ends its pipeline; once it may be by who is put in its place. */
+const MOST_FENCED = 3
 
 function withFewFenced(steps: readonly Step[]): Step[] {
   let left = MOST_FENCED

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { transactionalIdOf } from '../../src/runtime/transactional-id.js'
+import { transactionalIdOf, transactionalIdOfSeat } from '../../src/runtime/transactional-id.js'
 
 /** All names of up to three of the characters that such ids are put together with. */
 const CHARACTERS = ['a', '-', '/', '%', '2', '5', 'F']
@@ -19,6 +19,13 @@ describe('the transactional id', () => {
     expect(names).toHaveLength(7 + 49 + 343)
     expect(clashes(transactionalIdOf)).toBe(0)
     expect(transactionalIdOf('orders', 'node-1')).toBe('orders/node-1')
+  })
+
+  it('of a seat is that of no instance, and of no other group', () => {
+    expect(transactionalIdOfSeat('orders', 0)).toBe('orders/%seat-0')
+    expect(transactionalIdOf('orders', '%seat-0')).not.toBe(transactionalIdOfSeat('orders', 0))
+    const all = new Set(names.flatMap((group) => names.map((instance) => transactionalIdOf(group, instance))))
+    for (const group of names) expect(all.has(transactionalIdOfSeat(group, 2))).toBe(false)
   })
 
   it('would be noticed to be shared', () => {

@@ -7,7 +7,7 @@ import type { OwnDivision, OwnSubscription } from './messages.js'
  */
 export const compactSubscription = {
   encode(subscription: OwnSubscription): Buffer {
-    const { owned, generation, tasks, warm, standbys, address, changing, inner, stateful } = subscription
+    const { owned, generation, tasks, warm, standbys, address, changing, inner, stateful, seat, seats } = subscription
     const writer = new CompactWriter()
     writer.tasks(owned)
     writer.number(generation)
@@ -18,6 +18,8 @@ export const compactSubscription = {
     writer.texts(changing)
     writer.texts(inner ?? [])
     writer.number(stateful ? 1 : 0)
+    writer.number(seats)
+    if (seat !== undefined) writer.number(seat)
     return writer.bytes()
   },
 
@@ -33,12 +35,14 @@ export const compactSubscription = {
       changing: reader.texts(),
       inner: reader.texts(),
       stateful: reader.number() === 1,
+      seats: reader.atEnd ? 0 : reader.number(),
+      seat: reader.atEnd ? undefined : reader.number(),
     }
   },
 }
 
 export const compactAssignment = {
-  encode({ standby, owners, refused, count }: OwnDivision): Buffer {
+  encode({ standby, owners, refused, count, seat, seats, vacant }: OwnDivision): Buffer {
     const writer = new CompactWriter()
     writer.tasks(standby)
     writer.optionalText(refused)
@@ -51,7 +55,11 @@ export const compactAssignment = {
       writer.number(numbers.get(value) as number)
       writer.number(length)
     }
-    if (count !== undefined) writer.number(count)
+    if (count === undefined) return writer.bytes()
+    writer.number(count)
+    writer.number(seats)
+    writer.tasks(vacant)
+    if (seat !== undefined) writer.number(seat)
     return writer.bytes()
   },
 
@@ -65,7 +73,10 @@ export const compactAssignment = {
       const address = addresses[reader.number()] as string
       for (let length = reader.number(); length > 0; length--) owners.push(address)
     }
-    return { standby, refused, owners, count: reader.atEnd ? undefined : reader.number() }
+    const count = reader.atEnd ? undefined : reader.number()
+    const seats = reader.atEnd ? 0 : reader.number()
+    const vacant = reader.atEnd ? [] : reader.tasks()
+    return { standby, refused, owners, count, seats, vacant, seat: reader.atEnd ? undefined : reader.number() }
   },
 }
 

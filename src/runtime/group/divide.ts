@@ -3,6 +3,7 @@ import type { Logger } from '../../record/logger.js'
 import { assignTasks } from './assignor.js'
 import { decodeSubscription, emptyDivision, encodeDivision, type GroupFormat } from './formats.js'
 import type { Division, Subscription } from './messages.js'
+import { assignSeats } from './seats.js'
 import { assignStandbys } from './standby-assignor.js'
 import { refusedForTopics, unevenTopics } from './topic-agreement.js'
 
@@ -25,6 +26,9 @@ export function divide(group: string, format: GroupFormat, members: readonly Joi
   const tasks = assignTasks(accepted, count)
   const standby = assignStandbys(accepted, tasks, Math.max(...accepted.map((claim) => claim.standbys)))
   const owners = accepted.some(({ stateful, address }) => stateful || address !== undefined) ? ownersOf(accepted, tasks) : []
+  const seats = assignSeats(accepted)
+  // One that is here, and of a version that knows what to do.
+  const vacates = accepted.find(({ memberId }) => seats.taken.has(memberId))
   const divisionOf = ({ memberId, topics }: Claim, known: readonly string[]): Division => ({
     ...emptyDivision(topics),
     tasks: tasks.get(memberId) ?? [],
@@ -32,6 +36,9 @@ export function divide(group: string, format: GroupFormat, members: readonly Joi
     owners: known,
     refused: refused.get(memberId),
     count,
+    seat: seats.taken.get(memberId),
+    seats: seats.count,
+    vacant: memberId === vacates?.memberId ? seats.vacant : [],
   })
   const encoded = (known: readonly string[]): Map<string, Buffer> =>
     new Map(claims.map((claim) => [claim.memberId, encodeDivision(format, divisionOf(claim, refused.has(claim.memberId) ? [] : known))]))

@@ -33,7 +33,10 @@ const JSON_TEXT: GroupFormat = { name: 'millrace-sticky-2', subscription: jsonSu
 /** What this version knows, by preference. */
 export const FORMATS: readonly GroupFormat[] = [COMPACT, JSON_TEXT]
 
-const NOTHING: Division = { tasks: [], topics: [], standby: [], owners: [], refused: undefined, count: undefined }
+const NOTHING: Division = {
+  ...{ tasks: [], topics: [], standby: [], owners: [], refused: undefined, count: undefined },
+  ...{ seat: undefined, seats: 0, vacant: [] },
+}
 
 export function encodeSubscription({ subscription }: GroupFormat, { topics, ...own }: Subscription): Buffer {
   return encodeConsumerSubscription({ topics, userData: subscription.encode(own) })

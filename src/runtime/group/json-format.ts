@@ -1,9 +1,9 @@
 import type { OwnDivision, OwnSubscription } from './messages.js'
 
 /** What older versions leave out. */
-const ABSENT = { changing: [], inner: undefined, stateful: true }
+const ABSENT = { changing: [], inner: undefined, stateful: true, seat: undefined, seats: 0 }
 
-const NOT_REFUSED = { refused: undefined, count: undefined }
+const UNSAID = { refused: undefined, count: undefined, seat: undefined, seats: 0, vacant: [] }
 
 export const jsonSubscription = {
   encode: (subscription: OwnSubscription): Buffer => Buffer.from(JSON.stringify(subscription)),
@@ -12,5 +12,5 @@ export const jsonSubscription = {
 
 export const jsonAssignment = {
   encode: (division: OwnDivision): Buffer => Buffer.from(JSON.stringify(division)),
-  decode: (bytes: Buffer): OwnDivision => ({ ...NOT_REFUSED, ...(JSON.parse(bytes.toString('utf8')) as OwnDivision) }),
+  decode: (bytes: Buffer): OwnDivision => ({ ...UNSAID, ...(JSON.parse(bytes.toString('utf8')) as OwnDivision) }),
 }

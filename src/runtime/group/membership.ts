@@ -20,6 +20,8 @@ export interface MembershipOptions {
   readonly innerTopics: readonly string[]
   /** Whether it keeps state that others could be asked for. */
   readonly stateful: boolean
+  /** Whether its transactional id is the group's to give. Default: it needs none, or has one of its own. */
+  readonly seated?: boolean
   readonly sessionTimeoutMs: number
   /** Warm copies that each task should have. */
   readonly standbys: number
@@ -52,6 +54,8 @@ export class Membership {
   private memberId = ''
   private owned: readonly number[] = []
   private generation = -1
+  private seat = -1
+  private seats = 0
   private member: GroupMember | undefined
   /** When the coordinator was asked for the assignment: the session lasts at least from then on. */
   private syncedAt = 0
@@ -106,6 +110,8 @@ export class Membership {
           if (division === undefined) return undefined
           const member = this.member as GroupMember
           this.owned = division.tasks
+          this.seat = division.seat ?? this.seat
+          this.seats = division.seats
           this.generation = member.generation
           this.state = 'stable'
           this.heartbeat.start(member, this.syncedAt)
@@ -163,8 +169,8 @@ export class Membership {
   }
 
   private subscription(format: GroupFormat, tasks: number): Buffer {
-    const { topics, changingTopics, innerTopics, stateful, standbys, warm, address } = this.options
-    const { owned, generation } = this
+    const { topics, changingTopics, innerTopics, stateful, seated = false, standbys, warm, address } = this.options
+    const { owned, generation, seat, seats } = this
     return encodeSubscription(format, {
       topics,
       owned,
@@ -176,6 +182,8 @@ export class Membership {
       changing: changingTopics,
       inner: innerTopics,
       stateful,
+      seat: seated ? seat : undefined,
+      seats,
     })
   }
 

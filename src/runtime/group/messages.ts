@@ -17,6 +17,10 @@ export interface OwnSubscription {
   readonly inner: readonly string[] | undefined
   /** Whether it has state that others could be asked for: only then is it told who has what. */
   readonly stateful: boolean
+  /** Which of the group's seats it has, -1 for none yet; undefined of one that needs none, or whose version does not say. */
+  readonly seat: number | undefined
+  /** How many seats it was last told there are. */
+  readonly seats: number
 }
 
 export interface Subscription extends OwnSubscription {
@@ -33,6 +37,12 @@ export interface OwnDivision {
   readonly refused: string | undefined
   /** How many tasks were divided; undefined of versions that do not say. */
   readonly count: number | undefined
+  /** The seat that the member has; undefined of one that needs none, and of versions that do not say. */
+  readonly seat: number | undefined
+  /** How many seats there are. */
+  readonly seats: number
+  /** Seats of members that are gone: this one is to end what they left open. */
+  readonly vacant: readonly number[]
 }
 
 export interface Division extends OwnDivision {

@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
@@ -18,6 +19,8 @@ public final class Daemon {
   private static final ObjectMapper JSON = new ObjectMapper();
   private static final Map<String, Feed> FEEDS = new ConcurrentHashMap<>();
   private static final Map<String, Follower> FOLLOWERS = new ConcurrentHashMap<>();
+  /** Input that was deleted, by group. */
+  static final Map<String, Kept> KEPT = new ConcurrentHashMap<>();
   private static final List<KafkaProducer<?, ?>> LEFT_OPEN = Collections.synchronizedList(new ArrayList<>());
 
   public static void main(String[] args) throws Exception {
@@ -61,6 +64,35 @@ public final class Daemon {
             try (KafkaConsumer<byte[], byte[]> consumer = Topics.consumer(broker, "read_committed")) {
               for (String topic : topics) while (led(consumer, topic) < partitions) Thread.sleep(20);
             }
+          }
+          return true;
+        }
+      }
+      case "keep" -> {
+        KEPT.put(name, Kept.all(brokers, texts(order.get("inputs"))));
+        return true;
+      }
+      case "retain" -> {
+        try (Admin admin = Topics.admin(brokers)) {
+          Kept kept = Kept.delete(brokers, admin, texts(order.get("inputs")), order.get("group").asText());
+          KEPT.put(name, kept);
+          return kept.gone;
+        }
+      }
+      case "remove" -> {
+        try (Admin admin = Topics.admin(brokers)) {
+          List<String> topics = texts(order.get("topics"));
+          admin.deleteTopics(topics).all().get();
+          while (admin.listTopics().names().get().stream().anyMatch(topics::contains)) Thread.sleep(50);
+          return true;
+        }
+      }
+      case "grow" -> {
+        try (Admin admin = Topics.admin(brokers); KafkaConsumer<byte[], byte[]> consumer = Topics.consumer(brokers, "read_committed")) {
+          int partitions = order.get("partitions").asInt();
+          for (String topic : texts(order.get("topics"))) {
+            admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(partitions))).all().get();
+            while (led(consumer, topic) < partitions) Thread.sleep(20);
           }
           return true;
         }

@@ -54,6 +54,8 @@ final class Feed implements Runnable {
     config.put("delivery.timeout.ms", 600_000);
     config.put("max.block.ms", 600_000);
     config.put("linger.ms", 5);
+    // Partitions that are added get their part soon.
+    config.put("metadata.max.age.ms", 2_000);
     try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer())) {
       long began = System.nanoTime();
       long base = System.currentTimeMillis();

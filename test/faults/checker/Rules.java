@@ -1,11 +1,9 @@
 import java.util.ArrayList;
 import java.util.HashMap;
-import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
-import java.util.Set;
 import java.util.TreeMap;
 
 /** What goes into each pipeline, and what must come out: written from what the operators promise, not from how they are made. */
@@ -17,6 +15,8 @@ enum Rules {
   static final long WITHIN_MS = 40;
   /** A record that fails more often than it is tried again is a dead letter. */
   static final int RETRIES = 2;
+  /** What is delayed by so much stays in the state of the pipeline to the end. */
+  static final long FAR_MS = 86_400_000;
 
   record Made(String value, long timestamp, String id) {}
 
@@ -26,7 +26,7 @@ enum Rules {
   /** Texts by role, 'out', 'late' or 'dead', each in the order of their partition or key. */
   static final class Expected {
     final Map<String, Map<String, List<String>>> outputs = new HashMap<>();
-    /** What a changelog must hold, null where it is not looked at. */
+    /** What the changelogs must hold, null where they are not looked at. */
     Map<String, String> state;
     long filtered;
     long duplicate;
@@ -60,7 +60,7 @@ enum Rules {
       case window, idle, join -> new Made(n + "|pass", base + n * 5 - random.nextInt(10) / 9 * random.nextInt(600) - random.nextInt(20), null);
       case dedupe -> new Made(n + "|pass", now, "id-" + (random.nextInt(3) == 0 ? Math.max(0, n - random.nextInt(500)) : n));
       case retry -> new Made(n + "|" + (random.nextInt(50) == 0 ? 1 + random.nextInt(RETRIES + 1) : 0), now, null);
-      case delay -> new Made(n + "|" + (now + random.nextInt(3_000)), now, null);
+      case delay -> new Made(n + "|" + (random.nextInt(40) == 0 ? now + FAR_MS + n : now + random.nextInt(3_000)), now, null);
     };
   }
 
@@ -95,23 +95,30 @@ enum Rules {
           expected.add("out", "" + partition, record.key() + "=" + total);
         });
         case dedupe -> {
-          Set<String> known = new HashSet<>();
+          Map<String, Topics.Seen> first = new HashMap<>();
+          Map<String, Integer> times = new HashMap<>();
           records.forEach(record -> {
-            if (known.add(record.id())) expected.add("out", "" + partition, record.key() + "=" + record.value());
+            if (first.putIfAbsent(record.id(), record) == null) expected.add("out", "" + partition, record.key() + "=" + record.value());
             else expected.duplicate++;
+            state.put(State.claim(partition, record.id()), State.passed(first.get(record.id()).offset(), times.merge(record.id(), 1, Integer::sum) - 1));
           });
         }
         case retry -> records.forEach(record -> {
           boolean dead = Integer.parseInt(kind(record.value())) > RETRIES;
           expected.add(dead ? "dead" : "out", record.key(), record.key() + "=" + record.value());
         });
-        case delay -> records.forEach(record -> expected.add("out", "", record.key() + "=" + record.value()));
+        case delay -> records.forEach(record -> {
+          long due = Long.parseLong(kind(record.value()));
+          if (due > record.timestamp() + FAR_MS / 2) state.put("" + due, "");
+          else expected.add("out", "", record.key() + "=" + record.value());
+        });
         case window -> windows(records, expected, state);
-        case join -> join(records, expected);
+        case join -> join(records, expected, state);
         case idle -> {}
       }
     });
-    if (this == count || this == window) expected.state = state;
+    // All lines of a retry topic are done in the end, and none is kept.
+    if (this != copy && this != idle) expected.state = state;
     return expected;
   }
 
@@ -135,10 +142,15 @@ enum Rules {
     open.forEach((start, keys) -> keys.forEach((key, numbers) -> state.put(key + "@" + start, "[" + String.join(",", numbers) + "]")));
   }
 
-  private static void join(List<Topics.Seen> records, Expected expected) {
+  private static void join(List<Topics.Seen> records, Expected expected, Map<String, String> state) {
     Map<String, List<Topics.Seen>> left = new HashMap<>();
     Map<String, List<Topics.Seen>> right = new HashMap<>();
-    for (Topics.Seen record : records) (record.topic().endsWith("-right") ? right : left).computeIfAbsent(record.key(), key -> new ArrayList<>()).add(record);
+    for (Topics.Seen record : records) {
+      boolean onRight = record.topic().endsWith("-right");
+      (onRight ? right : left).computeIfAbsent(record.key(), key -> new ArrayList<>()).add(record);
+      // The grace is longer than any run.
+      state.put(State.joined(onRight, record.key() + "@" + record.timestamp(), record.value()), "");
+    }
     left.forEach((key, ones) -> {
       for (Topics.Seen one : ones)
         for (Topics.Seen other : right.getOrDefault(key, List.of()))

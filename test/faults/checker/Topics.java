@@ -1,4 +1,3 @@
-import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -122,12 +121,6 @@ final class Topics {
     var header = record.headers().lastHeader("id");
     String id = header == null ? null : new String(header.value(), StandardCharsets.UTF_8);
     return new Seen(record.topic(), record.partition(), record.offset(), record.timestamp(), record.key(), record.value(), id);
-  }
-
-  /** The key of a window in a changelog: the record's key, and the window's start behind it. */
-  static String windowKey(byte[] key) {
-    int at = key.length - Long.BYTES;
-    return new String(key, 0, at, StandardCharsets.UTF_8) + "@" + ByteBuffer.wrap(key, at, Long.BYTES).getLong();
   }
 
   private Topics() {}

@@ -1,3 +1,4 @@
+import { Redis } from 'ioredis'
 import { startRedis, type RedisServer } from '../../support/redis.js'
 import type { Fault, Run } from '../run.js'
 import { killAndReplace } from './processes.js'
@@ -10,8 +11,9 @@ function redisOf(run: Run): RedisServer {
   return server
 }
 
-const withRedis: Pick<Fault, 'pipelines' | 'surroundings'> = {
+const withRedis: Pick<Fault, 'pipelines' | 'keepsElsewhere' | 'surroundings'> = {
   pipelines: ['dedupe'],
+  keepsElsewhere: true,
   async surroundings(run) {
     const server = await startRedis({ config: { appendonly: 'yes', appendfsync: 'always' } })
     servers.set(run, server)
@@ -19,7 +21,7 @@ const withRedis: Pick<Fault, 'pipelines' | 'surroundings'> = {
   },
 }
 
-/** What happens to a pipeline whose ids are in Redis, and to the Redis. A Redis that forgets lets duplicates pass: that is not asked here. */
+/** What happens to a pipeline whose ids are in Redis, and to the Redis. */
 export const redisFaults: readonly Fault[] = [
   {
     name: 'kill -9, ids in Redis',
@@ -27,6 +29,21 @@ export const redisFaults: readonly Fault[] = [
     ...withRedis,
     async inject(run) {
       for (let i = 0; i < 3; i++) await killAndReplace(run)
+    },
+  },
+  {
+    name: 'Redis flushed',
+    how: 'FLUSHALL: an id that passed before may pass once more, and no record is lost',
+    ...withRedis,
+    async inject(run) {
+      run.allows.forgetful = true
+      await run.lasts(run.random.between(500, 2_000))
+      const since = Date.now()
+      const client = new Redis(redisOf(run).url)
+      await client.flushall()
+      client.disconnect()
+      await run.recovers(run.allPartitions, since)
+      await run.lasts(3_000)
     },
   },
   {

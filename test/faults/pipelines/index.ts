@@ -11,21 +11,21 @@ export interface Pipeline {
 
 /** What the harness knows of each without loading it. */
 export const PIPELINES = {
-  copy: { outputs: ['out'], right: false, store: undefined, tiers: [] },
-  count: { outputs: ['out'], right: false, store: 'aggregate', tiers: [] },
-  window: { outputs: ['out', 'late'], right: false, store: 'window', tiers: [] },
-  join: { outputs: ['out'], right: true, store: undefined, tiers: [] },
-  dedupe: { outputs: ['out'], right: false, store: undefined, tiers: [] },
-  retry: { outputs: ['out', 'dead'], right: false, store: undefined, tiers: ['200ms', '400ms'] },
-  delay: { outputs: ['out'], right: false, store: undefined, tiers: [] },
-  idle: { outputs: ['out', 'late'], right: false, store: 'window', tiers: [] },
+  copy: { outputs: ['out'], right: false, stores: [], tiers: [] },
+  count: { outputs: ['out'], right: false, stores: ['aggregate'], tiers: [] },
+  window: { outputs: ['out', 'late'], right: false, stores: ['window'], tiers: [] },
+  join: { outputs: ['out'], right: true, stores: ['join-left', 'join-right'], tiers: [] },
+  dedupe: { outputs: ['out'], right: false, stores: ['dedupe'], tiers: [] },
+  retry: { outputs: ['out', 'dead'], right: false, stores: ['retry'], tiers: ['200ms', '400ms'] },
+  delay: { outputs: ['out'], right: false, stores: ['delay'], tiers: [] },
+  idle: { outputs: ['out', 'late'], right: false, stores: ['window'], tiers: [] },
 } as const satisfies Record<string, About>
 
 interface About {
   readonly outputs: readonly ('out' | 'late' | 'dead')[]
   readonly right: boolean
-  /** The store whose changelog the checker reads. */
-  readonly store: string | undefined
+  /** Its stores: what their changelogs hold is compared too. */
+  readonly stores: readonly string[]
   /** Delays of its retry topics. */
   readonly tiers: readonly string[]
 }

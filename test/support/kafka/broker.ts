@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
+import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { Kafka, logLevel, type Admin } from 'kafkajs'
 import { Hopeless, until } from '../until.js'
 import { resolveKafka } from './distribution.js'
@@ -11,6 +13,8 @@ import { freePorts } from './ports.js'
 import { formatProperties, serverProperties, users, type NodePorts } from './properties.js'
 import { createCertificate, type Certificate } from './tls.js'
 import { unsignedToken } from './tokens.js'
+
+const run = promisify(execFile)
 
 export type { Credentials, KafkaConnection, KafkaOptions, SaslOptions } from './options.js'
 
@@ -25,6 +29,8 @@ export interface KafkaServer {
   readonly logFile: string
   /** Where each broker logs. */
   readonly logFiles: readonly string[]
+  /** Where each broker has its data. */
+  readonly dataDirectories: readonly string[]
   /** Sends a signal to one broker, or to all; after SIGKILL or SIGTERM resolves when they are gone. */
   kill(signal: NodeJS.Signals, brokerIndex?: number): Promise<void>
   /**
@@ -40,6 +46,8 @@ interface Node {
   readonly id: number
   readonly config: string
   readonly logFile: string
+  readonly data: string
+  readonly mounted: boolean
   jvm: Jvm | undefined
 }
 
@@ -93,6 +101,7 @@ async function startOnce(libs: string, options: KafkaOptions): Promise<KafkaServ
         : { unprivileged: connectionAs(options.authorizer.unprivileged, brokers, options, certificate) }),
       logFile: at(0).logFile,
       logFiles: nodes.map(({ logFile }) => logFile),
+      dataDirectories: nodes.map(({ data }) => data),
       async kill(signal, brokerIndex) {
         await Promise.all((brokerIndex === undefined ? nodes : [at(brokerIndex)]).map((node) => send(node, signal)))
       },
@@ -130,8 +139,10 @@ async function prepareNode(
   const data = join(home, `data-${id}`)
   const config = join(home, `server-${id}.properties`)
   await mkdir(data)
+  const mounted = options.diskMb !== undefined
+  if (mounted) await run('mount', ['-t', 'tmpfs', '-o', `size=${options.diskMb}m`, 'tmpfs', data])
   await writeFile(config, formatProperties(serverProperties(index, ports, data, options, certificate)))
-  return { id, config, logFile: join(home, `server-${id}.log`), jvm: undefined }
+  return { id, config, logFile: join(home, `server-${id}.log`), data, mounted, jvm: undefined }
 }
 
 /** KRaft storage carries the cluster's id, its first feature levels and its SCRAM users from the start. */
@@ -236,6 +247,7 @@ async function send(node: Node, signal: NodeJS.Signals): Promise<void> {
 
 async function discard(nodes: readonly Node[], home: string): Promise<void> {
   await Promise.all(nodes.map((node) => send(node, 'SIGKILL')))
+  for (const node of nodes.filter(({ mounted }) => mounted)) await run('umount', [node.data])
   // For a look at the brokers' logs after a failed run.
   if (process.env['MILLRACE_KEEP_KAFKA'] !== undefined) process.stderr.write(`kept ${home}\n`)
   else await rm(home, { recursive: true, force: true, maxRetries: 5 })

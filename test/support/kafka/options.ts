@@ -23,6 +23,8 @@ export interface KafkaOptions {
   readonly tls?: boolean
   /** ACLs are enforced: the `sasl` user may do everything, this second user nothing. Needs `sasl`. */
   readonly authorizer?: { readonly unprivileged: Credentials }
+  /** Each broker's data is on a disk of its own of so many megabytes, which can be filled: for whoever may mount one. */
+  readonly diskMb?: number
   /** Heap of each broker, as -Xmx takes it. */
   readonly heap?: string
   /** Further JVM options. They come last, so they win. */

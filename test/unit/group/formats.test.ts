@@ -27,6 +27,8 @@ const subscription: fc.Arbitrary<Subscription> = fc.record({
   changing: fc.array(fc.string(), { maxLength: 3 }),
   inner: fc.array(fc.string(), { maxLength: 3 }),
   stateful: fc.boolean(),
+  seat: fc.option(fc.integer({ min: -1, max: 500 }), { nil: undefined }),
+  seats: fc.nat(500),
 })
 
 const claim = (memberId: string, of: Partial<Subscription> = {}, format = compact): JoinedMember => ({
@@ -43,6 +45,8 @@ const claim = (memberId: string, of: Partial<Subscription> = {}, format = compac
     changing: [],
     inner: [],
     stateful: true,
+    seat: undefined,
+    seats: 0,
     ...of,
   }),
 })
@@ -63,9 +67,14 @@ describe('what members of a group tell each other', () => {
           fc.array(fc.constantFrom('a', 'b', 'c:9092', ''), { maxLength: 300 }),
           fc.option(fc.string(), { nil: undefined }),
           fc.array(fc.string(), { minLength: 1, maxLength: 3 }),
-          fc.option(fc.nat(), { nil: undefined }),
-          (own, standby, owners, refused, topics, count) => {
-            const division = { tasks: own, standby, owners, refused, topics, count }
+          fc.record({
+            count: fc.nat(),
+            seat: fc.option(fc.nat(500), { nil: undefined }),
+            seats: fc.nat(500),
+            vacant: tasks,
+          }),
+          (own, standby, owners, refused, topics, more) => {
+            const division = { tasks: own, standby, owners, refused, topics, ...more }
             expect(decodeDivision(format, encodeDivision(format, division))).toEqual(division)
           },
         ),
