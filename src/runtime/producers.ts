@@ -42,7 +42,8 @@ export class Producers {
   take(seat: number | undefined): boolean {
     if (!this.seated) return false
     const { group } = this.options
-    const id = seat === undefined ? (this.id ?? transactionalIdOf(group, globalThis.crypto.randomUUID())) : transactionalIdOfSeat(group, seat)
+    const id =
+      seat === undefined ? (this.id ?? transactionalIdOf(group, globalThis.crypto.randomUUID())) : transactionalIdOfSeat(group, seat)
     if (id === this.id) return false
     // What was open under another seat is ended by whoever has that one now, or by whoever was told to vacate it.
     void this.made?.close()

@@ -4,7 +4,6 @@ import { EmbeddedProducer } from '../../src/embedded/producer.js'
 import type { Groups } from '../../src/embedded/groups.js'
 import { ClaimSession } from '../../src/operators/dedupe/claim-session.js'
 import { Committer } from '../../src/runtime/committer.js'
-import { Round } from '../../src/runtime/round.js'
 import { Task } from '../../src/runtime/task.js'
 import { EntryStore } from '../../src/state/entry-store.js'
 import { simulate } from '../simulation/run.js'
@@ -22,6 +21,12 @@ async function problemsOf(first: number, runs: number, cores: readonly Core[] = 
     for (const problem of await simulate(scenarioOf(seed, cores))) found.push(`seed ${seed}: ${problem}`)
   }
   return found
+}
+
+/** Whether something goes wrong in one of so many. */
+async function isNoticed(first: number, runs: number, cores: readonly Core[]): Promise<boolean> {
+  for (let seed = first; seed < first + runs; seed++) if ((await problemsOf(seed, 1, cores)).length > 0) return true
+  return false
 }
 
 describe('whole pipelines, made from a seed', () => {
@@ -49,7 +54,7 @@ describe('whole pipelines, made from a seed', () => {
 
   it('would notice state that is not rolled back', async () => {
     vi.spyOn(EntryStore.prototype, 'rollback').mockImplementation(() => {})
-    expect(await problemsOf(1, 25, ['count', 'store'])).not.toEqual([])
+    expect(await isNoticed(1, 25, ['count', 'store'])).toBe(true)
   }, 120_000)
 
   it('would notice records that do not come again after an abort', async () => {
@@ -59,17 +64,12 @@ describe('whole pipelines, made from a seed', () => {
       rollback.call(this)
       Object.assign(this, { replay })
     })
-    expect(await problemsOf(1, 10, ['copy', 'route'])).not.toEqual([])
+    expect(await isNoticed(1, 10, ['copy', 'route'])).toBe(true)
   }, 120_000)
 
   it('would notice claims that count before their transaction has committed', async () => {
     vi.spyOn(ClaimSession.prototype as unknown as { judge: () => string }, 'judge').mockReturnValue('duplicate')
-    expect(await problemsOf(1, 40, ['copy'])).not.toEqual([])
-  }, 120_000)
-
-  it('would notice transactions of alarms that the generation does not fence', async () => {
-    vi.spyOn(Round.prototype, 'standing').mockReturnValue([])
-    expect(await problemsOf(1, 40, ['delay', 'idle'])).not.toEqual([])
+    expect(await isNoticed(1, 40, ['copy'])).toBe(true)
   }, 120_000)
 
   it('would notice records that count as read before what is made of them is written', async () => {
@@ -78,12 +78,12 @@ describe('whole pipelines, made from a seed', () => {
       if (member !== undefined) (this as unknown as { groups: Groups }).groups.offsets(member.group).store(offsets)
       await commit.call(this, offsets, member)
     })
-    expect(await problemsOf(1, 40, ['copy', 'route'])).not.toEqual([])
+    expect(await isNoticed(1, 40, ['copy', 'route'])).toBe(true)
   }, 120_000)
 
   it('would notice a commit without an answer that is taken for a failed one', async () => {
     vi.spyOn(Committer.prototype as unknown as { outcomeOf: () => Promise<string> }, 'outcomeOf').mockResolvedValue('aborted')
-    expect(await problemsOf(1, 25, ['copy', 'repartition'])).not.toEqual([])
+    expect(await isNoticed(1, 25, ['copy', 'repartition'])).toBe(true)
   }, 120_000)
 
   it('would notice a member that commits after its generation is over', async () => {
@@ -91,6 +91,6 @@ describe('whole pipelines, made from a seed', () => {
     vi.spyOn(EmbeddedProducer.prototype, 'commit').mockImplementation(function (this: EmbeddedProducer, offsets) {
       return commit.call(this, offsets, undefined)
     })
-    expect(await problemsOf(1, 40, ['copy', 'delay'])).not.toEqual([])
+    expect(await isNoticed(1, 40, ['copy', 'delay'])).toBe(true)
   }, 120_000)
 })

@@ -26,7 +26,10 @@ const member = (kit: TestKit, project: (records: RecordStream) => Observable<unk
   )
 
 const feed = (kit: TestKit): Promise<unknown> =>
-  kit.feed('in', [0, 1].map((partition) => ({ key: `k${partition}`, value: 'x', partition })))
+  kit.feed(
+    'in',
+    [0, 1].map((partition) => ({ key: `k${partition}`, value: 'x', partition })),
+  )
 
 /** Members crash, each in the middle of its commit, and others come in their place or stay; how many records were committed in time. */
 const committedAfter = async (

@@ -207,11 +207,11 @@ describe('topics of its own that are deleted', () => {
     const kit = await createTestKit({ topics: { in: {}, out: {} }, logger })
     const run = (): RunningPipeline =>
       kit.run(
-        kit.cluster
-          .source({ group: 'g', topics: ['in'] })
-          .pipe(
-            withTransaction((records) => records.pipe(aggregate(count(), { emit: 'each' }), toTopic({ topic: 'out', value: json() })), { provision: true }),
-          ),
+        kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(
+          withTransaction((records) => records.pipe(aggregate(count(), { emit: 'each' }), toTopic({ topic: 'out', value: json() })), {
+            provision: true,
+          }),
+        ),
       )
     const first = run()
     await kit.feed('in', { key: 'k', value: '' })
@@ -219,7 +219,10 @@ describe('topics of its own that are deleted', () => {
     expect(warnings).toEqual([])
     await kit.cluster.deleteTopics(['g-aggregate-changelog'])
     await kit.feed('in', { key: 'k', value: '' })
-    await expect(kit.advance('2m')).rejects.toMatchObject({ code: 'MISSING_TOPIC', message: expect.stringMatching(/g-aggregate-changelog/) })
+    await expect(kit.advance('2m')).rejects.toMatchObject({
+      code: 'MISSING_TOPIC',
+      message: expect.stringMatching(/g-aggregate-changelog/),
+    })
     expect(first.ended).toBe(true)
     warnings.length = 0
     run()

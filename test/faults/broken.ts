@@ -10,6 +10,8 @@ export interface BrokenBuild {
   /** Below dist. */
   readonly file: string
   readonly changes: readonly (readonly [from: string, to: string])[]
+  /** With an instance id each: else the member in a zombie's place has its transactional id, and fences it before the group does. */
+  readonly named?: boolean
   /** The fault that has to show it, and on which pipeline. */
   readonly fault: string
   readonly pipeline: 'copy' | 'count' | 'dedupe' | 'idle'
@@ -22,6 +24,7 @@ export const BROKEN: readonly BrokenBuild[] = [
     name: 'unstable offset reads',
     file: 'kafka/protocol/offset-fetch.js',
     changes: [['writer.bool(true)', 'writer.bool(false)']],
+    named: true,
     fault: 'EndTxn of a zombie',
     pipeline: 'copy',
     told: /[1-9]\d* doubled/,
@@ -33,6 +36,7 @@ export const BROKEN: readonly BrokenBuild[] = [
       ['writer.int32(member.generation)', 'writer.int32(-1)'],
       ['writer.compactString(member.memberId)', "writer.compactString('')"],
     ],
+    named: true,
     fault: 'TxnOffsetCommit of a zombie',
     pipeline: 'copy',
     told: /[1-9]\d* doubled/,
@@ -68,6 +72,7 @@ export const BROKEN: readonly BrokenBuild[] = [
     name: 'alarms unfenced',
     file: 'runtime/committer.js',
     changes: [['moved.length === 0 && round.sent ? round.standing() : moved', 'moved']],
+    named: true,
     fault: 'alarms of a zombie',
     pipeline: 'idle',
     told: /twice|doubled/,

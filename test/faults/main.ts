@@ -92,7 +92,7 @@ async function brokenBuilds(lab: Lab): Promise<void> {
     const fault = FAULTS.find(({ name }) => name === broken.fault)
     if (fault === undefined) throw new Error(`there is no fault '${broken.fault}'`)
     say(`broken build, ${broken.name}: ${broken.pipeline}, ${fault.name}`)
-    const run = new Run(lab, fault, broken.pipeline, {
+    const run = new Run(lab, { ...fault, named: broken.named ?? fault.named ?? false }, broken.pipeline, {
       seed,
       env: { MILLRACE: await build(broken) },
       patienceMs: 15_000,

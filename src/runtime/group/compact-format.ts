@@ -1,6 +1,9 @@
 import { cursor, readVarint, varintSize, writeVarint } from '../../record/varint.js'
 import type { OwnDivision, OwnSubscription } from './messages.js'
 
+/** Of one that needs none; -1 has none yet. */
+const NO_SEAT = -2
+
 /**
  * Numbers as varints, tasks as runs (gap, length), each owner's address once. The broker keeps what all members are told in one record:
  * with every address in full for every member, 25 members of 1,000 tasks make 1.2 MB, which it refuses.
@@ -19,7 +22,7 @@ export const compactSubscription = {
     writer.texts(inner ?? [])
     writer.number(stateful ? 1 : 0)
     writer.number(seats)
-    if (seat !== undefined) writer.number(seat)
+    writer.number(seat ?? NO_SEAT)
     return writer.bytes()
   },
 
@@ -36,7 +39,7 @@ export const compactSubscription = {
       inner: reader.texts(),
       stateful: reader.number() === 1,
       seats: reader.atEnd ? 0 : reader.number(),
-      seat: reader.atEnd ? undefined : reader.number(),
+      seat: seatOf(reader),
     }
   },
 }
@@ -59,7 +62,7 @@ export const compactAssignment = {
     writer.number(count)
     writer.number(seats)
     writer.tasks(vacant)
-    if (seat !== undefined) writer.number(seat)
+    writer.number(seat ?? NO_SEAT)
     return writer.bytes()
   },
 
@@ -76,8 +79,13 @@ export const compactAssignment = {
     const count = reader.atEnd ? undefined : reader.number()
     const seats = reader.atEnd ? 0 : reader.number()
     const vacant = reader.atEnd ? [] : reader.tasks()
-    return { standby, refused, owners, count, seats, vacant, seat: reader.atEnd ? undefined : reader.number() }
+    return { standby, refused, owners, count, seats, vacant, seat: seatOf(reader) }
   },
+}
+
+function seatOf(reader: CompactReader): number | undefined {
+  const seat = reader.atEnd ? NO_SEAT : reader.number()
+  return seat === NO_SEAT ? undefined : seat
 }
 
 function runsOf<T>(values: readonly T[]): { readonly value: T; length: number }[] {

@@ -39,6 +39,8 @@ export function assignSeats(claims: readonly SeatClaim[]): Seats {
   }
   const used = new Set(taken.values())
   const count = Math.max(-1, ...used) + 1
-  const vacant = Array.from({ length: Math.max(count, ...seated.map(({ seats }) => seats)) }, (_, seat) => seat).filter((seat) => !used.has(seat))
+  const vacant = Array.from({ length: Math.max(count, ...seated.map(({ seats }) => seats)) }, (_, seat) => seat).filter(
+    (seat) => !used.has(seat),
+  )
   return { taken, count, vacant }
 }
