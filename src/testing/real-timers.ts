@@ -12,18 +12,28 @@ interface Timeout {
   hasRef(): boolean
 }
 
+/** Of so many those that were cleared are looked for. */
+const MANY = 1_000
 const OWN = /testing[/\\]real-timers\.[jt]s/
 const timers = new Map<number, RealTimer & { readonly timeout: Timeout }>()
 const hook = createHook({
   init(id, type, _trigger, resource) {
     if (type !== 'Timeout') return
     const of = memberContext.getStore()
-    if (of !== undefined) timers.set(id, { of, at: callerOf(new Error().stack), timeout: resource as Timeout })
+    if (of === undefined) return
+    if (timers.size >= sweepAt) sweep()
+    timers.set(id, { of, at: callerOf(new Error().stack), timeout: resource as Timeout })
   },
   before: (id) => void timers.delete(id),
-  destroy: (id) => void timers.delete(id),
+  // No `destroy`: it would have every promise of the process watched by the garbage collector. A timer that was cleared holds no reference.
 })
 let users = 0
+let sweepAt = MANY
+
+function sweep(): void {
+  for (const [id, { timeout }] of timers) if (!timeout.hasRef()) timers.delete(id)
+  sweepAt = Math.max(MANY, 2 * timers.size)
+}
 
 /** Notes the system's timers that pipelines set, as long as it is in use. Returns how to stop that. */
 export function noteRealTimers(): () => void {
