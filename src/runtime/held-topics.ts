@@ -76,15 +76,14 @@ export class HeldTopics {
   hold(topic: string, pieces: readonly Piece[], offset: number, due: number): void {
     const kept = [...pieces, ...(this.waiting.get(topic)?.pieces ?? [])]
     const first = kept[0] as Piece
-    const fromEpoch = epochAt(first, offset)
-    kept[0] = { ...first, fromOffset: Math.max(offset, first.fromOffset), fromEpoch }
+    kept[0] = first.since(Math.max(offset, first.fromOffset))
     const fetching = !this.paused.has(topic)
     if (fetching) this.paused.set(topic, this.from.end(topic))
     this.waiting.set(topic, { pieces: kept, due })
     if (fetching) this.from.onPositions()
     if (due - this.clock.now() > KEEP_MS) {
       kept.length = 0
-      this.from.giveBack(topic, offset, fromEpoch)
+      this.from.giveBack(topic, offset, epochAt(first, offset))
     } else if (fetching) {
       for (let bytes = 0; bytes < KEEP_BYTES;) {
         const piece = this.from.take(topic)

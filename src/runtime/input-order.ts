@@ -4,7 +4,7 @@ import type { Clock } from '../record/clock.js'
 export interface Stretch {
   readonly topic: string
   /** Event time of its first record; undefined where there are only positions to step over. */
-  readonly time?: number
+  readonly time?: number | undefined
 }
 
 export interface Inputs<S extends Stretch> {
@@ -39,7 +39,7 @@ export class InputOrder<S extends Stretch> {
   next(): S | undefined {
     const { heads, missed, inputs } = this
     if (this.topics.length === 1) return inputs.take(this.topics[0] as string)
-    const lacking: string[] = []
+    let lacking: string[] | undefined
     for (const topic of this.topics) {
       if (heads.has(topic)) continue
       const stretch = inputs.take(topic)
@@ -47,10 +47,10 @@ export class InputOrder<S extends Stretch> {
         missed.delete(topic)
         if (stretch.time === undefined) return stretch
         this.putBack(stretch)
-      } else if (!missed.has(topic) && inputs.hasMore(topic)) lacking.push(topic)
+      } else if (!missed.has(topic) && inputs.hasMore(topic)) (lacking ??= []).push(topic)
     }
     if (heads.size === 0) return undefined
-    if (lacking.length > 0) {
+    if (lacking !== undefined) {
       const now = this.clock.monotonic()
       this.waitingSince ??= now
       if (now - this.waitingSince < WAIT_MS) return undefined

@@ -8,7 +8,7 @@ import type { TimeKind } from './alarms.js'
 import type { InletSpec } from './context.js'
 import { HeldTopics, type HeldFrom } from './held-topics.js'
 import { InputOrder } from './input-order.js'
-import type { Piece } from './piece.js'
+import { Piece } from './piece.js'
 
 /** Records that cannot be read are looked at again after so long, though only another program could mend them. */
 const DAMAGED_MS = 10_000
@@ -130,16 +130,9 @@ export class TaskInputs implements HeldFrom {
     if (fetched === undefined) return undefined
     const { batch, fromOffset, fromEpoch, nextOffset, nextEpoch } = fetched
     this.start(topic, nextOffset, nextEpoch)
-    return {
-      topic,
-      inlet: this.inlets.get(topic),
-      batch,
-      fromOffset,
-      fromEpoch,
-      nextOffset,
-      nextEpoch,
-      ...(batch === undefined ? {} : { time: batch.logAppendTime ? batch.maxTimestamp : batch.baseTimestamp }),
-    }
+    const piece = new Piece(topic, this.inlets.get(topic), batch, fromOffset, nextOffset, fromEpoch, nextEpoch)
+    if (batch !== undefined) piece.time = batch.logAppendTime ? batch.maxTimestamp : batch.baseTimestamp
+    return piece
   }
 
   end(topic: string): number | undefined {
@@ -162,7 +155,7 @@ export class TaskInputs implements HeldFrom {
   relocate(topic: string, nextOffset: number, nextEpoch: number): Piece | undefined {
     const { offset: fromOffset, leaderEpoch: fromEpoch = UNKNOWN_EPOCH } = this.fetchedTo.get(topic) as Position
     this.start(topic, nextOffset, nextEpoch)
-    const gap: Piece = { topic, inlet: this.inlets.get(topic), batch: undefined, fromOffset, fromEpoch, nextOffset, nextEpoch }
+    const gap = new Piece(topic, this.inlets.get(topic), undefined, fromOffset, nextOffset, fromEpoch, nextEpoch)
     return this.held.append(topic, gap) ? undefined : gap
   }
 

@@ -10,7 +10,7 @@ import type { TaskStore } from '../state/store.js'
 import { Tally, markedSource } from './accounting.js'
 import { Alarms, type TimeKind } from './alarms.js'
 import type { InletSpec } from './context.js'
-import { epochAt, type Committing, type Piece, type Reading, type TaskStart } from './piece.js'
+import type { Committing, Piece, Reading, TaskStart } from './piece.js'
 import type { Slice } from './slice.js'
 import { TaskInputs } from './task-inputs.js'
 import type { TaskState } from './task-state.js'
@@ -186,8 +186,7 @@ export class Task {
   /** What became of the records of the open transaction. */
   tally(): Tally {
     const tally = new Tally()
-    for (const piece of this.used)
-      if (piece.marks !== undefined) tally.add(piece.marks, piece.from ?? 0, (piece.from ?? 0) + (piece.records ?? 0))
+    for (const piece of this.used) if (piece.marks !== undefined) tally.add(piece.marks, piece.from, piece.from + piece.records)
     return tally
   }
 
@@ -211,7 +210,7 @@ export class Task {
   rollback(): void {
     this.splitCurrent()
     const { committing } = this
-    this.replay = [...[...(committing?.pieces ?? []), ...this.used].map((piece) => ({ ...piece, taken: true })), ...this.replay]
+    this.replay = [...[...(committing?.pieces ?? []), ...this.used].map((piece) => piece.again()), ...this.replay]
     for (const topic of committing?.unstored ?? []) this.unstoredTopics.add(topic)
     this.committing = undefined
     this.used = []
@@ -244,7 +243,7 @@ export class Task {
 
   /** A long batch of one topic does not keep what is due from its time. */
   private makeWay(): void {
-    if (this.current !== undefined && this.current.piece.taken !== true && this.inputs.held.isLate) this.splitCurrent()
+    if (this.current !== undefined && !this.current.piece.taken && this.inputs.held.isLate) this.splitCurrent()
   }
 
   private forgetCounts(): void {
@@ -272,13 +271,13 @@ export class Task {
         this.finishCurrent()
         continue
       }
-      const due = piece.taken === true ? undefined : piece.inlet?.due?.(record)
+      const due = piece.taken ? undefined : piece.inlet?.due?.(record)
       current.ahead = record
       if (due !== undefined && due > this.clock.now()) {
         this.hold(piece.topic, record.offset, due)
         continue
       }
-      if (live && record.timestamp > this.inputs.order.earliest && piece.inlet === undefined && piece.taken !== true) {
+      if (live && record.timestamp > this.inputs.order.earliest && piece.inlet === undefined && !piece.taken) {
         this.putAside(current, record.timestamp)
         continue
       }
@@ -303,7 +302,8 @@ export class Task {
       return true
     }
     this.inputs.damaged(piece.topic, failure)
-    const { cursor: _, ...rest } = this.restOf(current)
+    const rest = this.restOf(current)
+    rest.cursor = undefined
     this.replay.unshift(rest)
     return false
   }
@@ -321,7 +321,12 @@ export class Task {
         this.counted.add(piece.batch)
         this.bytes += piece.batch.bytes.length
       }
-      if (piece.cursor !== undefined) return (this.current = piece.cursor)
+      if (piece.cursor !== undefined) {
+        this.current = piece.cursor
+        this.current.piece = piece
+        piece.cursor = undefined
+        return this.current
+      }
       const source = markedSource(piece.topic, this.partition, piece.batch)
       const reader = new BatchReader(piece.batch, source, piece.fromOffset)
       return (this.current = { piece, reader, marks: source.marks, ahead: undefined, count: 0, from: 0, lastOffset: piece.fromOffset - 1 })
@@ -365,27 +370,31 @@ export class Task {
 
   /** Another input is behind in event time and comes first: this batch is read on when it is its turn again. */
   private putAside(current: Reading, time: number): void {
-    this.inputs.order.putBack({ ...this.restOf(current), time })
+    const rest = this.restOf(current)
+    rest.time = time
+    this.inputs.order.putBack(rest)
   }
 
   /** What is left of the batch being read, to be read on where reading stands: what was given out belongs to this transaction. */
   private restOf(current: Reading): Piece {
     this.current = undefined
     if (this.cut(current)) {
-      const fromOffset = current.lastOffset + 1
-      current.piece = { ...current.piece, fromOffset, fromEpoch: epochAt(current.piece, fromOffset) }
+      current.piece = current.piece.since(current.lastOffset + 1)
       current.from = current.count
     }
-    return { ...current.piece, cursor: current }
+    current.piece.cursor = current
+    return current.piece
   }
 
   /** What was given out of a batch belongs to this transaction; false where that is nothing. */
   private cut({ piece, marks, count, from, lastOffset }: Reading): boolean {
     if (count === from) return false
-    const nextOffset = lastOffset + 1
-    const nextEpoch = epochAt(piece, nextOffset)
-    this.used.push({ ...piece, nextOffset, nextEpoch, marks, from, records: count - from })
-    this.moveTo(piece.topic, nextOffset, nextEpoch)
+    const read = piece.upTo(lastOffset + 1)
+    read.marks = marks
+    read.from = from
+    read.records = count - from
+    this.used.push(read)
+    this.moveTo(piece.topic, read.nextOffset, read.nextEpoch)
     return true
   }
 }

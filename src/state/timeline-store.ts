@@ -24,13 +24,42 @@ export class TimelineEntry<V> extends Entry<V> implements DueItem, TreeNode<Time
   }
 }
 
-/** All entries of one key that have a value, by time. */
+/** All entries of one key that have a value, by time; and those deleted in the open transaction. */
 class Timeline<V> extends TimeTree<TimelineEntry<V>> {
-  /** Deleted in the open transaction. */
-  gone: Map<number | string, TimelineEntry<V>> | undefined = undefined
+  /** Most keys have one at most: a map for each would be more than the entry. */
+  private gone: TimelineEntry<V> | undefined = undefined
+  private moreGone: Map<number | string, TimelineEntry<V>> | undefined = undefined
 
   constructor(readonly key: KeyText) {
     super()
+  }
+
+  get hasGone(): boolean {
+    return this.gone !== undefined || this.moreGone !== undefined
+  }
+
+  setGone(entry: TimelineEntry<V>): void {
+    if (this.gone === undefined) this.gone = entry
+    else (this.moreGone ??= new Map()).set(placeOf(entry.time, entry.seq), entry)
+  }
+
+  findGone(time: number, seq: number): TimelineEntry<V> | undefined {
+    const { gone, moreGone } = this
+    if (gone !== undefined && gone.time === time && gone.seq === seq) return gone
+    return moreGone?.get(placeOf(time, seq))
+  }
+
+  takeGone(time: number, seq: number): TimelineEntry<V> | undefined {
+    const entry = this.findGone(time, seq)
+    if (entry === undefined) return undefined
+    if (entry === this.gone) this.gone = undefined
+    else if (this.moreGone?.delete(placeOf(time, seq)) === true && this.moreGone.size === 0) this.moreGone = undefined
+    return entry
+  }
+
+  *allGone(): IterableIterator<TimelineEntry<V>> {
+    if (this.gone !== undefined) yield this.gone
+    if (this.moreGone !== undefined) yield* this.moreGone.values()
   }
 }
 
@@ -123,8 +152,7 @@ export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
     super.remove(entry)
     const { line } = entry
     line.remove(entry)
-    line.gone ??= new Map()
-    line.gone.set(placeOf(entry.time, entry.seq), entry)
+    line.setGone(entry)
   }
 
   /**
@@ -170,8 +198,7 @@ export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
     for (const entry of changed) {
       const { line } = entry
       line.changed(entry)
-      if (line.gone === undefined || entry.value === undefined) continue
-      if (line.gone.delete(placeOf(entry.time, entry.seq))) line.add(entry)
+      if (entry.value !== undefined && line.takeGone(entry.time, entry.seq) !== undefined) line.add(entry)
     }
     this.index.rollback(this.size)
   }
@@ -185,15 +212,15 @@ export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
   }
 
   protected *all(): IterableIterator<TimelineEntry<V>> {
-    for (const { key, gone } of this.lines.values()) {
-      yield* this.range(key)
-      if (gone !== undefined) yield* gone.values()
+    for (const line of this.lines.values()) {
+      yield* this.range(line.key)
+      yield* line.allGone()
     }
   }
 
   protected find(key: KeyText, time: number, seq = 0): TimelineEntry<V> | undefined {
     const line = this.lines.get(key)
-    return line?.find(time, seq) ?? line?.gone?.get(placeOf(time, seq))
+    return line?.find(time, seq) ?? line?.findGone(time, seq)
   }
 
   protected open(key: KeyText, time: number, seq: number): TimelineEntry<V> {
@@ -201,9 +228,7 @@ export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
     if (line === undefined) this.lines.set(key, (line = new Timeline<V>(key)))
     const found = line.find(time, seq)
     if (found !== undefined) return found
-    const place = placeOf(time, seq)
-    const entry = line.gone?.get(place) ?? new TimelineEntry<V>(line, time, seq)
-    line.gone?.delete(place)
+    const entry = line.takeGone(time, seq) ?? new TimelineEntry<V>(line, time, seq)
     line.add(entry)
     return entry
   }
@@ -211,15 +236,14 @@ export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
   protected drop(entry: TimelineEntry<V>): void {
     const { line } = entry
     // One that was put in this transaction and is undone still stands in its place.
-    if (line.gone?.delete(placeOf(entry.time, entry.seq)) !== true) line.remove(entry)
+    if (line.takeGone(entry.time, entry.seq) === undefined) line.remove(entry)
     if (line.isEmpty) this.emptied.add(line)
   }
 
   protected override dropped(): void {
     if (this.emptied.size === 0) return
     for (const line of this.emptied) {
-      if (line.gone?.size === 0) line.gone = undefined
-      if (line.isEmpty && line.gone === undefined) this.lines.delete(line.key)
+      if (line.isEmpty && !line.hasGone) this.lines.delete(line.key)
     }
     this.emptied.clear()
   }
