@@ -8,8 +8,14 @@ export class GroupOffsets {
   private waiting: (() => void)[] = []
 
   store(positions: readonly Position[]): void {
-    for (const { topic, partition, offset, leaderEpoch = UNKNOWN_EPOCH } of positions)
-      this.stored.set(nameOf({ topic, partition }), { topic, partition, offset, ...(leaderEpoch < 0 ? {} : { leaderEpoch }) })
+    for (const { topic, partition, offset, leaderEpoch = UNKNOWN_EPOCH, metadata = '' } of positions)
+      this.stored.set(nameOf({ topic, partition }), {
+        topic,
+        partition,
+        offset,
+        ...(leaderEpoch < 0 ? {} : { leaderEpoch }),
+        ...(metadata === '' ? {} : { metadata }),
+      })
   }
 
   addPending(producerId: bigint, offsets: readonly Position[]): void {

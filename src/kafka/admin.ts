@@ -117,8 +117,9 @@ export class KafkaAdmin implements Omit<LogAdmin, 'committedOffsets'> {
     })
     const found = new Map(results.map((result) => [keyOf(result.topic, result.partition), result]))
     return partitions.map(({ topic, partition }) => {
-      const { offset, leaderEpoch } = found.get(keyOf(topic, partition)) ?? { offset: -1, leaderEpoch: -1 }
-      return offset < 0 ? undefined : { topic, partition, offset, ...(leaderEpoch < 0 ? {} : { leaderEpoch }) }
+      const { offset, leaderEpoch, metadata } = found.get(keyOf(topic, partition)) ?? { offset: -1, leaderEpoch: -1, metadata: '' }
+      if (offset < 0) return undefined
+      return { topic, partition, offset, ...(leaderEpoch < 0 ? {} : { leaderEpoch }), ...(metadata === '' ? {} : { metadata }) }
     })
   }
 

@@ -54,6 +54,8 @@ export interface Position extends PartitionOffset {
    * still has that record, whatever was written since. Undefined or -1 where it is not known: then only offsets count. (KIP-320)
    */
   readonly leaderEpoch?: number | undefined
+  /** Of a committed offset: a text that was committed with it. Undefined for none. */
+  readonly metadata?: string | undefined
 }
 
 export interface TopicInfo {
@@ -131,7 +133,7 @@ export interface LogAdmin {
    * asked.
    */
   committedOffsets(group: string, partitions: readonly TopicPartition[]): Promise<readonly (number | undefined)[]>
-  /** The same, with the leader epochs that were committed with them. */
+  /** The same, with the leader epochs and the texts that were committed with them. */
   committedPositions(group: string, partitions: readonly TopicPartition[]): Promise<readonly (Position | undefined)[]>
 }
 

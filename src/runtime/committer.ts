@@ -135,7 +135,9 @@ export class Committer {
       this.stage(commit, round.unacknowledged > 0 ? 'sending' : 'committing')
       round.onAcknowledged = () => this.stage(commit, 'committing')
       // The group's generation fences offsets alone: without any, what a member wrote that was dropped meanwhile would commit. (KIP-447)
-      commit.offsets = moved.length === 0 && round.sent ? round.standing() : moved
+      const offsets = moved.length === 0 && round.sent ? round.standing() : moved
+      const metadata = this.run.effects.note
+      commit.offsets = metadata === undefined ? offsets : offsets.map((at) => ({ ...at, metadata }))
       commit.moves = moved.length > 0
       // Offsets alone begin a transaction too, which has to be aborted if they are refused.
       round.sent ||= commit.offsets.length > 0
@@ -197,6 +199,8 @@ export class Committer {
     this.fenced = 0
     this.troubles.failedAlarms = 0
     for (const task of tasks) task.commit()
+    for (const { topic, partition, metadata } of offsets)
+      if (metadata !== undefined) this.run.taskOf(partition)?.metadata.set(topic, metadata)
     round.committed()
     commit.committed()
     if (this.run.commit === commit) this.run.commit = undefined

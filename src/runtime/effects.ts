@@ -10,6 +10,8 @@ export interface TopicProgress {
   readonly committed: number
   /** Whether the group has it as a committed offset: else it is where the task was told to start. */
   readonly stored: boolean
+  /** What the log has beside that offset of the effects that committed before it did: `hadEffects`. */
+  readonly effects?: string | undefined
   /** The next offset to read: what the open transaction would commit. */
   readonly position: number
 }
@@ -17,6 +19,13 @@ export interface TopicProgress {
 export interface TaskProgress {
   readonly partition: number
   readonly topics: readonly TopicProgress[]
+}
+
+const NOTE = 'effects='
+
+/** Whether effects of this name went before a commit that this was noted with: then what they left with it has to be there. */
+export function hadEffects(note: string | undefined, name: string): boolean {
+  return note?.startsWith(NOTE) === true && note.slice(NOTE.length).split(',').includes(name)
 }
 
 /** What the commit of effects goes by. */
@@ -63,8 +72,14 @@ export interface PlannedEffects {
 /** All effects of a pipeline; they are there from the start, so that their positions move with every commit. */
 export class PipelineEffects {
   private readonly all: ReadonlyMap<object, Effects>
+  /**
+   * Committed with every offset, so that the log knows of what is outside it: who finds nothing there can tell whether something was lost.
+   * Undefined where there are none.
+   */
+  readonly note: string | undefined
 
   constructor(planned: ReadonlyMap<object, PlannedEffects>, environment: EffectsEnvironment) {
+    this.note = planned.size === 0 ? undefined : NOTE + [...planned.values()].flatMap(({ names }) => [...names.keys()]).join(',')
     this.all = new Map([...planned].map(([key, { create, names }]) => [key, create(environment, [...names.keys()])]))
   }
 

@@ -91,4 +91,6 @@ export interface TaskStart {
   readonly leaderEpoch?: number | undefined
   /** Whether the group has it as a committed offset. */
   readonly stored: boolean
+  /** What was committed with it. */
+  readonly metadata?: string | undefined
 }

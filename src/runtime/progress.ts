@@ -5,7 +5,7 @@ import type { Task } from './task.js'
 export function progressOf(task: Task): TaskProgress {
   const topics = task.standing().map(({ topic, offset: position }) => {
     const { offset: committed, stored } = task.committedOf(topic)
-    return { topic, committed, stored, position }
+    return { topic, committed, stored, position, effects: task.metadata.get(topic) }
   })
   return { partition: task.partition, topics }
 }

@@ -38,7 +38,7 @@ export async function openTasks(environment: StartEnvironment, partitions: reado
   wanted.forEach((at, i) => {
     const position = stored[i]
     if (position === undefined) without.push(at)
-    else starts.set(nameOf(at), { topic: at.topic, offset: position.offset, leaderEpoch: position.leaderEpoch, stored: true })
+    else starts.set(nameOf(at), { ...position, stored: true })
   })
   // What a pipeline wrote for itself is read from the beginning, wherever the inputs start.
   const own = without.filter(({ topic }) => inlets.has(topic))

@@ -23,6 +23,8 @@ export class Task {
   private readonly committed = new Map<string, Position>()
   private readonly positions = new Map<string, Position>()
   private readonly unstoredTopics = new Set<string>()
+  /** By topic, what was committed with its offset. */
+  readonly metadata = new Map<string, string>()
   /** Read in the open transaction, in order. */
   private used: Piece[] = []
   /** Set while a commit is under way; what is read meanwhile belongs to the next. */
@@ -61,7 +63,8 @@ export class Task {
     this.alarms = new Alarms(clock, () => this.onDue())
     this.openedAt = clock.monotonic()
     this.inputs = new TaskInputs(partition, topics, inlets, reader, clock, unread, onPositions)
-    for (const { topic, offset, leaderEpoch = UNKNOWN_EPOCH, stored } of start) {
+    for (const { topic, offset, leaderEpoch = UNKNOWN_EPOCH, stored, metadata } of start) {
+      if (metadata !== undefined) this.metadata.set(topic, metadata)
       this.moveTo(topic, offset, leaderEpoch)
       this.committed.set(topic, this.positions.get(topic) as Position)
       this.inputs.start(topic, offset, leaderEpoch)

@@ -88,6 +88,23 @@ export const offsetCommits: readonly ContractCase[] = [
     },
   },
   {
+    name: 'a committed position keeps the text that was committed with it, in a transaction and without one',
+    async run({ client, newClient }) {
+      const topic = await newTopic(client)
+      const at = { topic, partition: 0 }
+      const member = await soleMember(client, uniqueName('group'))
+      const committed = (): Promise<unknown> => newClient().committedPositions(member.group, [at])
+      for (const id of [uniqueName('tx'), undefined]) {
+        const sender = await producer(client, id)
+        await sender.commit([{ ...at, offset: 3, metadata: 'a text' }], member)
+        expect(await committed()).toEqual([{ ...at, offset: 3, metadata: 'a text' }])
+        // Of one without, none is stored: not that of before either.
+        await sender.commit([{ ...at, offset: 4 }], member)
+        expect(await committed()).toEqual([{ ...at, offset: 4 }])
+      }
+    },
+  },
+  {
     name: 'without a transactional id, outputs are visible at once and offsets are committed after them',
     async run({ client }) {
       const topic = await newTopic(client)

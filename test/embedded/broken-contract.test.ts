@@ -60,6 +60,18 @@ const BROKEN: readonly Broken[] = [
       })),
   },
   {
+    name: 'commits offsets without the text that belongs to them',
+    noticed: ['a committed position keeps the text that was committed with it, in a transaction and without one'],
+    breaks: (log) =>
+      producing(log, (inner) => ({
+        commit: (offsets, member) =>
+          inner.commit(
+            offsets.map(({ metadata: _, ...at }) => at),
+            member,
+          ),
+      })),
+  },
+  {
     name: 'reads on without looking whether the log still has what was read',
     noticed: [
       'a committed position that the log has not got as it was stops a pipeline, naming it, or it goes on where the log parts from it',

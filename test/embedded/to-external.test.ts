@@ -377,6 +377,60 @@ describe('positions that are not of this log', () => {
     await kit.stop()
   })
 
+  describe('a system that has lost its data, positions and all', () => {
+    const empty = (store: MemoryStore): void => {
+      store.rows.clear()
+      store.lines.length = 0
+    }
+    const start = (kit: TestKit, store: MemoryStore, more: Parameters<typeof sink>[1] = {}) =>
+      run(kit, (records) => records.pipe(sink(store, more)))
+
+    it('under a running pipeline is told with the next transaction', async () => {
+      const [kit, store] = [await kitOf(), new MemoryStore()]
+      start(kit, store)
+      await feed(kit, values(0, 6))
+      await kit.advance(100)
+      empty(store)
+      const error = await failureOf(kit, () => feed(kit, values(6, 8)))
+      expect(error).toMatchObject({ code: 'SINK_MISMATCH' })
+      expect(error.message).toMatch(/up to 0, and the log has committed 6.*lost its data/s)
+      expect(store.lines).toEqual([])
+    })
+
+    it('while it was stopped is told when it starts, and each time it is started again', async () => {
+      const [kit, store] = [await kitOf(), new MemoryStore()]
+      const first = start(kit, store)
+      await feed(kit, values(0, 6))
+      await kit.advance(100)
+      await first.stop()
+      empty(store)
+      await feed(kit, values(6, 8))
+      for (let i = 0; i < 2; i++) {
+        const member = start(kit, store)
+        await kit.advance('1s')
+        await expect(member.stop()).rejects.toMatchObject({ code: 'SINK_MISMATCH' })
+      }
+      expect(store.lines).toEqual([])
+      start(kit, store, { onBehind: 'continue' })
+      await kit.advance('1s')
+      expect(store.lines).toEqual(values(6, 8))
+      await kit.stop()
+    })
+
+    it('is none where the log has committed nothing with it: a sink that is new to its group goes on where that is', async () => {
+      const [kit, store] = [await kitOf(), new MemoryStore()]
+      const first = start(kit, store)
+      await feed(kit, values(0, 6))
+      await kit.advance(100)
+      await first.stop()
+      start(kit, store, { name: 'second' })
+      await feed(kit, values(6, 8))
+      await kit.advance('1s')
+      expect(row(store, 'in', 'second')).toMatchObject({ position: 8, gaps: '6' })
+      await kit.stop()
+    })
+  })
+
   it('beyond the end of the partition: a topic that was made anew is told, not skipped', async () => {
     const [kit, store] = [await kitOf(), new MemoryStore()]
     await commitAt(store, 50)

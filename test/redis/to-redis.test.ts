@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis'
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { merge, type Observable } from 'rxjs'
+import { merge, tap, type Observable } from 'rxjs'
 import {
   embedded,
   hset,
@@ -14,6 +14,7 @@ import {
   type Cluster,
   type RecordStream,
   type StreamRecord,
+  type ToRedisOptions,
 } from '../../src/index.js'
 import { RedisStore } from '../../src/sinks/redis/to-redis.js'
 import type { Commands } from '../../src/sinks/redis/commands.js'
@@ -128,7 +129,7 @@ describe('toRedis', () => {
     })
     afterEach(() => cluster.close())
 
-    const counting = (client: Redis = redis) =>
+    const counting = (client: Redis = redis, more: ToRedisOptions = {}) =>
       toRedis<Row>(
         client,
         (tx, records) => {
@@ -139,12 +140,12 @@ describe('toRedis', () => {
             tx.publish('seen', String(value))
           }
         },
-        { within: '1s' },
+        { within: '1s', ...more },
       )
     const project =
-      (client?: Redis) =>
+      (client?: Redis, more?: ToRedisOptions) =>
       (records: RecordStream): Observable<unknown> =>
-        records.pipe(counting(client), toTopic({ topic: 'out' }))
+        records.pipe(counting(client, more), toTopic({ topic: 'out' }))
     const options = { maxRecords: 100, every: 20, retryDelay: 5 }
     const exact = async (count = COUNT): Promise<void> => {
       expect(await redis.get('count')).toBe(String(count))
@@ -209,11 +210,30 @@ describe('toRedis', () => {
       expect((await contents(cluster, 'dead')).map(({ value }) => value)).toEqual(['777'])
     })
 
-    it('a Redis that was emptied goes on from where the log is: what it had is gone', async () => {
-      await runUntil(cluster, { group, topics: ['in'], records: COUNT, options }, project())
-      await redis.flushall()
+    const losses = {
+      'that was flushed': () => redis.flushall(),
+      'that was started again without its files': () => server.restart({ empty: true }),
+    }
+    it.each(Object.entries(losses))('a Redis %s under a running pipeline is told, and nothing is written to it', async (_, lose) => {
+      let seen = 0
+      const running = runUntil(cluster, { group, topics: ['in'], records: COUNT + 100, options }, (records) =>
+        project()(records.pipe(tap(() => seen++))),
+      )
+      running.catch(() => {})
+      await until(() => seen >= COUNT)
+      await until(async () => (await values(cluster, 'out')).length === COUNT)
+      await lose()
       await cluster.produce({ topic: 'in', records: numbers(100) })
-      await runUntil(cluster, { group, topics: ['in'], records: 100, options }, project())
+      await expect(running).rejects.toMatchObject({
+        code: 'SINK_MISMATCH',
+        message: expect.stringMatching(/up to 0, and the log has committed 1000.*lost its data/s) as string,
+      })
+      expect(await redis.exists('count')).toBe(0)
+      // Nor does it pass where it is simply started again.
+      await expect(runUntil(cluster, { group, topics: ['in'], records: 100, options }, project())).rejects.toMatchObject({
+        code: 'SINK_MISMATCH',
+      })
+      await runUntil(cluster, { group, topics: ['in'], records: 100, options }, project(redis, { onBehind: 'continue' }))
       await exact(100)
     })
 

@@ -1,9 +1,10 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { freePorts } from './kafka/ports.js'
 import { until } from './until.js'
 
@@ -21,8 +22,8 @@ export interface RedisServer {
   readonly url: string
   readonly port: number
   signal(signal: NodeJS.Signals): void
-  /** Ends it, if it still runs, and starts it again on the same port: empty, as nothing is saved. */
-  restart(): Promise<void>
+  /** Ends it, if it still runs, and starts it again on the same port: with `empty`, or where nothing is saved, without its data. */
+  restart(how?: { readonly empty?: boolean }): Promise<void>
   stop(): Promise<void>
 }
 
@@ -90,6 +91,12 @@ async function end(child: ChildProcess): Promise<void> {
   await ended
 }
 
+/** What redis-cli prints, line by line: the answer as somebody sees it who knows nothing of our code. */
+export async function redisCli({ port }: Pick<RedisServer, 'port'>, ...args: readonly string[]): Promise<string[]> {
+  const { stdout } = await promisify(execFile)('redis-cli', ['-p', String(port), ...args], { maxBuffer: 64 * 1024 * 1024 })
+  return stdout.split('\n').slice(0, -1)
+}
+
 /** Starts a redis-server that saves nothing. */
 export async function startRedis(options: RedisOptions = {}): Promise<RedisServer> {
   const port = options.port ?? ((await freePorts(1))[0] as number)
@@ -99,8 +106,12 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
     url: `redis://127.0.0.1:${port}`,
     port,
     signal: (signal) => void child.kill(signal),
-    async restart() {
+    async restart({ empty = false } = {}) {
       await end(child)
+      if (empty) {
+        await rm(directory, { recursive: true })
+        await mkdir(directory)
+      }
       child = await launch(port, directory, options)
     },
     async stop() {

@@ -15,11 +15,11 @@ export const OffsetCommit: Api<{ readonly member: GroupMember; readonly offsets:
     writer.string(member.instanceId ?? null)
     writer.array(byTopic(offsets), ({ topic, items }) => {
       writer.string(topic)
-      writer.array(items, ({ partition, offset, leaderEpoch = UNKNOWN_EPOCH }) => {
+      writer.array(items, ({ partition, offset, leaderEpoch = UNKNOWN_EPOCH, metadata = '' }) => {
         writer.int32(partition)
         writer.int64(offset)
         writer.int32(leaderEpoch)
-        writer.string('')
+        writer.string(metadata)
       })
     })
   },

@@ -5,7 +5,7 @@ import { byTopic } from './api.js'
 export interface OffsetFetchResponse extends Throttled {
   readonly error: number
   /** Offset -1: none committed; leader epoch -1: none with it. */
-  readonly results: readonly (PartitionResult & { readonly offset: number; readonly leaderEpoch: number })[]
+  readonly results: readonly (PartitionResult & { readonly offset: number; readonly leaderEpoch: number; readonly metadata: string })[]
 }
 
 /** Version 7, the first with require_stable: an offset that a pending transaction is about to move is refused, not handed out. (KIP-447) */
@@ -32,10 +32,10 @@ export const OffsetFetch: Api<{ readonly group: string; readonly partitions: rea
         const partition = reader.int32()
         const offset = reader.int64()
         const leaderEpoch = reader.int32()
-        reader.compactNullableString()
+        const metadata = reader.compactNullableString() ?? ''
         const error = reader.int16()
         reader.tags()
-        return { topic, partition, error, offset, leaderEpoch }
+        return { topic, partition, error, offset, leaderEpoch, metadata }
       })
       reader.tags()
       return items

@@ -26,11 +26,11 @@ function txnOffsetCommit(version: 3 | 5): Api<TxnOffsetCommitRequest, PartitionE
       writer.compactString(member.instanceId ?? null)
       writer.compactArray(byTopic(offsets), ({ topic, items }) => {
         writer.compactString(topic)
-        writer.compactArray(items, ({ partition, offset, leaderEpoch = UNKNOWN_EPOCH }) => {
+        writer.compactArray(items, ({ partition, offset, leaderEpoch = UNKNOWN_EPOCH, metadata = '' }) => {
           writer.int32(partition)
           writer.int64(offset)
           writer.int32(leaderEpoch)
-          writer.compactString('')
+          writer.compactString(metadata)
           writer.noTags()
         })
         writer.noTags()

@@ -240,7 +240,7 @@ export class ExternalSession<Tx> implements Effects {
     const { group, ends, logger } = this.environment
     const where = `${place.topic}/${place.partition} of group '${group}', sink '${place.sink}'`
     if (stored && position < committed) {
-      const text = `${this.store.name} has ${where} up to ${position}, and the log has committed ${committed}: what lies between is not in it. It was restored from a backup, or failed over to a replica that had not all of it; or the pipeline ran without this sink for a while, or the offsets of the group were set forward`
+      const text = `${this.store.name} has ${where} up to ${position}, and the log has committed ${committed}: what lies between is not in it. It lost its data (was emptied, or started again without), was restored from a backup, or failed over to a replica that had not all of it; or the pipeline ran without this sink for a while, or the offsets of the group were set forward`
       if (this.settings.onBehind === 'continue') return logger.warn({ ...place, position, committed }, text)
       throw new MillraceError(
         'SINK_MISMATCH',

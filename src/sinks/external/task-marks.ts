@@ -1,5 +1,5 @@
 import type { LogRecord } from '../../record/record.js'
-import type { TopicProgress } from '../../runtime/effects.js'
+import { hadEffects, type TopicProgress } from '../../runtime/effects.js'
 import type { PlaceToTake, RowChange, StoredRow } from './port.js'
 import { offsetRead, topicRead } from './read-place.js'
 import { TopicMarks } from './topic-marks.js'
@@ -18,9 +18,11 @@ export class TaskMarks {
   /** A transaction begins, or goes on. Returns the topics of the task that are not taken yet. */
   begin(progress: readonly TopicProgress[]): PlaceToTake[] {
     const missing: PlaceToTake[] = []
-    for (const { topic, committed } of progress) {
+    for (const { topic, committed, effects } of progress) {
       const marks = this.topics.get(topic)
-      if (marks === undefined) missing.push({ sink: this.sink, topic, partition: this.partition, start: committed })
+      // A row that the log knows of is made anew only where it is lost, and with it what it tells of: from the start.
+      const start = hadEffects(effects, this.sink) ? 0 : committed
+      if (marks === undefined) missing.push({ sink: this.sink, topic, partition: this.partition, start })
       else marks.committed = committed
     }
     return missing

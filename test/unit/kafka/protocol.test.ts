@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { Position } from '../../../src/log/port.js'
 import type { Api, Throttled } from '../../../src/kafka/protocol/api.js'
 import { ApiVersions } from '../../../src/kafka/protocol/api-versions.js'
 import { EndTxn, EndTxnBumpingEpoch } from '../../../src/kafka/protocol/end-txn.js'
@@ -44,6 +45,8 @@ describe('requests', () => {
       '0374780667726f75700000000000000007000300000005076d656d626572046f6e6502027403000000010000000100000004000000060100000000020000000000000000ffffffff01000000'
     expect(written(TxnOffsetCommit, { ...identity, member, offsets })).toBe(bytes)
     expect(written(TxnOffsetCommitImplicit, { ...identity, member, offsets })).toBe(bytes)
+    const [first] = offsets.map((at) => ({ ...at, metadata: 'm' }))
+    expect(written(TxnOffsetCommit, { ...identity, member, offsets: [first as Position] })).toContain('00000006026d00')
   })
 
   it('EndTxn', () => {
@@ -140,7 +143,7 @@ describe('responses', () => {
   })
 
   it('OffsetFetch', () => {
-    const results = [{ topic: 't', partition: 1, offset: 12, leaderEpoch: 3, error: 88 }]
+    const results = [{ topic: 't', partition: 1, offset: 12, leaderEpoch: 3, metadata: 'm', error: 88 }]
     expect(read(OffsetFetch, '000000000202740200000001000000000000000c00000003026d00580000000000')).toEqual({
       throttleMs: 0,
       error: 0,

@@ -1,0 +1,66 @@
+/**
+ * A process that counts the records of a topic in Redis and copies them to another topic, and can be told to die: KILL_AT names a step of
+ * either transaction, KILL_AFTER how often it is let pass. BROKEN: 'apart' has the positions written after the commands. Sends its parent
+ * a line for each commit.
+ */
+import { Redis } from 'ioredis'
+import { lastValueFrom, tap } from 'rxjs'
+import { kafka, shutdownSignal, toRedis, toTopic, withTransaction, type RawRecord, type RedisSinkClient } from '../../../src/index.js'
+import { COMMIT } from '../../../src/sinks/redis/scripts.js'
+import { doomed } from '../../support/doomed.js'
+
+const { INPUT = '', OUTPUT = '', GROUP = '', PREFIX = '', REDIS_URL = '', BROKEN } = process.env
+const { KILL_AT, KILL_AFTER = '0' } = process.env
+
+let passed = 0
+const pass = (step: 'before-redis' | 'redis-committed'): void => {
+  if (step === KILL_AT && passed++ === Number(KILL_AFTER)) process.kill(process.pid, 'SIGKILL')
+}
+
+type Args = (string | Buffer | number)[]
+
+/** MessagePack: an array of nothing. */
+const NO_COMMANDS = Buffer.from([0xdd, 0, 0, 0, 0])
+const redis = new Redis(REDIS_URL, { retryStrategy: () => 50 })
+redis.on('error', () => {})
+const client: RedisSinkClient = {
+  async call(command, ...args) {
+    if (args[0] !== COMMIT.sha && args[0] !== COMMIT.text) return redis.call(command, ...args)
+    pass('before-redis')
+    // The script, how many keys, the key, the commit, how many rows; then the rows and the commands.
+    const [head, commands] = [args.slice(0, 4), args.at(-1) as Buffer]
+    const first: Args = BROKEN === 'apart' ? [...head, 0, commands] : args
+    const done = await redis.call(command, ...first)
+    if (done === 1) pass('redis-committed')
+    return BROKEN === 'apart' ? redis.call(command, ...args.slice(0, -1), NO_COMMANDS) : done
+  },
+}
+
+const cluster = kafka(doomed())
+await lastValueFrom(
+  cluster
+    .source({ group: GROUP, topics: [INPUT], signal: shutdownSignal(), sessionTimeout: 6_000, instanceId: 'one' })
+    .pipe(
+      withTransaction(
+        (records) =>
+          records.pipe(
+            toRedis<RawRecord>(
+              client,
+              (tx, some) => {
+                for (const { value, origin } of some) {
+                  tx.hincrby(`${PREFIX}:seen`, String(value), 1)
+                  tx.hset(`${PREFIX}:last`, { [origin.partition]: String(value) })
+                }
+              },
+              { prefix: `${PREFIX}:positions:`, within: '500ms' },
+            ),
+            toTopic({ topic: OUTPUT }),
+          ),
+        { every: 30, maxRecords: 200 },
+      ),
+      tap((commit) => console.log(JSON.stringify({ records: commit.records, meters: commit.meters }))),
+    ),
+  { defaultValue: undefined },
+)
+await cluster.close()
+redis.disconnect()
