@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { BatchReader, batchSource } from '../log/batch/read.js'
+import { Fresh } from '../log/fresh.js'
 import type { LogClient } from '../log/port.js'
 import { MillraceError } from '../record/error.js'
 import type { RawRecord } from '../record/record.js'
@@ -55,25 +56,30 @@ export async function* readRange(
   isolation: 'read_committed' | 'read_uncommitted',
   signal?: AbortSignal,
 ): AsyncGenerator<RawRecord> {
-  const open = new Map([...ends.entries()].filter(([partition, end]) => end > (starts[partition] as number)))
+  const open = new Set(
+    ends.map((end, partition) => ({ topic, partition, end })).filter(({ partition, end }) => end > (starts[partition] as number)),
+  )
+  const fresh = new Fresh(open)
   let wake: () => void = () => {}
   let waiting = new Promise<void>((resolve) => (wake = resolve))
-  const reader = log.reader({ isolation, prefetchBytes: PREFETCH_BYTES, onData: () => wake() })
+  const reader = log.reader({ isolation, prefetchBytes: PREFETCH_BYTES, onData: () => wake(), onNews: fresh.tell })
   const onAbort = (): void => wake()
   signal?.addEventListener('abort', onAbort)
   try {
-    reader.assign([...open.keys()].map((partition) => ({ topic, partition, offset: starts[partition] as number })))
+    reader.assign([...open].map(({ partition }) => ({ topic, partition, offset: starts[partition] as number })))
     while (open.size > 0 && signal?.aborted !== true) {
       let found = false
-      for (const [partition, end] of open) {
-        const fetched = reader.take(topic, partition)
+      for (const at of fresh.take()) {
+        const { partition, end } = at
+        const fetched = open.has(at) ? reader.take(topic, partition) : undefined
         if (fetched === undefined) continue
         found = true
+        fresh.keep(at)
         if (fetched.batch !== undefined) {
           const records = new BatchReader(fetched.batch, batchSource(topic, partition, fetched.batch), fetched.fromOffset)
           for (let record = records.next(-1); record !== undefined && record.offset < end; record = records.next(-1)) yield record
         }
-        if (fetched.nextOffset >= end) open.delete(partition)
+        if (fetched.nextOffset >= end) open.delete(at)
       }
       if (!found) {
         await waiting

@@ -1,4 +1,5 @@
 import { logError } from '../log/error.js'
+import { Assigned } from '../log/assigned.js'
 import type { QueueSettings } from '../log/fetch-queue.js'
 import type { Fetched, LogError, LogReader, Position, ReaderOptions } from '../log/port.js'
 import { sleep, type Clock } from '../record/clock.js'
@@ -16,14 +17,18 @@ const LONGEST_PAUSE_MS = 10_000
 
 /** Fetches ahead up to its bound, in turns of its own. */
 export class EmbeddedReader implements LogReader {
-  private partitions = new Map<string, Map<number, FetchedPartition>>()
-  private all: FetchedPartition[] = []
+  private readonly assigned = new Assigned<FetchedPartition>()
   private unwatch: (() => void)[] = []
   private readonly forget: () => void
   private readonly queueSettings: QueueSettings
   /** Changes that are reported by whoever caused them. */
   private quiet = false
-  private rotation = 0
+  /** Held over all partitions. */
+  private bytes = 0
+  /** Of which there may be something to fetch: the others cost nothing. In the order of their turns. */
+  private readonly due = new Set<FetchedPartition>()
+  /** For which there was no room. */
+  private readonly short = new Set<FetchedPartition>()
   /** Fetches that a fault has slowed down, and that are now carried out. */
   private readonly delayed = new WeakSet<FetchedPartition>()
   private scheduled = false
@@ -39,8 +44,11 @@ export class EmbeddedReader implements LogReader {
     this.forget = topics.onChange(() => this.watch())
     this.queueSettings = {
       codecs: embeddedCodecs,
-      inflateBytes: () => this.options.prefetchBytes / Math.max(1, this.all.length),
-      changed: () => this.tell(),
+      inflateBytes: () => this.share,
+      changed: (bytes) => {
+        this.bytes += bytes
+        this.tell()
+      },
       maxBatchBytes: options.maxBatchBytes,
       onNews: options.onNews,
       onSkipped: options.onSkipped,
@@ -49,23 +57,15 @@ export class EmbeddedReader implements LogReader {
 
   assign(positions: readonly Position[]): void {
     if (this.closed) return
-    const next = new Map<string, Map<number, FetchedPartition>>()
-    for (const position of positions) {
-      const { topic, partition } = position
-      const current = this.partitions.get(topic)?.get(partition)
-      const fetched = current?.isAt(position) === true ? current : new FetchedPartition(position, this.queueSettings)
-      const of = next.get(topic)
-      if (of === undefined) next.set(topic, new Map([[partition, fetched]]))
-      else of.set(partition, fetched)
+    for (const old of this.assigned.replace(positions, (position) => new FetchedPartition(position, this.queueSettings))) {
+      this.bytes -= old.bytes
+      old.drop()
     }
-    for (const old of this.all) if (next.get(old.topic)?.get(old.partition) !== old) old.drop()
-    this.partitions = next
-    this.all = [...next.values()].flatMap((of) => [...of.values()])
     this.watch()
   }
 
   take(topic: string, partition: number): Fetched | undefined {
-    const fetched = this.partitions.get(topic)?.get(partition)
+    const fetched = this.assigned.of(topic, partition)
     if (fetched === undefined || this.topics.isPaused(topic)) return undefined
     const had = fetched.bytes > 0 || fetched.failed
     this.quiet = true
@@ -76,20 +76,20 @@ export class EmbeddedReader implements LogReader {
       throw error
     } finally {
       this.quiet = false
-      if (had) this.schedule()
+      if (had) this.schedule(fetched)
     }
   }
 
   end(topic: string, partition: number): number | undefined {
-    return this.partitions.get(topic)?.get(partition)?.end
+    return this.assigned.of(topic, partition)?.end
   }
 
   nextTime(topic: string, partition: number): number | undefined {
-    return this.partitions.get(topic)?.get(partition)?.nextTime
+    return this.assigned.of(topic, partition)?.nextTime
   }
 
   trouble(topic: string, partition: number): LogError | undefined {
-    return this.partitions.get(topic)?.get(partition)?.trouble
+    return this.assigned.of(topic, partition)?.trouble
   }
 
   close(): void {
@@ -97,23 +97,29 @@ export class EmbeddedReader implements LogReader {
     this.closed = true
     this.forget()
     for (const stop of this.unwatch) stop()
-    for (const fetched of this.all) fetched.drop()
-    this.all = []
-    this.partitions = new Map()
+    this.assigned.drop()
     this.onClose()
   }
 
   /** Topics may have come or gone: looks at all partitions anew. */
   private watch(): void {
     for (const stop of this.unwatch) stop()
-    this.unwatch = this.all.flatMap((at) => this.topics.find(at)?.watch(() => this.schedule()) ?? [])
+    this.unwatch = this.assigned.all.flatMap((at) => this.topics.find(at)?.watch(() => this.schedule(at)) ?? [])
     // What was fetched of a topic that was paused can be taken now.
-    for (const { topic, partition, bytes, failed } of this.all) if (bytes > 0 || failed) this.options.onNews?.(topic, partition)
-    this.schedule()
+    for (const { topic, partition, bytes, failed } of this.assigned.all) if (bytes > 0 || failed) this.options.onNews?.(topic, partition)
+    this.due.clear()
+    this.short.clear()
+    for (const fetched of this.assigned.all) this.schedule(fetched)
+  }
+
+  /** At most so much of each partition is held. */
+  private get share(): number {
+    return this.options.prefetchBytes / Math.max(1, this.assigned.all.length)
   }
 
   /** In a turn of its own: whoever calls the reader is not called back meanwhile. */
-  private schedule(): void {
+  private schedule(fetched: FetchedPartition): void {
+    this.due.add(fetched)
     if (this.scheduled || this.closed) return
     this.scheduled = true
     queueMicrotask(() => {
@@ -128,20 +134,25 @@ export class EmbeddedReader implements LogReader {
 
   /** Returns whether there may be more to take. */
   private fetchAll(): boolean {
-    const { prefetchBytes } = this.options
-    const share = prefetchBytes / Math.max(1, this.all.length)
-    // The one that is first gets the last of the room: they take turns.
-    const start = this.rotation++ % Math.max(1, this.all.length)
-    const inTurn = [...this.all.slice(start), ...this.all.slice(0, start)]
-    let bytes = this.all.reduce((sum, fetched) => sum + fetched.bytes, 0)
+    const due = [...this.due]
+    this.due.clear()
     let arrived = false
-    for (const fetched of inTurn) {
-      if (fetched.failed || fetched.waiting || this.topics.isPaused(fetched.topic)) continue
-      bytes -= fetched.bytes
-      if (this.fetch(fetched, Math.min(prefetchBytes - bytes, share) - fetched.bytes)) arrived = true
-      bytes += fetched.bytes
+    for (const fetched of due) if (this.fetchIf(fetched)) arrived = true
+    // The one that is first gets the last of the room: they take turns.
+    for (const fetched of this.short) {
+      if (this.bytes >= this.options.prefetchBytes) break
+      this.short.delete(fetched)
+      if (this.fetchIf(fetched)) arrived = true
     }
     return arrived
+  }
+
+  private fetchIf(fetched: FetchedPartition): boolean {
+    if (fetched.dropped || fetched.failed || fetched.waiting || this.topics.isPaused(fetched.topic)) return false
+    const free = this.options.prefetchBytes - this.bytes
+    // One whose own share is used up has its turn when it was taken from.
+    if (free <= 0 && fetched.bytes < this.share) this.short.add(fetched)
+    return this.fetch(fetched, Math.min(free, this.share - fetched.bytes))
   }
 
   private fetch(fetched: FetchedPartition, room: number): boolean {
@@ -172,7 +183,7 @@ export class EmbeddedReader implements LogReader {
     const arrived = fetched.accept({ batches, aborted: readCommitted ? aborted : [], end: log.stable })
     this.quiet = false
     // Aborted batches and markers take no room: there may be more to fetch at once.
-    if (arrived) this.schedule()
+    if (arrived) this.schedule(fetched)
     return arrived || known === undefined
   }
 
@@ -182,7 +193,7 @@ export class EmbeddedReader implements LogReader {
     void sleep(this.clock, ms).then(() => {
       fetched.waiting = false
       if (error !== undefined) fetched.fail(error)
-      this.schedule()
+      this.schedule(fetched)
       if (error !== undefined) this.tell()
     })
   }

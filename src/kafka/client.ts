@@ -50,6 +50,8 @@ class KafkaLog implements LogClient {
   private readonly cluster: Cluster
   private readonly admin: KafkaAdmin
   private readonly opened = new Set<{ close(): unknown }>()
+  /** What was closed and is still said to brokers. */
+  private readonly ending = new Set<Promise<unknown>>()
 
   constructor(private readonly options: KafkaLogOptions) {
     this.cluster = new Cluster({
@@ -71,7 +73,11 @@ class KafkaLog implements LogClient {
   }
 
   reader(options: ReaderOptions): LogReader {
-    const reader: LogReader = new KafkaReader(this.cluster, options, () => this.opened.delete(reader))
+    const reader: LogReader = new KafkaReader(this.cluster, options, (ended) => {
+      this.opened.delete(reader)
+      this.ending.add(ended)
+      void ended.then(() => this.ending.delete(ended))
+    })
     this.opened.add(reader)
     return reader
   }
@@ -115,6 +121,7 @@ class KafkaLog implements LogClient {
   async close(): Promise<void> {
     for (const open of [...this.opened]) open.close()
     this.opened.clear()
+    await Promise.all(this.ending)
     this.cluster.close()
   }
 }

@@ -7,13 +7,13 @@ const NO_SESSION = 0
 /** Names all partitions, gives up the session it names and asks for another. */
 const NEW_EPOCH = 0
 const FIRST_EPOCH = 1
+const FINAL_EPOCH = -1
 const LAST_EPOCH = 2 ** 31 - 1
 
-/** What the broker keeps of a partition, and what it answered last. */
+/** What the broker keeps of a partition, for whom, and what it answered last. */
 interface Member {
   item: FetchPartition
-  /** The request that it was wanted in. */
-  turn: number
+  of: Wanted
   answer: FetchedPartition | undefined
 }
 
@@ -37,33 +37,71 @@ export type SessionRequest = Pick<FetchRequest, 'sessionId' | 'sessionEpoch' | '
 export class FetchSession {
   private id = NO_SESSION
   private epoch = NEW_EPOCH
-  private turn = 0
+  private maxBytes = 0
   private readonly members = new Map<string, Member>()
+  /** What is to be fetched. */
+  private readonly wanted = new Map<string, Wanted>()
+  /** Of which the broker may not have it as it is here. */
+  private readonly changed = new Set<string>()
 
-  /** Whether the broker has it: it then gives each partition its turn to be the first in an answer. */
-  get isOpen(): boolean {
-    return this.epoch !== NEW_EPOCH
+  /** From the next request on it is fetched, from where it then stands. To be called again where that changed. */
+  put(one: Wanted): void {
+    this.wanted.set(one.name, one)
+    this.changed.add(one.name)
   }
 
-  /** A request for these partitions and no others; the broker fills its answer in their order, or as the session has them. */
-  next(wanted: readonly Wanted[], maxBytes: number): SessionRequest {
-    if (this.epoch === NEW_EPOCH) this.members.clear()
-    const turn = ++this.turn
+  remove(one: Wanted): void {
+    if (this.wanted.get(one.name) !== one) return
+    this.wanted.delete(one.name)
+    this.changed.add(one.name)
+  }
+
+  /** Whether it was asked for as it is now. */
+  hasAsked(one: Wanted): boolean {
+    const member = this.members.get(one.name)
+    return member?.of === one && member.item.offset === one.fetchOffset
+  }
+
+  /**
+   * The next request. A broker without sessions fills its answer in the order asked, so `rotation` says which partition is the first; with
+   * one it sees to it that each has its turn.
+   */
+  next(maxBytes: number, rotation: number): SessionRequest {
+    const isNew = this.epoch === NEW_EPOCH
+    if (isNew) this.members.clear()
+    const names = isNew || maxBytes !== this.maxBytes ? new Set([...this.wanted.keys(), ...this.changed]) : this.changed
+    this.maxBytes = maxBytes
     const named: FetchPartition[] = []
-    for (const { name, topic, partition, fetchOffset: offset, fetchEpoch: lastFetchedEpoch, leaderEpoch } of wanted) {
+    const forgotten: TopicPartition[] = []
+    for (const name of names) {
+      const one = this.wanted.get(name)
       const member = this.members.get(name)
+      if (one === undefined) {
+        if (member === undefined) continue
+        this.members.delete(name)
+        forgotten.push(member.item)
+        continue
+      }
+      const { topic, partition, fetchOffset: offset, fetchEpoch: lastFetchedEpoch, leaderEpoch } = one
       if (member !== undefined) {
-        const { item } = member
-        member.turn = turn
+        const { item, of } = member
         const isSame = item.offset === offset && item.lastFetchedEpoch === lastFetchedEpoch && item.leaderEpoch === leaderEpoch
-        if (isSame && item.maxBytes === maxBytes) continue
+        // Who wants it anew has not heard where it ends.
+        if (of === one && isSame && item.maxBytes === maxBytes) continue
       }
       const item = { topic, partition, offset, leaderEpoch, lastFetchedEpoch, maxBytes }
-      if (member === undefined) this.members.set(name, { item, turn, answer: undefined })
-      else member.item = item
+      this.members.set(name, { item, of: one, answer: member?.answer })
       named.push(item)
     }
-    return { sessionId: this.id, sessionEpoch: this.epoch, partitions: named, forgotten: this.forget(wanted.length) }
+    this.changed.clear()
+    const start = isNew && named.length > 0 ? rotation % named.length : 0
+    const partitions = start === 0 ? named : [...named.slice(start), ...named.slice(0, start)]
+    return { sessionId: this.id, sessionEpoch: this.epoch, partitions, forgotten }
+  }
+
+  /** A request that ends it, for a broker that would keep it until it needs the room for others; undefined where there is none. */
+  last(): SessionRequest | undefined {
+    return this.id === NO_SESSION ? undefined : { sessionId: this.id, sessionEpoch: FINAL_EPOCH, partitions: [], forgotten: [] }
   }
 
   /**
@@ -105,18 +143,6 @@ export class FetchSession {
   /** A request failed, or its answer was lost: the broker may have gone on with the session or not. */
   failed(): void {
     this.epoch = NEW_EPOCH
-  }
-
-  /** Those that were not wanted this time. */
-  private forget(wanted: number): TopicPartition[] {
-    if (this.members.size === wanted) return []
-    const gone: TopicPartition[] = []
-    for (const [name, { item, turn }] of this.members) {
-      if (turn === this.turn) continue
-      this.members.delete(name)
-      gone.push(item)
-    }
-    return gone
   }
 }
 

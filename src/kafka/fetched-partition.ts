@@ -1,6 +1,6 @@
-import type { FetchSession } from './fetch-session.js'
 import { FetchQueue } from '../log/fetch-queue.js'
 import { Absence } from './absence.js'
+import type { Broker, FetchGroup } from './fetch-group.js'
 
 /** What is fetched of one partition and not taken yet, and how its fetches go. */
 export class PartitionFetch extends FetchQueue {
@@ -9,10 +9,9 @@ export class PartitionFetch extends FetchQueue {
   leader: number | undefined
   leaderEpoch = -1
   leadersVersion = -1
-  inFlight = false
-  /** Of its last request: where it fetched from, and in which session. */
-  askedOffset = -1
-  askedIn: FetchSession | undefined
+  /** What it is fetched with, or waits for. */
+  group: FetchGroup | undefined
+  waitsAt: Broker | undefined
   answeredAt = Number.NEGATIVE_INFINITY
   /** After failures: when to try again, how many there were, and since when. */
   retryAt = Number.NEGATIVE_INFINITY

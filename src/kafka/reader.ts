@@ -1,10 +1,13 @@
+import { Assigned } from '../log/assigned.js'
 import type { QueueSettings } from '../log/fetch-queue.js'
 import type { Fetched, LogError, LogReader, Position, ReaderOptions } from '../log/port.js'
 import { systemClock } from '../record/clock.js'
 import { errorMessage } from '../record/error.js'
 import type { Cluster } from './cluster.js'
 import { ERROR, Refused, check, refreshAfter } from './errors.js'
-import { FetchSession, isSessionError, type SessionRequest } from './fetch-session.js'
+import { endSessions } from './end-sessions.js'
+import { Broker, FETCH_BYTES, leave, type FetchGroup } from './fetch-group.js'
+import { isSessionError } from './fetch-session.js'
 import { PartitionFetch } from './fetched-partition.js'
 import type { Lane } from './lane.js'
 import { postpone } from './postpone.js'
@@ -15,10 +18,10 @@ import { retryDelay } from './retry.js'
 const LONG_POLL_MS = 500
 /** So often partitions without data are asked for that are not in the poll under way. */
 const LOOK_MS = 20
+/** Partitions that are put off are looked at together, at most so often. */
+const REST_MS = 10
 /** A fetch that takes longer waits for data to be written: partitions that were not in it do not wait behind it. */
 const ANSWER_MS = 10
-const FETCH_BYTES = 8 * 1024 * 1024
-const PARTITION_BYTES = 1024 * 1024
 /** What is asked for where everything there was has been read: more than comes in one go, and little to keep free for it. */
 const CAUGHT_UP_BYTES = 256 * 1024
 /**
@@ -36,31 +39,27 @@ const LONGEST_PAUSE_MS = 10_000
 
 const FETCH_VERSIONS = [FetchWithoutEpoch.version, Fetch.version]
 
-/** A request under way. */
-interface Asked {
-  readonly at: number
-  /** Everything there was of its partitions has been read: the answer waits for data to be written. */
-  readonly polls: boolean
-}
-
-/** A connection to each broker, with a fetch session on it, and what it is busy with. */
-interface Slot {
-  readonly lane: Lane
-  readonly sessions: Map<number, FetchSession>
-  readonly asked: Map<number, Asked>
-}
-
 /**
  * One request in flight a broker, in a session, so that it names only what changed; the next is sent before the answer is handed on, so that
  * it is under way while the records are worked on. While that request waits for data to be written, what else there is to fetch goes out on a second connection,
  * whose answers are never held back; all go together again when the first is answered.
  *
- * Held and asked for are `prefetchBytes` at most over all partitions, or one batch of each partition where that is more.
+ * Held and asked for are `prefetchBytes` at most over all partitions, or one batch of each partition where that is more. Looked at are the
+ * partitions that something happened to: of thousands most have no news.
  */
 export class KafkaReader implements LogReader {
-  private partitions = new Map<string, Map<number, PartitionFetch>>()
-  private all: PartitionFetch[] = []
-  private readonly slots: readonly [Slot, Slot]
+  private readonly assigned = new Assigned<PartitionFetch>()
+  private readonly lanes: readonly [Lane, Lane]
+  private readonly brokers = new Map<number, Broker>()
+  /** How many of them lead a partition, and what version of the leaders that is from. */
+  private leading = 1
+  private leadersVersion = -1
+  /** Partitions whose place among the requests may be another. */
+  private readonly dirty = new Set<PartitionFetch>()
+  /** Those that are put off, and when the first of them is due. */
+  private readonly resting = new Set<PartitionFetch>()
+  private restUntil = Infinity
+  private readonly leaderless = new Set<PartitionFetch>()
   private readonly queueSettings: QueueSettings
   private bytes = 0
   private reserved = 0
@@ -77,41 +76,39 @@ export class KafkaReader implements LogReader {
   constructor(
     private readonly cluster: Cluster,
     private readonly options: ReaderOptions,
-    private readonly onClose: () => void,
+    /** `ended`: its sessions, as far as brokers answered. */
+    private readonly onClose: (ended: Promise<unknown>) => void,
   ) {
-    this.slots = [newSlot(cluster), newSlot(cluster)]
+    this.lanes = [cluster.lane(), cluster.lane()]
     this.queueSettings = {
       codecs: cluster.codecs,
       inflateBytes: () => this.share(),
       changed: (bytes) => this.changed(bytes),
       maxBatchBytes: options.maxBatchBytes,
-      onNews: options.onNews,
+      onNews: (topic, partition) => {
+        const fetch = this.assigned.of(topic, partition)
+        if (fetch !== undefined) this.dirty.add(fetch)
+        options.onNews?.(topic, partition)
+      },
       onSkipped: options.onSkipped,
     }
   }
 
   assign(positions: readonly Position[]): void {
-    const next = new Map<string, Map<number, PartitionFetch>>()
-    for (const position of positions) {
-      const { topic, partition } = position
-      const current = this.partitions.get(topic)?.get(partition)
-      const fetch = current?.isAt(position) === true ? current : new PartitionFetch(position, this.queueSettings)
-      const of = next.get(topic)
-      if (of === undefined) next.set(topic, new Map([[partition, fetch]]))
-      else of.set(partition, fetch)
-    }
-    for (const old of this.all) {
-      if (next.get(old.topic)?.get(old.partition) === old) continue
+    for (const old of this.assigned.replace(positions, (position) => new PartitionFetch(position, this.queueSettings))) {
       this.bytes -= old.bytes
       old.drop()
+      leave(old)
+      for (const set of [this.dirty, this.resting, this.leaderless]) set.delete(old)
     }
-    this.partitions = next
-    this.all = [...next.values()].flatMap((of) => [...of.values()])
+    // The share of each is another.
+    for (const fetch of this.assigned.all) this.dirty.add(fetch)
+    this.leadersVersion = -1
     this.schedule()
   }
 
   take(topic: string, partition: number): Fetched | undefined {
-    const fetch = this.partitions.get(topic)?.get(partition)
+    const fetch = this.assigned.of(topic, partition)
     if (fetch === undefined) return undefined
     const before = fetch.bytes
     const failed = fetch.failed
@@ -125,36 +122,35 @@ export class KafkaReader implements LogReader {
       const threw = failed && !fetch.failed
       // What failed this time is likely to fail the next.
       if (threw) fetch.retryAt = systemClock.monotonic() + retryDelay(FIRST_PAUSE + fetch.setbacks, LONGEST_PAUSE_MS)
+      if (threw || wanted) this.dirty.add(fetch)
       if (threw || wanted || this.room() >= this.roomNeeded) this.schedule()
     }
   }
 
   end(topic: string, partition: number): number | undefined {
-    return this.partitions.get(topic)?.get(partition)?.end
+    return this.assigned.of(topic, partition)?.end
   }
 
   nextTime(topic: string, partition: number): number | undefined {
-    return this.partitions.get(topic)?.get(partition)?.nextTime
+    return this.assigned.of(topic, partition)?.nextTime
   }
 
   trouble(topic: string, partition: number): LogError | undefined {
-    return this.partitions.get(topic)?.get(partition)?.trouble
+    return this.assigned.of(topic, partition)?.trouble
   }
 
   close(): void {
     if (this.closed) return
     this.closed = true
     this.cancelTimer()
-    for (const fetch of this.all) fetch.drop()
-    this.all = []
-    this.partitions = new Map()
-    for (const { lane } of this.slots) this.cluster.closeLane(lane)
-    this.onClose()
+    this.assigned.drop()
+    for (const lane of this.lanes) this.cluster.closeLane(lane)
+    this.onClose(endSessions(this.cluster, this.brokers.values(), this.api))
   }
 
   /** A partition with this much buffered is left out of the next fetch. */
   private share(): number {
-    return this.options.prefetchBytes / Math.max(1, this.all.length)
+    return this.options.prefetchBytes / Math.max(1, this.assigned.all.length)
   }
 
   private changed(bytes: number): void {
@@ -167,7 +163,7 @@ export class KafkaReader implements LogReader {
     return this.options.prefetchBytes * (1 - KEPT_PART) - this.bytes - this.reserved
   }
 
-  /** Once, and not in the same turn: many calls into the reader follow each other, and each look goes over all partitions. */
+  /** Once, and not in the same turn: many calls into the reader follow each other. */
   private schedule(): void {
     if (this.scheduled) return
     this.scheduled = true
@@ -177,98 +173,121 @@ export class KafkaReader implements LogReader {
     })
   }
 
-  private wake(at: number): void {
-    this.cancelTimer()
-    this.cancelTimer = systemClock.after(Math.max(1, at - systemClock.monotonic()), () => this.pump())
-  }
-
   /** Sends a fetch to every broker that has none in flight and leads a partition with room. */
   private pump(): void {
     if (this.closed) return
     const now = systemClock.monotonic()
-    const share = this.share()
-    const wanted = new Map<number, PartitionFetch[]>()
-    const leaderless: PartitionFetch[] = []
-    const nodes = new Set<number>()
-    let wakeAt = Infinity
-    for (const fetch of this.all) {
-      if (fetch.leadersVersion !== this.cluster.leadersVersion) this.lookUpLeader(fetch)
-      const { leader } = fetch
-      if (leader !== undefined) nodes.add(leader)
-      if (fetch.inFlight || fetch.failed || (fetch.bytes > 0 && fetch.bytes >= share)) continue
-      if (fetch.retryAt > now) {
-        wakeAt = Math.min(wakeAt, fetch.retryAt)
-        continue
-      }
-      if (leader === undefined) {
-        leaderless.push(fetch)
-        continue
-      }
-      const of = wanted.get(leader)
-      if (of === undefined) wanted.set(leader, [fetch])
-      else of.push(fetch)
-    }
-    if (leaderless.length > 0) void this.findLeaders(leaderless)
-    const { prefetchBytes } = this.options
-    // Half of the prefetch is under way, in equal parts from all brokers, while the other half waits to be taken.
-    const part = Math.min(FETCH_BYTES, (prefetchBytes * (1 - KEPT_PART)) / 2 / Math.max(1, nodes.size))
-    const kept = (prefetchBytes * KEPT_PART) / Math.max(1, this.all.length)
+    if (this.leadersVersion !== this.cluster.leadersVersion) this.lookUpLeaders()
+    if (now >= this.restUntil) this.rested(now)
+    for (const fetch of this.dirty) this.place(fetch, now)
+    this.dirty.clear()
+    if (this.leaderless.size > 0 && !this.refreshing) void this.findLeaders([...this.leaderless])
     this.roomNeeded = Infinity
-    const [first, second] = this.slots
-    for (const [node, fetches] of wanted) {
-      const underWay = first.asked.get(node)
-      if (underWay === undefined) {
-        this.ask(first, node, fetches, part, kept)
-        continue
-      }
-      if (second.asked.has(node)) continue
-      if (!underWay.polls && now - underWay.at < ANSWER_MS) {
-        wakeAt = Math.min(wakeAt, underWay.at + ANSWER_MS)
-        continue
-      }
-      const due = fetches.filter(({ caughtUp, answeredAt }) => !caughtUp || now - answeredAt >= LOOK_MS)
-      if (due.length > 0) this.ask(second, node, due, part, kept)
-      else for (const { answeredAt } of fetches) wakeAt = Math.min(wakeAt, answeredAt + LOOK_MS)
-    }
-    if (wakeAt < Infinity) this.wake(wakeAt)
+    let wakeAt = this.restUntil
+    for (const broker of this.brokers.values()) wakeAt = Math.min(wakeAt, this.pumpBroker(broker, now))
+    if (wakeAt === Infinity) return
+    this.cancelTimer()
+    this.cancelTimer = systemClock.after(Math.max(1, wakeAt - systemClock.monotonic()), () => this.pump())
   }
 
-  private lookUpLeader(fetch: PartitionFetch): void {
-    const { topic, partition } = fetch
-    fetch.leader = this.cluster.leader(topic, partition)
-    fetch.leaderEpoch = this.cluster.leaderEpoch(topic, partition)
-    fetch.leadersVersion = this.cluster.leadersVersion
+  /** Returns when to look again though nothing happened. */
+  private pumpBroker(broker: Broker, now: number): number {
+    const { first, second } = broker
+    if (first.asked === undefined) {
+      broker.gather(first)
+      this.ask(first)
+      return Infinity
+    }
+    if (second.asked !== undefined) return Infinity
+    broker.gather(second)
+    if (second.members.size === 0) return Infinity
+    if (!first.asked.polls && now - first.asked.at < ANSWER_MS) return first.asked.at + ANSWER_MS
+    let lookAt = Infinity
+    for (const { caughtUp, answeredAt } of second.members) lookAt = Math.min(lookAt, caughtUp ? answeredAt + LOOK_MS : now)
+    if (lookAt > now) return lookAt
+    this.ask(second)
+    return Infinity
+  }
+
+  private lookUpLeaders(): void {
+    this.leadersVersion = this.cluster.leadersVersion
+    const leading = new Set<number>()
+    for (const fetch of this.assigned.all) {
+      const { topic, partition } = fetch
+      if (fetch.leadersVersion !== this.leadersVersion) {
+        fetch.leader = this.cluster.leader(topic, partition)
+        fetch.leaderEpoch = this.cluster.leaderEpoch(topic, partition)
+        fetch.leadersVersion = this.leadersVersion
+        this.dirty.add(fetch)
+      }
+      if (fetch.leader !== undefined) leading.add(fetch.leader)
+    }
+    this.leading = Math.max(1, leading.size)
+  }
+
+  /** Those that were put off until now are looked at again, and others that are nearly due with them. */
+  private rested(now: number): void {
+    this.restUntil = Infinity
+    for (const fetch of this.resting) {
+      if (fetch.retryAt <= now) this.dirty.add(fetch)
+      else this.restUntil = Math.min(this.restUntil, Math.max(fetch.retryAt, now + REST_MS))
+    }
+  }
+
+  /** Where a partition is to be fetched from, if it is. */
+  private place(fetch: PartitionFetch, now: number): void {
+    // It is part of the request until that is answered.
+    if (fetch.group?.asked !== undefined && !fetch.dropped) return void fetch.group.changed.add(fetch)
+    this.resting.delete(fetch)
+    this.leaderless.delete(fetch)
+    const full = fetch.bytes > 0 && fetch.bytes >= this.share()
+    if (fetch.dropped || fetch.failed || full) return leave(fetch)
+    if (fetch.retryAt > now) {
+      leave(fetch)
+      this.resting.add(fetch)
+      this.restUntil = Math.min(this.restUntil, fetch.retryAt)
+    } else if (fetch.leader === undefined) {
+      leave(fetch)
+      this.leaderless.add(fetch)
+    } else this.brokerOf(fetch.leader).want(fetch)
+  }
+
+  private brokerOf(node: number): Broker {
+    let broker = this.brokers.get(node)
+    if (broker === undefined) this.brokers.set(node, (broker = new Broker(node, this.lanes)))
+    return broker
   }
 
   /** Fetches where there is room for what may come. */
-  private ask(slot: Slot, node: number, fetches: readonly PartitionFetch[], part: number, kept: number): void {
-    const bytes = fetches.every(({ caughtUp }) => caughtUp) ? Math.min(part, CAUGHT_UP_BYTES) : part
-    if (this.room() >= bytes) return void this.fetch(slot, node, fetches, bytes)
+  private ask(group: FetchGroup): void {
+    if (group.members.size === 0) return
+    const { prefetchBytes } = this.options
+    // Half of the prefetch is under way, in equal parts from all brokers, while the other half waits to be taken.
+    const part = Math.min(FETCH_BYTES, (prefetchBytes * (1 - KEPT_PART)) / 2 / this.leading)
+    const bytes = group.behind.size === 0 ? Math.min(part, CAUGHT_UP_BYTES) : part
+    if (this.room() >= bytes) return void this.fetch(group, bytes)
     this.roomNeeded = Math.min(this.roomNeeded, bytes)
-    const empty = fetches.filter((fetch) => fetch.bytes === 0)
-    if (empty.length > 0) void this.fetch(slot, node, empty, Math.min(part, kept * empty.length))
+    group.broker.setAside(group)
+    const kept = (prefetchBytes * KEPT_PART) / Math.max(1, this.assigned.all.length)
+    if (group.members.size > 0) void this.fetch(group, Math.min(part, kept * group.members.size))
   }
 
-  private async fetch(slot: Slot, node: number, fetches: readonly PartitionFetch[], bytes: number): Promise<void> {
+  private async fetch(group: FetchGroup, bytes: number): Promise<void> {
+    const { session, behind } = group
+    const { node } = group.broker
     const maxBytes = Math.max(1, Math.floor(bytes))
     const readCommitted = this.options.isolation === 'read_committed'
     // Where a partition ends is told at once, and not when something is written to it.
-    const atOnce = slot !== this.slots[0] || fetches.some(({ end }) => end === undefined)
+    let atOnce = group.atOnce
+    for (const { end } of behind) if (end === undefined) atOnce = true
     const maxWaitMs = atOnce ? 0 : LONG_POLL_MS
-    slot.asked.set(node, { at: systemClock.monotonic(), polls: fetches.every(({ caughtUp }) => caughtUp) })
+    group.asked = { at: systemClock.monotonic(), polls: behind.size === 0 }
     this.reserved += maxBytes
-    const session = slot.sessions.get(node) ?? new FetchSession()
-    slot.sessions.set(node, session)
-    for (const fetch of fetches) {
-      fetch.inFlight = true
-      fetch.askedIn = session
-      fetch.askedOffset = fetch.fetchOffset
-    }
     let answers: readonly FetchedPartition[] = []
     let failure: unknown
     try {
-      const asked = this.sessionRequest(session, fetches, maxBytes)
-      const response = await this.request(slot.lane, node, { maxWaitMs, maxBytes, readCommitted, ...asked })
+      const asked = group.next(maxBytes, this.rotation++)
+      const response = await this.request(group, { maxWaitMs, maxBytes, readCommitted, ...asked })
       const answered = session.answered(asked, response)
       // A session that the broker gave up is begun again.
       if (answered === undefined && !(asked.sessionEpoch > 0 && isSessionError(response.error)))
@@ -278,44 +297,37 @@ export class KafkaReader implements LogReader {
       session.failed()
       failure = error
     }
-    slot.asked.delete(node)
+    group.asked = undefined
     this.reserved -= maxBytes
-    const now = systemClock.monotonic()
-    for (const fetch of fetches) {
-      fetch.inFlight = false
-      fetch.answeredAt = now
-    }
     if (this.closed) return
-    const arrived = failure === undefined ? this.accept(answers, session, readCommitted) : this.setBack(fetches, failure)
+    const now = systemClock.monotonic()
+    for (const fetch of group.changed) this.dirty.add(fetch)
+    group.changed.clear()
+    // The few of them that are asked for again and again.
+    if (group.atOnce) for (const fetch of group.members) fetch.answeredAt = now
+    const arrived = failure === undefined ? this.accept(answers, group, readCommitted, now) : this.setBack([...group.members], failure)
     this.pump()
     if (arrived) this.options.onData()
   }
 
-  private sessionRequest(session: FetchSession, fetches: readonly PartitionFetch[], maxBytes: number): SessionRequest {
-    const few = fetches.length < FETCH_BYTES / PARTITION_BYTES
-    // Of many it is always the same, or each would have to be named anew; all together get no more than the request may have.
-    const partitionBytes = few
-      ? Math.max(1, Math.min(maxBytes, Math.max(PARTITION_BYTES, Math.floor(maxBytes / fetches.length))))
-      : PARTITION_BYTES
-    // A broker without sessions fills the answer in the order asked: each partition gets its turn to be the first. With one it sees to that.
-    const start = session.isOpen ? 0 : this.rotation++ % fetches.length
-    const inOrder = start === 0 ? fetches : [...fetches.slice(start), ...fetches.slice(0, start)]
-    return session.next(inOrder, partitionBytes)
-  }
-
   /** Fails in another turn, so that a fetch never ends before the call that began it. */
-  private async request(lane: Lane, node: number, body: FetchRequest): Promise<FetchResponse> {
-    const api = this.cluster.bestVersion(Fetch.key, FETCH_VERSIONS) === Fetch.version ? Fetch : FetchWithoutEpoch
-    return lane.send(this.cluster.addressOf(node), api, body, body.maxWaitMs + this.cluster.requestTimeoutMs)
+  private async request({ lane, broker }: FetchGroup, body: FetchRequest): Promise<FetchResponse> {
+    return lane.send(this.cluster.addressOf(broker.node), this.api, body, body.maxWaitMs + this.cluster.requestTimeoutMs)
   }
 
-  private accept(answers: readonly FetchedPartition[], session: FetchSession, readCommitted: boolean): boolean {
+  private get api(): typeof Fetch {
+    return this.cluster.bestVersion(Fetch.key, FETCH_VERSIONS) === Fetch.version ? Fetch : FetchWithoutEpoch
+  }
+
+  private accept(answers: readonly FetchedPartition[], group: FetchGroup, readCommitted: boolean, now: number): boolean {
     let arrived = false
     this.quiet = true
     for (const answer of answers) {
-      const fetch = this.partitions.get(answer.topic)?.get(answer.partition)
+      const fetch = this.assigned.of(answer.topic, answer.partition)
       // The assignment may have changed meanwhile, or a batch before could not be uncompressed.
-      if (fetch === undefined || fetch.askedIn !== session || fetch.askedOffset !== fetch.fetchOffset) continue
+      if (fetch === undefined || fetch.group !== group || !group.session.hasAsked(fetch)) continue
+      fetch.answeredAt = now
+      this.dirty.add(fetch)
       if (answer.error === ERROR.none) {
         const first = fetch.end === undefined
         fetch.failures = 0
@@ -345,6 +357,7 @@ export class KafkaReader implements LogReader {
   private setBack(fetches: readonly PartitionFetch[], failure: unknown): boolean {
     const failed = postpone(fetches, failure, this.cluster.requestTimeoutMs, systemClock.monotonic())
     this.cluster.logger.debug({ reason: errorMessage(failure), givenUp: failed }, 'fetch failed')
+    for (const fetch of fetches) this.dirty.add(fetch)
     const refresh = refreshAfter(failure)
     if (refresh === 'metadata' || refresh === 'coordinator') {
       for (const fetch of fetches) this.cluster.forgetLeader(fetch)
@@ -367,14 +380,11 @@ export class KafkaReader implements LogReader {
     const now = systemClock.monotonic()
     let failed = false
     for (const fetch of fetches) {
+      this.dirty.add(fetch)
       if (fetch.retryAt > now || this.cluster.leader(fetch.topic, fetch.partition) !== undefined) continue
       if (postpone([fetch], failure ?? this.cluster.leaderless(fetch, 'fetching'), this.cluster.requestTimeoutMs, now)) failed = true
     }
     this.pump()
     if (failed) this.options.onData()
   }
-}
-
-function newSlot(cluster: Cluster): Slot {
-  return { lane: cluster.lane(), sessions: new Map(), asked: new Map() }
 }

@@ -85,7 +85,7 @@ export class Committer {
     this.underWay = undefined
     if (!failed) return 'committed'
     // It took effect after all: only what came after it comes again.
-    if (took) this.undoTasks()
+    if (took) this.undoTasks(commit.round)
     return 'failed'
   }
 
@@ -287,7 +287,7 @@ export class Committer {
 
   /** Nothing of a round stays in the log, its records come again. */
   private async undo(round: Round): Promise<void> {
-    this.undoTasks()
+    this.undoTasks(round)
     this.run.effects.rollback()
     // One that has yet to be initialised ends by that what is open, whichever way it went.
     if (!round.sent || !this.producerReady) return
@@ -300,10 +300,13 @@ export class Committer {
     }
   }
 
-  private undoTasks(): void {
+  /** A task that neither the round, nor the one that runs beside its commit, has looked at stands where its last commit left it. */
+  private undoTasks(round: Round): void {
     this.run.parts.outputs.reset()
-    for (const task of this.run.tasks) task.rollback()
-    this.run.agenda.wakeAll()
+    for (const task of new Set([...round.looked(), ...(this.run.round?.looked() ?? [])])) {
+      task.rollback()
+      this.run.agenda.wake(task)
+    }
   }
 
   /** Recovers from what the log, not user code, did to a round. */

@@ -102,7 +102,7 @@ export class Round {
   /** The records of it that are followed. */
   readonly traces: RoundTraces | undefined
   /** Those that may have stepped over positions. */
-  private readonly looked = new Set<Task>()
+  private readonly seen = new Set<Task>()
   private readonly participants = new Set<Participant>()
   /** Rows of batches that the log has yet to take. */
   unacknowledged = 0
@@ -117,7 +117,7 @@ export class Round {
     this.traces = environment.traces?.round()
     // What is held of a task is because there is more of it to take.
     for (const task of tasks.take()) {
-      this.looked.add(task)
+      this.seen.add(task)
       this.bytes += task.bytes
     }
   }
@@ -137,8 +137,12 @@ export class Round {
 
   /** The tasks that a commit concerns: those that have a slice, or stepped over positions. Most of thousands may have nothing to read. */
   touched(): Task[] {
-    const tasks = new Set([...this.looked, ...this.slices.keys()])
-    return [...tasks].filter((task) => this.slices.has(task) || task.dirty || task.bytes > 0)
+    return [...this.looked()].filter((task) => this.slices.has(task) || task.dirty || task.bytes > 0)
+  }
+
+  /** All that may be otherwise than their last commit left them. */
+  looked(): ReadonlySet<Task> {
+    return new Set([...this.seen, ...this.slices.keys()])
   }
 
   async run(): Promise<RoundEnd> {
@@ -217,7 +221,7 @@ export class Round {
         if (slice?.ended === false) fed += task.feed(slice, room, this.limits.live)
         this.bytes += task.bytes - bytesBefore
         this.tasks.end(task, found)
-        this.looked.add(task)
+        this.seen.add(task)
         if (slice?.failure !== undefined) return this.failed(task, slice)
         if (this.full(fed)) break
       }
@@ -262,7 +266,7 @@ export class Round {
   }
 
   private get isDirty(): boolean {
-    for (const task of this.looked) if (task.dirty) return true
+    for (const task of this.seen) if (task.dirty) return true
     return false
   }
 

@@ -1,5 +1,6 @@
 import type { LogClient, LogReader } from '../log/port.js'
 import { isOutOfRange, reactionTo } from '../log/error.js'
+import { Fresh } from '../log/fresh.js'
 import { UnreadPartitions } from '../log/unread.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import type { Clock } from '../record/clock.js'
@@ -17,6 +18,7 @@ const NO_ROOM_AT = 0.8
 /** Warm copies of the state of tasks that others own: follow their changelogs, and are handed over when such a task comes here. */
 export class Standbys {
   private readonly copies = new Map<number, { readonly state: TaskState; readonly parts: readonly Restoring[] }>()
+  private readonly fresh = new Fresh<Restoring>()
   private reader: LogReader | undefined
   private readonly wakeup: Wakeup
   private readonly unread: UnreadPartitions
@@ -67,10 +69,16 @@ export class Standbys {
     const starts = await this.log.offsets(unknown, 'earliest')
     unknown.forEach((part, i) => (part.reached ??= starts[i] as number))
     if (parts.length > 0 && this.reader === undefined) {
-      this.reader = this.log.reader({ isolation: 'read_committed', prefetchBytes: PREFETCH_BYTES, onData: () => this.wakeup.wake() })
+      this.reader = this.log.reader({
+        isolation: 'read_committed',
+        prefetchBytes: PREFETCH_BYTES,
+        onData: () => this.wakeup.wake(),
+        onNews: this.fresh.tell,
+      })
       void this.follow(this.reader)
     }
     const placed = this.parts().filter(({ reached }) => reached !== undefined)
+    this.fresh.reset(placed)
     this.reader?.assign(
       placed.map(({ topic, partition, reached, reachedEpoch }) => ({
         topic,
@@ -105,34 +113,28 @@ export class Standbys {
   }
 
   private async follow(reader: LogReader): Promise<void> {
+    const { clock, logger, unread } = this
     while (!this.closed) {
-      for (const [task, { parts }] of this.copies) {
-        const gone = (): boolean => this.closed || this.copies.get(task)?.parts !== parts
+      for (const part of this.fresh.take()) {
+        const { topic, partition: task } = part
+        // What is handed over, or begun again, is of another copy.
+        const gone = (): boolean => this.closed || this.copies.get(task)?.parts.includes(part) !== true
         try {
-          for (const part of parts)
-            for (
-              let fetched = reader.take(part.topic, part.partition);
-              fetched !== undefined && !gone();
-              fetched = reader.take(part.topic, part.partition)
-            ) {
-              this.unread.passed(part)
-              const loaded = loadFetched(part, fetched, {
-                clock: this.clock,
-                logger: this.logger,
-                cancelled: gone,
-              })
-              if (typeof loaded !== 'number') await loaded
-              // What comes now may be for another copy.
-              if (gone()) break
-            }
+          while (!gone()) {
+            const fetched = reader.take(topic, task)
+            if (fetched === undefined) break
+            unread.passed(part)
+            const loaded = loadFetched(part, fetched, { clock, logger, cancelled: gone })
+            if (typeof loaded !== 'number') await loaded
+          }
         } catch (error) {
           if (isOutOfRange(error) && (await this.beginAgain(task, error))) continue
           if (reactionTo(error) !== 'fatal') {
-            if (error instanceof MillraceError && error.origin !== undefined) this.unread.failed(error.origin, error)
+            if (error instanceof MillraceError && error.origin !== undefined) unread.failed(error.origin, error)
             continue
           }
           // A copy is a convenience: whoever gets the task restores it whole, and then learns what is wrong.
-          this.logger.warn({ task, error: errorMessage(error) }, 'a warm copy of state cannot be kept')
+          logger.warn({ task, error: errorMessage(error) }, 'a warm copy of state cannot be kept')
           this.copies.delete(task)
         }
       }

@@ -1,6 +1,7 @@
 import { Observable, Subject, type Subscriber } from 'rxjs'
 import { isOutOfRange, reactionTo, truncationOf } from '../log/error.js'
-import type { LogReader, Position } from '../log/port.js'
+import { Fresh } from '../log/fresh.js'
+import type { LogReader, Position, TopicPartition } from '../log/port.js'
 import { BatchReader, batchSource } from '../log/batch/read.js'
 import { canWait, UnreadPartitions } from '../log/unread.js'
 import { sleep } from '../record/clock.js'
@@ -48,6 +49,11 @@ class PlainStream extends Observable<RawRecord> implements PartitionStream {
   }
 }
 
+/** A topic of a stream. */
+interface Fed extends TopicPartition {
+  readonly stream: PlainStream
+}
+
 /** A source subscribed without withTransaction: takes part in the group and hands records out; commits nothing. */
 export function streamPartitions(settings: SourceSettings, host: PipelineHost, subscriber: Subscriber<PartitionStream>): () => void {
   const stopping = new AbortController()
@@ -88,10 +94,12 @@ async function run(
     })
     if (signal.aborted) return
     const watch = new TopicWatch({ plan, log, clock, logger, onOutputs: () => {}, onNews: () => wakeup.wake() })
+    const fresh = new Fresh<Fed>()
     const reader = log.reader({
       isolation: 'read_committed',
       prefetchBytes,
       onData: () => wakeup.wake(),
+      onNews: fresh.tell,
       onSkipped: onUnreadable === 'skip' ? (batch) => unread.skipped(batch) : undefined,
     })
     const membership = new Membership(
@@ -136,12 +144,15 @@ async function run(
         )
         if (tasks === undefined) return
         const streams = tasks.map((task) => new PlainStream(topics, task.partition, task.fetchPositions()))
+        fresh.reset(streams.flatMap((stream) => topics.map((topic) => ({ topic, partition: stream.partition, stream }))))
         for (const stream of streams) subscriber.next(stream)
         while (membership.state === 'stable' && !signal.aborted && !watch.news) {
           watch.lookIfDue()
           let fed = 0
-          for (const stream of streams) {
-            for (const topic of topics) fed += await feed(reader, topic, stream, streams)
+          for (const at of fresh.take()) {
+            const taken = await feed(reader, at.topic, at.stream, streams)
+            if (taken > 0) fresh.keep(at)
+            fed += taken
           }
           if (fed === 0) await wakeup.wait(watch.waitMs)
           else await nextTurn()

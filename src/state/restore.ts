@@ -1,6 +1,7 @@
 import { BatchReader, batchSource, type BatchView } from '../log/batch/read.js'
 import type { Fetched, LogClient, LogError, TopicPartition } from '../log/port.js'
 import { isOutOfRange, logError, reactionTo } from '../log/error.js'
+import { Fresh } from '../log/fresh.js'
 import { UNKNOWN_EPOCH } from '../log/leader-epochs.js'
 import { UnreadPartitions } from '../log/unread.js'
 import { sleep, type Clock } from '../record/clock.js'
@@ -101,7 +102,8 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
   let wake: () => void = () => {}
   let waits: WaitReport | undefined
   const unread = new UnreadPartitions(clock, logger)
-  const reader = log.reader({ isolation: 'read_committed', prefetchBytes: PREFETCH_BYTES, onData: () => wake() })
+  const fresh = new Fresh(open)
+  const reader = log.reader({ isolation: 'read_committed', prefetchBytes: PREFETCH_BYTES, onData: () => wake(), onNews: fresh.tell })
   try {
     reader.assign(
       [...open].map(({ topic, partition, start, target }) => ({ topic, partition, offset: start, leaderEpoch: target.reachedEpoch })),
@@ -113,7 +115,8 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
       onTurn?.()
       const waiting = new Promise<void>((resolve) => (wake = resolve))
       let found = false
-      for (const at of open) {
+      for (const at of fresh.take()) {
+        if (!open.has(at)) continue
         const fetched = take(at)
         if (fetched === undefined && at.start === at.end && reader.end(at.topic, at.partition) !== undefined) {
           open.delete(at)
@@ -121,6 +124,7 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
         }
         if (fetched === undefined) continue
         found = true
+        fresh.keep(at)
         const loaded = loadFetched(at.target, fetched, options)
         records += typeof loaded === 'number' ? loaded : await loaded
         if (fetched.nextOffset >= at.end) open.delete(at)
@@ -135,7 +139,7 @@ export async function restore(stores: readonly Restoring[], options: RestoreOpti
         waits?.end()
         waits = undefined
       } else {
-        const { topic, partition } = [...open][0] as Partition
+        const { topic, partition } = open.values().next().value as Partition
         waits ??= new WaitReport(
           clock,
           logger,

@@ -20,6 +20,10 @@ export class BrokerSessions {
   private readonly sessions = new Map<number, Session>()
   private lastId = 0
 
+  get open(): number {
+    return this.sessions.size
+  }
+
   /** What a broker forgets when it is started again. */
   forget(): void {
     this.sessions.clear()

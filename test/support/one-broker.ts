@@ -51,6 +51,7 @@ export class OneBroker {
     const broker = this
     const cluster = {
       lane: () => ({ send }),
+      request: send,
       closeLane: () => {},
       leader: () => {
         this.leaderLooks++

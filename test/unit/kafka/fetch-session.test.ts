@@ -25,8 +25,21 @@ function talk(sessions = new BrokerSessions()) {
   const news = new Map<number, Partial<FetchedPartition>>()
   const nothing = { error: 0, highWatermark: 0, lastStableOffset: 0, aborted: [], records: Buffer.alloc(0) }
   const answer = ({ topic, partition }: FetchPartition): FetchedPartition => ({ topic, partition, ...nothing, ...news.get(partition) })
+  const kept = new Map<string, Wanted>()
+  /** Has these fetched, and no others. */
   const ask = (partitions: readonly Wanted[]) => {
-    const request: FetchRequest = { ...HEAD, ...session.next(partitions, 100) }
+    const names = new Set(partitions.map(({ name }) => name))
+    for (const [name, one] of kept) {
+      if (names.has(name)) continue
+      session.remove(one)
+      kept.delete(name)
+    }
+    for (const given of partitions) {
+      const one = Object.assign(kept.get(given.name) ?? {}, given)
+      kept.set(given.name, one)
+      session.put(one)
+    }
+    const request: FetchRequest = { ...HEAD, ...session.next(100, 0) }
     const bytes = encodeRequest(Fetch, request, 1, 'client').reduce((sum, part) => sum + part.length, 0)
     const named = request.partitions.map(({ partition }) => partition)
     const forgotten = request.forgotten.map(({ partition }) => partition)
@@ -59,6 +72,27 @@ describe('a fetch session', () => {
     const few = bytesOf(10)
     expect(bytesOf(5_000)).toEqual(few)
     expect(Math.max(...few)).toBeLessThan(100)
+  })
+
+  it('names one again that somebody else wants, who has not heard where it ends', () => {
+    const session = new FetchSession()
+    const sessions = new BrokerSessions()
+    const [before, after] = [wanted(1)[0], wanted(1)[0]] as [Wanted, Wanted]
+    const ask = () => {
+      const request = { ...HEAD, ...session.next(100, 0) }
+      const nothing = { error: 0, highWatermark: 3, lastStableOffset: 3, aborted: [], records: Buffer.alloc(0) }
+      return session.answered(
+        request,
+        sessions.answer(request, ({ topic, partition }) => ({ topic, partition, ...nothing })),
+      )
+    }
+    session.put(before)
+    ask()
+    session.remove(before)
+    session.put(after)
+    expect(ask()).toMatchObject([{ partition: 0, lastStableOffset: 3 }])
+    expect([before, after].map((one) => session.hasAsked(one))).toEqual([false, true])
+    expect(ask()).toEqual([])
   })
 
   it('names what comes, changes and goes', () => {
