@@ -1,8 +1,8 @@
-import { compressionNumber } from '../log/batch/compression.js'
-import { stampBatch, type OutputBatch } from '../log/batch/write.js'
+import type { OutputBatch } from '../log/batch/write.js'
 import { reactionTo } from '../log/error.js'
 import type { ProducerOptions } from '../log/port.js'
 import { sleep } from '../record/clock.js'
+import { append, nextSequence } from './append.js'
 import { compressed } from './compressed.js'
 import type { Faults } from './faults.js'
 import type { Lifetime } from './lifetime.js'
@@ -52,19 +52,12 @@ export class IndependentWriter {
     for (;;) {
       try {
         const identity = (partition.identity ??= this.transactions.init(undefined, this.options.transactionTimeoutMs))
-        const stamped = stampBatch(batch, {
-          producerId: identity.producerId,
-          producerEpoch: identity.epoch,
-          baseSequence: partition.sequence,
-          transactional: false,
-          compression: compressionNumber(this.options.compression),
-          ...(records === undefined ? {} : { compressed: records }),
-        })
+        const { sequence } = partition
         await this.faults.run('produce', names, () => {
-          const at = this.transactions.write(identity, batch, stamped)
+          const at = append(this.transactions, batch, { identity, sequence, compression: this.options.compression, records })
           if (at >= 0) offset = at
         })
-        partition.sequence = (partition.sequence + batch.count) % 2 ** 31
+        partition.sequence = nextSequence(sequence, batch)
         return offset
       } catch (error) {
         const again = reactionTo(error) === 'retry' && clock.monotonic() + RETRY_MS < until

@@ -1,8 +1,8 @@
-import { compressionNumber } from '../log/batch/compression.js'
-import { stampBatch, type OutputBatch } from '../log/batch/write.js'
+import type { OutputBatch } from '../log/batch/write.js'
 import { logError, reactionTo } from '../log/error.js'
 import type { GroupMember, LogError, LogProducer, Position, ProducerOptions, Reaction, TraceStep } from '../log/port.js'
 import { MillraceError, errorMessage } from '../record/error.js'
+import { append, nextSequence } from './append.js'
 import { compressed } from './compressed.js'
 import type { Faults } from './faults.js'
 import type { Groups } from './groups.js'
@@ -173,17 +173,9 @@ export class EmbeddedProducer implements LogProducer {
   private append(batch: OutputBatch, records: Uint8Array | undefined): number {
     const identity = this.identity as Identity
     const name = `${batch.topic}/${batch.partition}`
-    const baseSequence = this.sequences.get(name) ?? 0
-    const stamped = stampBatch(batch, {
-      producerId: identity.producerId,
-      producerEpoch: identity.epoch,
-      baseSequence,
-      transactional: identity.transactionalId !== undefined,
-      compression: compressionNumber(this.options.compression),
-      ...(records === undefined ? {} : { compressed: records }),
-    })
-    const offset = this.transactions.write(identity, batch, stamped)
-    this.sequences.set(name, (baseSequence + batch.count) % 2 ** 31)
+    const sequence = this.sequences.get(name) ?? 0
+    const offset = append(this.transactions, batch, { identity, sequence, compression: this.options.compression, records })
+    this.sequences.set(name, nextSequence(sequence, batch))
     return offset
   }
 

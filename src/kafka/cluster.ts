@@ -57,7 +57,8 @@ export class Cluster {
   private readonly control: Lane
   private brokers = new Map<number, Address>()
   private controller: number | undefined
-  private readonly topics = new Map<string, TopicMetadata>()
+  /** The errors that topics, and their partitions, were last listed with. */
+  private readonly topics = new Map<string, { readonly error: number; readonly partitions: ReadonlyMap<number, number> }>()
   private readonly leaders = new Leaders()
   private changes = 0
   private readonly coordinators = new Map<string, Address>()
@@ -150,7 +151,8 @@ export class Cluster {
     this.brokers = new Map(response.brokers.map(({ node, host, port }) => [node, { host, port }]))
     this.controller = response.controller < 0 ? undefined : response.controller
     for (const topic of response.topics) {
-      this.topics.set(topic.topic, topic)
+      const partitions = new Map(topic.partitions.map(({ partition, error }) => [partition, error]))
+      this.topics.set(topic.topic, { error: topic.error, partitions })
       this.leaders.accept(topic)
     }
     return response.topics
@@ -192,7 +194,7 @@ export class Cluster {
     const known = this.topics.get(topic)
     if (known === undefined) return ERROR.unknownTopicOrPartition
     if (known.error !== ERROR.none) return known.error
-    return known.partitions.find((item) => item.partition === partition)?.error ?? ERROR.unknownTopicOrPartition
+    return known.partitions.get(partition) ?? ERROR.unknownTopicOrPartition
   }
 
   /** Why a partition has no leader, as last heard. */

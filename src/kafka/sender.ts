@@ -8,7 +8,8 @@ import type { Cluster } from './cluster.js'
 import { compressRecords } from './codecs.js'
 import { closedError, givesTransactionUp, mayBeDone, refreshAfter, withReaction } from './errors.js'
 import type { Lane } from './lane.js'
-import { PartitionQueue, SendCall, newlyQueued, type QueuedBatch } from './partition-queue.js'
+import { SendCall, newlyQueued, type PartitionQueue, type QueuedBatch } from './partition-queue.js'
+import { PartitionQueues } from './partition-queues.js'
 import type { Api } from './protocol/api.js'
 import { Produce, ProduceImplicit, type ProduceRequest, type ProduceResponse, type ProducedResult } from './protocol/produce.js'
 import { poison, resultError } from './produce-result.js'
@@ -29,7 +30,7 @@ const REQUESTS_IN_FLIGHT = 2
  * everything behind it has come back: a broker that has a batch already says so, and one that has not can only take it in order.
  */
 export class Sender {
-  private readonly queues = new Map<string, Map<number, PartitionQueue>>()
+  private readonly queues = new PartitionQueues()
   /** Those with a batch that is not on its way. */
   private readonly waiting = new Set<PartitionQueue>()
   private readonly routes: Routes
@@ -62,14 +63,14 @@ export class Sender {
   begin(identity: Identity): void {
     this.identity = identity
     this.uncertain = false
-    for (const of of this.queues.values()) for (const queue of of.values()) queue.sequence = 0
+    this.queues.restart()
     this.reopen()
   }
 
   /** The next transaction of the same identity, after the last was committed or aborted. */
   reopen(): void {
     this.failure = undefined
-    for (const of of this.queues.values()) for (const queue of of.values()) queue.added = queue.begun = false
+    this.queues.reopen()
   }
 
   send(batches: readonly OutputBatch[]): Promise<void> {
@@ -107,10 +108,7 @@ export class Sender {
   }
 
   private enqueue(batch: OutputBatch, call: SendCall): void {
-    let of = this.queues.get(batch.topic)
-    if (of === undefined) this.queues.set(batch.topic, (of = new Map()))
-    let queue = of.get(batch.partition)
-    if (queue === undefined) of.set(batch.partition, (queue = new PartitionQueue(batch.topic, batch.partition)))
+    const queue = this.queues.of(batch.topic, batch.partition)
     const compressing = this.options.compression !== 'none'
     const queued = newlyQueued(batch, call, compressing, this.countsFromQueued ? systemClock.monotonic() : 0)
     queue.push(queued)
@@ -280,7 +278,7 @@ export class Sender {
   }
 
   private acknowledge(queue: PartitionQueue, offset: number): void {
-    const { batch, call, tries } = queue.acknowledged()
+    const { batch, call, tries } = this.queues.acknowledged(queue)
     this.pendingBytes -= batch.bytes.length
     // Of several tries one may still be on its way into a socket.
     if (tries === 1) batchBuffers.giveBack(batch.bytes)
@@ -319,14 +317,10 @@ export class Sender {
   /** Gives everything up that is not on its way. */
   fail(error: LogError): void {
     this.failure ??= error
-    for (const of of this.queues.values()) {
-      for (const queue of of.values()) {
-        for (const { batch, call, uncertain } of queue.discard()) {
-          if (uncertain) this.uncertain = true
-          this.pendingBytes -= batch.bytes.length
-          call.failed(this.failure)
-        }
-      }
+    for (const { batch, call, uncertain } of this.queues.discard()) {
+      if (uncertain) this.uncertain = true
+      this.pendingBytes -= batch.bytes.length
+      call.failed(this.failure)
     }
     this.waiting.clear()
     this.settled()
@@ -342,7 +336,7 @@ export class Sender {
       await this.options.addPartitions(queues)
       for (const queue of queues) {
         queue.adding = false
-        queue.added = true
+        this.queues.added(queue)
         this.reconsider(queue)
       }
     } catch (error) {

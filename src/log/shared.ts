@@ -1,4 +1,5 @@
 import { isOutOfRange, reactionTo } from './error.js'
+import { Fresh } from './fresh.js'
 import type { LogClient, Position } from './port.js'
 
 /**
@@ -8,14 +9,15 @@ import type { LogClient, Position } from './port.js'
 export async function notShared(log: LogClient, positions: readonly Position[], signal: AbortSignal): Promise<Position | undefined> {
   const open = new Set(positions)
   let wake: () => void = () => {}
-  const reader = log.reader({ isolation: 'read_committed', prefetchBytes: 1, onData: () => wake() })
+  const fresh = new Fresh(positions)
+  const reader = log.reader({ isolation: 'read_committed', prefetchBytes: 1, onData: () => wake(), onNews: fresh.tell })
   const onAbort = (): void => wake()
   signal.addEventListener('abort', onAbort)
   try {
     reader.assign(positions)
     while (open.size > 0 && !signal.aborted) {
       const waiting = new Promise<void>((resolve) => (wake = resolve))
-      for (const at of open) {
+      for (const at of fresh.take()) {
         const { topic, partition } = at
         try {
           if (reader.take(topic, partition) !== undefined || reader.end(topic, partition) !== undefined) open.delete(at)

@@ -34,12 +34,15 @@ export interface RoundTook {
  *
  * Fewer help where the time is work. Where it is latency, of a service that is asked for many records at once, they take as long as more,
  * and the rate falls: so a smaller limit is kept only if the rate is, and now and then a larger one is tried and kept if the rate rises.
+ * Where it is known how many records the steps ask for at once, the limit begins at that.
  */
 export class RecordLimit {
   records: number
   private search: Search | undefined
   private patience = 0
   private next: Search['towards'] = 'fewer'
+  /** Of the most records at once that were known. */
+  private atOnce = 0
 
   constructor(
     private readonly everyMs: number,
@@ -48,9 +51,15 @@ export class RecordLimit {
     this.records = Math.min(FIRST_LIMIT, maxRecords)
   }
 
-  adapt({ records, startedAt, endedAt }: RoundTook): void {
+  /** `atOnce`: so many records the steps of the round can have under way together; 0 where that is not known. */
+  adapt({ records, startedAt, endedAt }: RoundTook, atOnce = 0): void {
     const took = Math.max(1, endedAt - (startedAt ?? endedAt))
     const full = records >= this.records
+    if (full && atOnce > this.atOnce) {
+      this.atOnce = atOnce
+      // With fewer, some of the calls would never be made: what that does to the rate says nothing.
+      if (atOnce > this.records && this.records < this.maxRecords) return this.settle(Math.min(this.maxRecords, atOnce), 0)
+    }
     if (this.search !== undefined) {
       const { good } = this.search
       // Not all that it might have taken was there: that tells nothing.
@@ -98,9 +107,9 @@ export class RecordLimit {
     this.records = Math.min(this.maxRecords, records * LARGER)
   }
 
-  private settle(limit: number): void {
+  private settle(limit: number, patience = PATIENCE): void {
     this.search = undefined
-    this.patience = PATIENCE
+    this.patience = patience
     this.records = limit
   }
 }

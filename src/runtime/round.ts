@@ -8,6 +8,7 @@ import type { CommitFate } from './commit-fate.js'
 import type { Meter, Participant, Standing, Waits } from './context.js'
 import type { PipelineEffects } from './effects.js'
 import type { Outputs } from './outputs.js'
+import { OpenSlices } from './open-slices.js'
 import { progressOf } from './progress.js'
 import { Slice, type Project } from './slice.js'
 import type { Task } from './task.js'
@@ -103,6 +104,8 @@ export class Round {
   readonly traces: RoundTraces | undefined
   /** Those that may have stepped over positions. */
   private readonly seen = new Set<Task>()
+  /** Tasks whose slices have ended, and were not looked at since. */
+  private ended: Task[] = []
   private readonly participants = new Set<Participant>()
   /** Rows of batches that the log has yet to take. */
   unacknowledged = 0
@@ -138,6 +141,11 @@ export class Round {
   /** The tasks that a commit concerns: those that have a slice, or stepped over positions. Most of thousands may have nothing to read. */
   touched(): Task[] {
     return [...this.looked()].filter((task) => this.slices.has(task) || task.dirty || task.bytes > 0)
+  }
+
+  /** How many tasks have a slice. */
+  get width(): number {
+    return this.slices.size
   }
 
   /** All that may be otherwise than their last commit left them. */
@@ -290,36 +298,32 @@ export class Round {
   private async finish(): Promise<RoundEnd | undefined> {
     const { clock, wakeup, demand, drainMs, stallAfterMs, outputs, streamBytes, time } = this.environment
     let drainSince: number | undefined
-    let aliveAt = clock.monotonic()
-    let alive = -1
+    const open = new OpenSlices(this.slices, clock)
+    let ended: Iterable<Task> = this.slices.keys()
+    this.ended = []
     for (;;) {
-      const open: [Task, Slice][] = []
-      let signs = 0
-      for (const [task, slice] of this.slices) {
-        if (slice.failure !== undefined) return this.failed(task, slice)
-        if (!slice.ended) open.push([task, slice])
-        signs += slice.signsOfLife
-      }
+      const failed = open.settle(ended)
+      if (failed !== undefined) return this.failed(...failed)
       if (this.sendError !== undefined) return { kind: 'log-failed', error: this.sendError.error }
       if (this.isBroken) return { kind: 'dropped' }
-      if (open.length === 0) return undefined
+      if (open.size === 0) return undefined
       const wanted = demand()
       if (wanted === 'drop') return { kind: 'dropped' }
       const now = clock.monotonic()
-      if (wanted === 'drain' && (now - (drainSince ??= now) >= drainMs || open.some(([, slice]) => slice.waits.outside > 0)))
-        return { kind: 'dropped' }
-      const silent = open.find(([, { waits }]) => waits.bounded + waits.outside === 0)
-      if (signs !== alive || silent === undefined) {
-        alive = signs
-        aliveAt = now
-      } else if (now - aliveAt >= stallAfterMs) {
-        const [task, slice] = silent
-        return { kind: 'failed', task, error: slice.stalledError(now - aliveAt, task.records), records: task.records, hint: undefined }
+      if (wanted === 'drain' && now - (drainSince ??= now) >= drainMs) return { kind: 'dropped' }
+      const look = open.look()
+      if (wanted === 'drain' && look?.outside === true) return { kind: 'dropped' }
+      if (look?.silent !== undefined && look.silent.ms >= stallAfterMs) {
+        const { task, slice, ms } = look.silent
+        return { kind: 'failed', task, error: slice.stalledError(ms, task.records), records: task.records, hint: undefined }
       }
       if (outputs.bytes >= streamBytes && !this.isHeld) this.send(false)
-      time.enter(open.some(([, { waits }]) => waits.bounded + waits.outside + waits.calls > 0) ? 'calling' : 'finishing')
+      if (look !== undefined) time.enter(look.called ? 'calling' : 'finishing')
       await wakeup.wait(LOOK_MS)
-      if (open.length === 1 && this.slices.size > 1) time.waitedFor((open[0] as [Task, Slice])[0].partition, clock.monotonic() - now)
+      const { last } = open
+      if (last !== undefined && this.slices.size > 1) time.waitedFor(last.partition, clock.monotonic() - now)
+      ended = this.ended
+      this.ended = []
     }
   }
 
@@ -346,7 +350,10 @@ export class Round {
         logger,
         profile,
         traces: this.traces,
-        onEnd: () => wakeup.wake(),
+        onEnd: () => {
+          if (this.finishing) this.ended.push(task)
+          wakeup.wake()
+        },
       })
       this.slices.set(task, slice)
     }

@@ -15,7 +15,7 @@ import { persist } from './persist.js'
 import type { CheckedPlan } from './plan-check.js'
 import type { Round, RoundEnvironment } from './round.js'
 import type { Chronicle } from './status/chronicle.js'
-import type { BreakerStatus } from './status/status.js'
+import type { BreakerStatus, CallStatus } from './status/status.js'
 import { usageOf } from './task-state.js'
 import type { Producers } from './producers.js'
 import { progressOf } from './progress.js'
@@ -47,6 +47,15 @@ export interface RunParts {
 interface KeptBreaker {
   breakerStatus(): BreakerStatus
   closeByHand(): boolean
+}
+
+/** The calls of a step, as the engine sees them. */
+interface KeptCalls {
+  callStatus(): CallStatus
+}
+
+function isCalling(kept: unknown): kept is KeptCalls {
+  return typeof (kept as Partial<KeptCalls> | undefined)?.callStatus === 'function'
 }
 
 function isBreaker(kept: unknown): kept is KeptBreaker {
@@ -145,6 +154,16 @@ export class RunContext {
   /** Those of the steps, as operators keep them for the life of the pipeline. */
   get breakers(): readonly KeptBreaker[] {
     return [...this.shared.values()].filter(isBreaker)
+  }
+
+  /** What the steps call outside. */
+  get calls(): readonly CallStatus[] {
+    return [...this.shared.values()].filter(isCalling).map((kept) => kept.callStatus())
+  }
+
+  /** So many records a task has in one step at once, at most; 0 where no step makes calls. */
+  get callsAtOnce(): number {
+    return this.calls.reduce((most, { concurrency }) => Math.max(most, concurrency), 0)
   }
 
   /** The state of a task is there: it takes part. */

@@ -21,6 +21,7 @@ import {
 import type { Effects, TopicProgress } from './effects.js'
 import type { TopicOutput } from './outputs.js'
 import type { SliceEnvironment } from './slice-environment.js'
+import { cutOff, endedEarly, stalled, unheard } from './slice-errors.js'
 import { SliceStream, type RecordStream } from './slice-stream.js'
 import type { SliceTiming } from './slice-timing.js'
 import { Stages } from './stages.js'
@@ -152,20 +153,7 @@ export class Slice implements SliceContext {
 
   /** Why the slice does not end, as far as can be seen. */
   stalledError(silentMs: number, records: number): MillraceError {
-    const blame = this.stages.blame()
-    if (this.flushing !== undefined)
-      return new MillraceError(
-        'SLICE_STALLED',
-        `the serdes of its stores were asked for what the slice of partition ${this.partition} changed, and have not answered for ${silentMs} ms. Likely a promise that never settles: give it a time limit`,
-      )
-    return new MillraceError(
-      'SLICE_STALLED',
-      `the project function did not complete: all ${records} records of the slice of partition ${this.partition} went in ${silentMs} ms ago and nothing has come out since. ` +
-        (blame === undefined
-          ? 'Its outer pipe ended, so an observable merged beside it did not'
-          : `Held by ${blame}: its input ended, it did not`) +
-        '. Likely an inner observable that never completes (interval, a Subject, a promise that never settles): give it a timeout, takeUntil or take(1)',
-    )
+    return stalled(this.partition, silentMs, records, this.stages.blame(), this.flushing !== undefined)
   }
 
   outputs(operator: string, topics: readonly string[]): ReadonlyMap<string, TopicOutput> {
@@ -366,39 +354,13 @@ export class Slice implements SliceContext {
   }
 
   private endedEarly(): MillraceError | undefined {
-    if (this.inputEnded) return undefined
-    const last = this.pushing
-    const where = last === undefined ? ', before its first record' : `, at record ${last.id}`
-    const next =
-      last === undefined
-        ? `the next of partition ${this.partition}`
-        : `${last.origin.topic}/${last.origin.partition}/${last.origin.offset + 1}`
-    const cut = this.stages.cutOff()
-    return new MillraceError(
-      'SLICE_COMPLETED_EARLY',
-      `the project function completed before its input ended${where}: the first record not taken is ${next}, and it and all after it would be lost. ` +
-        (cut === undefined ? '' : `Seen: ${cut.text}. `) +
-        ADVICE,
-      { origin: last?.origin, cause: cut?.cause },
-    )
+    return this.inputEnded ? undefined : endedEarly(this.partition, this.pushing, this.stages.cutOff())
   }
 
   /** What completes while a part of it has not may have dropped what that part still held. */
   private cutOff(): MillraceError | undefined {
-    if (this.stream.unheard)
-      return new MillraceError(
-        'SLICE_COMPLETED_EARLY',
-        `the project function completed without ever listening to its records: all of the slice of partition ${this.partition} would be lost. Return an observable that is made of them`,
-      )
+    if (this.stream.unheard) return unheard(this.partition)
     const cut = this.stages.cutOff()
-    if (cut === undefined) return undefined
-    return new MillraceError(
-      'SLICE_COMPLETED_EARLY',
-      `the project function completed before all of it had: ${cut.text}; records that were in it would be lost. ${ADVICE}`,
-      { cause: cut.cause },
-    )
+    return cut === undefined ? undefined : cutOff(cut)
   }
 }
-
-const ADVICE =
-  'Likely take, first, takeWhile, takeUntil, race, or catchError(() => EMPTY), which ends the stream after an error half way: handle failures per record instead, and return an observable that contains all others (merge)'

@@ -55,7 +55,7 @@ export class Transactions {
         time.enter(run.restoring > 0 ? 'restoring' : 'waiting')
         await wakeup.wait(this.untilLook())
       } else if (end.kind === 'done') {
-        this.limit.adapt(round)
+        this.limit.adapt(round, run.callsAtOnce * round.width)
         if (plan.overlaps && troubles.isEmpty) committer.start(round)
         else await committer.commit(round)
       } else if (end.kind === 'failed') {

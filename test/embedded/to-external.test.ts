@@ -1,5 +1,5 @@
 import { concatMap, delay, filter, from, map, merge, mergeMap, of, tap, throwError, type Observable } from 'rxjs'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import {
   aggregate,
   count,
@@ -18,6 +18,7 @@ import {
   type StreamRecord,
   type TransactionOptions,
 } from '../../src/index.js'
+import { TaskMarks } from '../../src/sinks/external/task-marks.js'
 import { toExternal } from '../../src/sinks/external/to-external.js'
 import { createTestKit, sliceOf, type TestKit } from '../../src/testing/index.js'
 import { Again, Away, MemoryStore, Poison, type MemoryTx } from '../support/memory-store.js'
@@ -248,6 +249,31 @@ describe('a sink outside the log', () => {
     expect(store.committed).toBe(1)
     expect(row(store, 'in', 'few')).toMatchObject({ position: 4, gaps: '0:2 2' })
     await kit.stop()
+  })
+
+  it('a transaction of one task has nothing to do with what is known of the others', async () => {
+    const marked = async (partitions: number): Promise<number> => {
+      const [kit, store] = [await kitOf(partitions), new MemoryStore()]
+      run(kit, (records) => records.pipe(sink(store)))
+      await kit.feed(
+        'in',
+        Array.from({ length: partitions }, (_, partition) => ({ value: 'v', partition })),
+      )
+      await kit.advance('1s')
+      const spies = [vi.spyOn(TaskMarks.prototype, 'commit'), vi.spyOn(TaskMarks.prototype, 'reset')]
+      for (let i = 0; i < 3; i++) {
+        await kit.feed('in', { value: 'v', partition: 1 })
+        await kit.advance(100)
+      }
+      const calls = spies.reduce((sum, { mock }) => sum + mock.calls.length, 0)
+      await kit.stop()
+      vi.restoreAllMocks()
+      expect(store.lines).toHaveLength(partitions + 3)
+      return calls
+    }
+    const few = await marked(2)
+    expect(few).toBeGreaterThanOrEqual(3)
+    expect(await marked(60)).toBe(few)
   })
 
   it('waits for what comes out of steps that take their time', async () => {

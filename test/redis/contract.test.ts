@@ -2,7 +2,7 @@ import { Cluster, Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { redisClaims, type ClaimStore, type MillraceError, type RedisClient } from '../../src/index.js'
 import { claimStoreContract, exclusiveIdsContract } from '../../src/testing/index.js'
-import { someRedis, startRedis, type RedisServer } from '../support/redis.js'
+import { someRedis, startRedis, startRedisCluster, type RedisCluster, type RedisServer } from '../support/redis.js'
 import { until } from '../support/until.js'
 
 const everything = [...claimStoreContract, ...exclusiveIdsContract]
@@ -95,35 +95,19 @@ describe('claims in Redis, over a client of the user, with a key prefix of its o
 })
 
 describe('claims in Redis Cluster', () => {
-  let nodes: RedisServer[] = []
+  let cluster: RedisCluster
   let client: Cluster
   let stores: Stores
 
   beforeAll(async () => {
-    nodes = await Promise.all([0, 1, 2].map(() => startRedis({ config: { 'cluster-enabled': 'yes' } })))
-    const admins = nodes.map(({ url }) => new Redis(url))
-    const slots = [
-      [0, 5460],
-      [5461, 10922],
-      [10923, 16383],
-    ] as const
-    await Promise.all(admins.map((admin, i) => admin.call('cluster', 'addslotsrange', ...(slots[i] as readonly [number, number]))))
-    for (const { port } of nodes.slice(1)) await admins[0]?.call('cluster', 'meet', '127.0.0.1', port)
-    await until(
-      async () =>
-        (await Promise.all(admins.map((admin) => admin.cluster('INFO')))).every(
-          (info) => info.includes('cluster_state:ok') && info.includes('cluster_known_nodes:3'),
-        ),
-      { what: 'the cluster', within: 20_000 },
-    )
-    for (const admin of admins) admin.disconnect()
-    client = new Cluster(nodes.map(({ port }) => ({ host: '127.0.0.1', port })))
+    cluster = await startRedisCluster()
+    client = new Cluster(cluster.nodes.map(({ port }) => ({ host: '127.0.0.1', port })))
     stores = new Stores(() => redisClaims({ client, prefix: 'test:' }))
   }, 40_000)
 
   afterAll(async () => {
     client.disconnect()
-    await Promise.all(nodes.map((node) => node.stop()))
+    await cluster.stop()
   })
 
   it.each(everything)('$name', ({ run }) => run(stores.open))

@@ -51,11 +51,7 @@ describe('toRedis', () => {
         open: () => new RedisStore(connect(), `contract:`),
         write: async (tx, text) => tx.sadd('lines', text),
         written: async (prefix) => (await redis.smembers('lines')).filter((line) => line.startsWith(prefix)),
-        writePoison: async (tx) => {
-          await redis.sadd('aset', 'x')
-          tx.incrby('aset', 1)
-          await new RedisStore(redis, 'contract:').check(tx)
-        },
+        writePoison: async (tx) => tx.incrby('lines', Number.NaN),
       }),
     )
 
@@ -76,7 +72,6 @@ describe('toRedis', () => {
       const [row] = await store.take('g', [{ ...place, start: 0 }])
       const { handle, commit } = await store.begin()
       for (let i = 0; i < 300_000; i++) handle.incrby(`large:${i % 1_000}`, 1)
-      await store.check(handle)
       expect(await commit('g', [{ ...place, was: 0, position: 1, gaps: '', owed: '', epoch: row?.epoch ?? 0 }])).toBe(true)
       expect(await redis.get('large:999')).toBe('300')
     })
@@ -94,19 +89,50 @@ describe('toRedis', () => {
           for (let i = 0; i < 15; i++) tx.incrby('new', 9e14)
         },
       ]) {
-        const { handle } = await store.begin()
-        wrong(handle)
-        await expect(store.check(handle)).rejects.toSatisfy((error) => store.blame(error) === 'record')
+        const tx = await store.begin()
+        tx.handle.set('first', 'x')
+        wrong(tx.handle)
+        await expect(tx.commit('g', [])).rejects.toSatisfy((error) => store.blame(error) === 'record')
+        expect(await redis.exists('first', 'new')).toBe(0)
       }
+      expect(await redis.get('text')).toBe('abc')
       const fine = await store.begin()
       fine.handle.del('text')
-      fine.handle.hset('text', { a: 1 })
+      fine.handle.hset('text', { a: 1, b: 'x' })
+      fine.handle.hdel('text', 'b')
+      fine.handle.hincrby('text', 'b', 2)
       fine.handle.hincrby('text', 'a', 2)
-      await store.check(fine.handle)
-      expect(await redis.get('text')).toBe('abc')
+      fine.handle.set('number', 5)
+      fine.handle.incrby('number', -7)
+      expect(await fine.commit('g', [])).toBe(true)
+      expect(await redis.hgetall('text')).toEqual({ a: '3', b: '2' })
+      expect(await redis.get('number')).toBe('-2')
       expect(() => fine.handle.incrby('a', 0.5)).toThrow(/no whole number/)
       expect(() => fine.handle.zadd('a', Number.NaN, 'b')).toThrow(/not a number/)
       expect(() => fine.handle.set('a', {} as never)).toThrow(/expected text, bytes or a number/)
+      expect(() => fine.handle.hset('a', { one: 'x', two: undefined as never })).toThrow(/hset was given undefined/)
+      expect(() => fine.handle.del(7 as never)).toThrow(/for a key/)
+      // What was refused is not half sent with what is asked for next.
+      const next = await store.begin()
+      expect(() => next.handle.sadd('a', 'x', {} as never)).toThrow()
+      next.handle.sadd('b', 'y'.repeat(31), 'z'.repeat(32), 'ü', 'ä'.repeat(100), Buffer.from([0, 255]), 1.5)
+      expect(await next.commit('g', [])).toBe(true)
+      expect(await redis.exists('a')).toBe(0)
+      const members = (await redis.smembersBuffer('b')).map((member) => member.toString('latin1')).sort()
+      const text = (of: string): string => Buffer.from(of).toString('latin1')
+      expect(members).toEqual([text('ü'), '\0\xff', '1.5', 'y'.repeat(31), 'z'.repeat(32), text('ä'.repeat(100))].sort())
+    })
+
+    it('puts the prefix of the client before all keys, those of positions and others', async () => {
+      const mine = new Redis(server.url, { keyPrefix: 'mine:' })
+      clients.push(mine)
+      const store = new RedisStore(mine, 'p:')
+      const [row] = await store.take('g', [{ sink: 's', topic: 't', partition: 0, start: 0 }])
+      const tx = await store.begin()
+      tx.handle.incrby('total', 3)
+      await tx.commit('g', [{ sink: 's', topic: 't', partition: 0, was: 0, position: 1, gaps: '', owed: '', epoch: row?.epoch ?? 0 }])
+      expect(await redis.get('mine:total')).toBe('3')
+      expect(await redis.exists('mine:p:g')).toBe(1)
     })
   })
 

@@ -121,6 +121,28 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
   }
 }
 
+export interface RedisCluster {
+  readonly nodes: readonly RedisServer[]
+  stop(): Promise<void>
+}
+
+/** Three nodes without replicas that share the slots. */
+export async function startRedisCluster(): Promise<RedisCluster> {
+  const ports = await freePorts(6)
+  const nodes = await Promise.all(
+    [0, 1, 2].map((i) =>
+      startRedis({ port: ports[i] as number, config: { 'cluster-enabled': 'yes', 'cluster-port': String(ports[i + 3]) } }),
+    ),
+  )
+  const addresses = nodes.map(({ port }) => `127.0.0.1:${port}`)
+  await redisCli(nodes[0] as RedisServer, '--cluster', 'create', ...addresses, '--cluster-yes')
+  await until(
+    async () => (await Promise.all(nodes.map((node) => redisCli(node, 'CLUSTER', 'INFO')))).every((info) => info[0]?.includes(':ok') === true),
+    { what: 'the cluster', within: 20_000 },
+  )
+  return { nodes, stop: async () => void (await Promise.all(nodes.map((node) => node.stop()))) }
+}
+
 /** The Redis named by REDIS_URL, or one started for the test. */
 export async function someRedis(): Promise<{ readonly url: string; stop(): Promise<void> }> {
   const given = process.env['REDIS_URL']

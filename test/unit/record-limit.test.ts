@@ -21,12 +21,13 @@ function run(
   rounds: number,
   available = Number.POSITIVE_INFINITY,
   limit = new RecordLimit(everyMs, 1_000_000),
+  atOnce = 0,
 ) {
   const done: { readonly records: number; readonly took: number }[] = []
   for (let i = 0; i < rounds; i++) {
     const records = Math.min(limit.records, available)
     done.push({ records, took: took(records) })
-    limit.adapt({ records, startedAt: 0, endedAt: took(records) })
+    limit.adapt({ records, startedAt: 0, endedAt: took(records) }, atOnce)
   }
   return { limit, done }
 }
@@ -44,6 +45,22 @@ describe('how many records a transaction may take', () => {
     // Most of them take no longer than a few calls.
     const settled = done.slice(50).map(({ took }) => took)
     expect(settled.sort((a, b) => a - b)[settled.length >> 1]).toBeLessThanOrEqual(Math.max(200, 8 * ms))
+  })
+
+  it.each([
+    [4_000, 300],
+    [4_000, 2_000],
+    [40_000, 100],
+  ])('%i records at once, %i ms each, as far as is known: so many go in from the second transaction on', (atOnce, ms) => {
+    const { done } = run(100, latency(atOnce, ms), 20, undefined, undefined, atOnce)
+    expect(done[1]?.records).toBe(atOnce)
+    // A look at fewer is part of it.
+    expect(rateOf(done.slice(1)) / (atOnce / ms)).toBeGreaterThanOrEqual(0.8)
+  })
+
+  it('work that many calls are said to be is done in rounds of about the interval all the same', () => {
+    const { done } = run(100, work(1), 60, undefined, undefined, 4_000)
+    expect(done.slice(20).filter(({ took }) => took <= 200).length).toBeGreaterThan(36)
   })
 
   it.each([0.01, 1, 10, 150])('work of %d ms a record is done in rounds of about the interval', (ms) => {

@@ -30,10 +30,6 @@ export interface Sources {
 }
 
 /** Something an operator keeps for the life of the pipeline, and has to tell. */
-interface Counting {
-  callStatus(): CallStatus
-}
-
 const NOTHING = new DurationHistogram().result()
 const UNTOLD = {
   totals: { records: 0, processed: 0, filtered: 0, duplicate: 0, late: 0, failed: 0, outputs: 0 },
@@ -83,7 +79,7 @@ export function snapshotOf(sources: Sources): PipelineStatus {
     lag: lagOf(partitions, tiers),
     transaction,
     ...told,
-    time: { ...told.time, calls: run === undefined ? [] : [...run.shared.values()].filter(isCounting).map((calls) => calls.callStatus()) },
+    time: { ...told.time, calls: run === undefined ? [] : run.calls },
     process: processStatus(),
     deadLetters: deadLettersOf(sources, told.written),
     retries: [...tiers].map((topic) => heldOf(topic, partitions, run)),
@@ -191,10 +187,6 @@ function operatorsOf({ outputs, stores, inlets, pieces }: Plan): readonly string
     ...pieces.flatMap(({ operators }) => operators),
   ]
   return [...new Set(named)]
-}
-
-function isCounting(kept: unknown): kept is Counting {
-  return typeof (kept as Partial<Counting> | undefined)?.callStatus === 'function'
 }
 
 function byPlace(a: PartitionStatus, b: PartitionStatus): number {

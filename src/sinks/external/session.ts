@@ -31,6 +31,8 @@ const MAX_FENCED = 5
  */
 export class ExternalSession<Tx> implements Effects {
   private readonly marks = new Map<string, TaskMarks>()
+  /** Those that the open transaction has to do with. */
+  private readonly used = new Set<TaskMarks>()
   private round = new ExternalRound<Tx>()
   private readonly rollbacks = new Set<Promise<void>>()
   private fenced = 0
@@ -88,7 +90,8 @@ export class ExternalSession<Tx> implements Effects {
     } catch (error) {
       throw this.asLogError(error)
     }
-    for (const marks of this.marks.values()) marks.commit()
+    for (const marks of this.used) marks.commit()
+    this.used.clear()
     this.fenced = 0
     this.round = new ExternalRound<Tx>()
   }
@@ -99,7 +102,8 @@ export class ExternalSession<Tx> implements Effects {
     const undone = round.drop(round.busy > 0)
     this.rollbacks.add(undone)
     void undone.then(() => this.rollbacks.delete(undone))
-    for (const marks of this.marks.values()) marks.reset()
+    for (const marks of this.used) marks.reset()
+    this.used.clear()
     this.round = new ExternalRound<Tx>()
   }
 
@@ -194,6 +198,7 @@ export class ExternalSession<Tx> implements Effects {
     let marks = this.marks.get(key)
     // Between two generations others may have had the task.
     if (marks?.generation !== generation) this.marks.set(key, (marks = new TaskMarks(sink, partition, generation)))
+    this.used.add(marks)
     return marks
   }
 
@@ -322,7 +327,7 @@ export class ExternalSession<Tx> implements Effects {
     if (this.store.blame(error) !== 'program') return error
     return new MillraceError(
       'SINK_REFUSED',
-      `${this.store.name} refuses what is written, whatever the record: ${errorMessage(error)}. Look at the statement, the tables it names and the rights on them`,
+      `${this.store.name} refuses what is written, whatever the record: ${errorMessage(error)}. Look at what is written, where to, and the rights to do so`,
       { cause: error },
     )
   }

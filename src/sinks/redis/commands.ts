@@ -29,110 +29,198 @@ const MAX_PARTS = 7_000
 /** What a record asks for that Redis would refuse, told when it is asked for. */
 export class RefusedCommand extends Error {}
 
-/** Where a list of parts ends: how many there are, and how many bytes they take. */
-interface Reach {
-  readonly parts: number
-  readonly bytes: number
-}
+/** A key that would be on another node than the positions, whatever the record. */
+export class ForeignKey extends Error {}
 
-const EMPTY: Reach = { parts: 0, bytes: 0 }
+export interface CommandsOptions {
+  /** What the client puts before each key. Default none. */
+  readonly keyPrefix?: string | undefined
+  /** On a cluster: what all keys have between braces. */
+  readonly hashTag?: string | undefined
+}
 
 /** Commands, gathered as they go to a script: as MessagePack, since a call takes no more than so many arguments. */
 export class Commands implements RedisTransaction {
   private buffer = Buffer.allocUnsafe(4_096)
-  private end = 0
+  private end = HEADER_BYTES
   private parts = 0
-  /** Up to here they were looked at. */
-  private checked = EMPTY
+  /** Where the command begins that is being added. */
+  private beganAt = HEADER_BYTES
+  private readonly keyPrefix: string
+  private readonly hashTag: string | undefined
+  /** Whether any field of a hash is added to: then the script has to know what was written to fields before. */
+  addsToFields = false
 
-  /** An array of all parts, or of those that were not looked at yet; undefined where there are none. */
-  packed(unchecked: boolean): Buffer | undefined {
-    const from = unchecked ? this.checked : EMPTY
-    if (unchecked && from.parts === this.parts) return undefined
-    const header = Buffer.alloc(5)
-    header[0] = ARRAY32
-    header.writeUInt32BE(this.parts - from.parts, 1)
-    return Buffer.concat([header, this.buffer.subarray(from.bytes, this.end)])
+  constructor({ keyPrefix = '', hashTag }: CommandsOptions = {}) {
+    this.keyPrefix = keyPrefix
+    this.hashTag = hashTag
   }
 
-  look(): void {
-    this.checked = { parts: this.parts, bytes: this.end }
+  /** An array: of each command how many parts it has, then those. Valid until another is added. */
+  packed(): Buffer {
+    this.buffer[0] = ARRAY32
+    this.buffer.writeUInt32BE(this.parts, 1)
+    return this.buffer.subarray(0, this.end)
   }
 
   set(key: string, value: RedisValue): void {
-    this.add('SET', key, value)
+    this.begin('SET', key, 1)
+    this.add(value)
   }
 
   del(key: string): void {
-    this.add('DEL', key)
+    this.begin('DEL', key, 0)
   }
 
   incrby(key: string, by: number): void {
-    this.add('INCRBY', key, whole('incrby', key, by))
+    this.begin('INCRBY', key, 1)
+    this.addWhole('incrby', key, by)
   }
 
   hset(key: string, fields: Readonly<Record<string, RedisValue>>): void {
-    const parts = Object.entries(fields).flat()
-    if (parts.length > 0) this.add('HSET', key, ...parts)
+    const names = Object.keys(fields)
+    if (names.length === 0) return
+    this.begin('HSET', key, 2 * names.length)
+    for (const name of names) {
+      this.add(name)
+      this.add(fields[name])
+    }
   }
 
   hdel(key: string, ...fields: readonly string[]): void {
-    if (fields.length > 0) this.add('HDEL', key, ...fields)
+    this.addAll('HDEL', key, fields)
   }
 
   hincrby(key: string, field: string, by: number): void {
-    this.add('HINCRBY', key, field, whole('hincrby', key, by))
+    this.addsToFields = true
+    this.begin('HINCRBY', key, 2)
+    this.add(field)
+    this.addWhole('hincrby', key, by)
   }
 
   sadd(key: string, ...members: readonly RedisValue[]): void {
-    if (members.length > 0) this.add('SADD', key, ...members)
+    this.addAll('SADD', key, members)
   }
 
   srem(key: string, ...members: readonly RedisValue[]): void {
-    if (members.length > 0) this.add('SREM', key, ...members)
+    this.addAll('SREM', key, members)
   }
 
   zadd(key: string, score: number, member: RedisValue): void {
     if (typeof score !== 'number' || Number.isNaN(score))
       throw new RefusedCommand(`zadd on ${key}: the score is ${String(score)}, not a number`)
-    const text = score === Number.POSITIVE_INFINITY ? '+inf' : score === Number.NEGATIVE_INFINITY ? '-inf' : String(score)
-    this.add('ZADD', key, text, member)
+    this.begin('ZADD', key, 2)
+    this.add(score === Number.POSITIVE_INFINITY ? '+inf' : score === Number.NEGATIVE_INFINITY ? '-inf' : score)
+    this.add(member)
   }
 
   zrem(key: string, ...members: readonly RedisValue[]): void {
-    if (members.length > 0) this.add('ZREM', key, ...members)
+    this.addAll('ZREM', key, members)
   }
 
   pexpire(key: string, ms: number): void {
-    this.add('PEXPIRE', key, whole('pexpire', key, ms))
+    this.begin('PEXPIRE', key, 1)
+    this.addWhole('pexpire', key, ms)
   }
 
   publish(channel: string, message: RedisValue): void {
-    this.add('PUBLISH', channel, message)
+    this.begin('PUBLISH', undefined, 2)
+    this.add(channel)
+    this.add(message)
   }
 
-  private add(name: string, ...parts: readonly RedisValue[]): void {
-    for (const part of parts) {
-      if (typeof part !== 'string' && !(part instanceof Uint8Array) && !(typeof part === 'number' && Number.isFinite(part)))
-        throw new RefusedCommand(`${name.toLowerCase()} was given ${kindOf(part)}: expected text, bytes or a number`)
+  private addAll(name: string, key: string, parts: readonly RedisValue[]): void {
+    if (parts.length === 0) return
+    this.begin(name, key, parts.length)
+    for (const part of parts) this.add(part)
+  }
+
+  /** A command of so many parts behind its key; each is then added. */
+  private begin(name: string, key: string | undefined, parts: number): void {
+    if (parts >= MAX_PARTS) throw new RefusedCommand(`${name.toLowerCase()} was given ${parts} parts, more than ${MAX_PARTS}`)
+    this.beganAt = this.end
+    this.room(3)
+    const count = parts + (key === undefined ? 1 : 2)
+    this.buffer[this.end] = UINT16
+    this.end = this.buffer.writeUInt16BE(count, this.end + 1)
+    this.parts += count + 1
+    this.putText(name)
+    if (key === undefined) return
+    if (typeof key !== 'string') throw this.refused(count, `${name.toLowerCase()} was given ${kindOf(key)} for a key: expected text`)
+    const whole = this.keyPrefix + key
+    if (this.hashTag !== undefined && hashTagOf(whole) !== this.hashTag) {
+      this.takeBack(count)
+      throw new ForeignKey(
+        `${name.toLowerCase()} on '${whole}': on a cluster all that changes together has to be on one node, so every key has to hold {${this.hashTag}}, as the prefix of the positions does`,
+      )
     }
-    if (parts.length > MAX_PARTS) throw new RefusedCommand(`${name.toLowerCase()} was given ${parts.length} parts, more than ${MAX_PARTS}`)
-    this.room(5)
-    this.buffer[this.end] = UINT32
-    this.end = this.buffer.writeUInt32BE(parts.length + 1, this.end + 1)
-    this.put(name)
-    for (const part of parts) this.put(part)
-    this.parts += parts.length + 2
+    this.putText(whole)
   }
 
-  private put(part: RedisValue): void {
-    const length = part instanceof Uint8Array ? part.length : Buffer.byteLength((part = String(part)), 'utf8')
-    this.room(5 + length)
+  private add(part: RedisValue | undefined): void {
+    if (typeof part === 'string') this.putText(part)
+    else if (typeof part === 'number' && Number.isFinite(part)) this.putText(String(part))
+    else if (part instanceof Uint8Array) this.putBytes(part)
+    else {
+      const { name, count } = this.open
+      throw this.refused(count, `${name.toLowerCase()} was given ${kindOf(part)}: expected text, bytes or a number`)
+    }
+  }
+
+  private addWhole(command: string, key: string, by: number): void {
+    if (Number.isSafeInteger(by) && Math.abs(by) < 1e15) return this.putText(String(by))
+    throw this.refused(this.open.count, `${command} on ${key}: ${String(by)} is no whole number below 10^15`)
+  }
+
+  /** The command that is being added. */
+  private get open(): { readonly name: string; readonly count: number } {
+    const { buffer, beganAt } = this
+    const at = beganAt + 3
+    const length = (buffer[at] as number) - SHORT_STRING
+    return { name: buffer.toString('latin1', at + 1, at + 1 + length), count: buffer.readUInt16BE(beganAt + 1) }
+  }
+
+  /** It is not to be sent, also where whoever asked for it goes on. */
+  private refused(count: number, message: string): RefusedCommand {
+    this.takeBack(count)
+    return new RefusedCommand(message)
+  }
+
+  private takeBack(count: number): void {
+    this.end = this.beganAt
+    this.parts -= count + 1
+  }
+
+  private putText(text: string): void {
+    const { length } = text
+    this.room(5 + 3 * length)
+    const { buffer } = this
+    if (length <= SHORT) {
+      // Most are short and plain: a call that writes them takes longer than they do.
+      let at = this.end + 1
+      for (let i = 0; i < length; i++) {
+        const code = text.charCodeAt(i)
+        if (code > 127) return this.putLong(text)
+        buffer[at++] = code
+      }
+      buffer[this.end] = SHORT_STRING + length
+      this.end = at
+    } else this.putLong(text)
+  }
+
+  private putLong(text: string): void {
+    const length = this.buffer.write(text, this.end + 5, 'utf8')
     this.buffer[this.end] = STRING32
-    this.end = this.buffer.writeUInt32BE(length, this.end + 1)
-    if (typeof part === 'string') this.buffer.write(part, this.end, 'utf8')
-    else this.buffer.set(part as Uint8Array, this.end)
-    this.end += length
+    this.buffer.writeUInt32BE(length, this.end + 1)
+    this.end += 5 + length
+  }
+
+  private putBytes(bytes: Uint8Array): void {
+    this.room(5 + bytes.length)
+    this.buffer[this.end] = STRING32
+    this.end = this.buffer.writeUInt32BE(bytes.length, this.end + 1)
+    this.buffer.set(bytes, this.end)
+    this.end += bytes.length
   }
 
   private room(bytes: number): void {
@@ -143,13 +231,20 @@ export class Commands implements RedisTransaction {
   }
 }
 
-const UINT32 = 0xce
+/** MessagePack: what stands before a value. */
+const UINT16 = 0xcd
 const STRING32 = 0xdb
 const ARRAY32 = 0xdd
+const SHORT_STRING = 0xa0
+/** Longest text of the short form. */
+const SHORT = 31
+const HEADER_BYTES = 5
 
-function whole(command: string, key: string, by: number): number {
-  if (Number.isSafeInteger(by) && Math.abs(by) < 1e15) return by
-  throw new RefusedCommand(`${command} on ${key}: ${String(by)} is no whole number below 10^15`)
+/** What a cluster hashes of a key. (Redis cluster specification, hash tags) */
+export function hashTagOf(key: string): string {
+  const from = key.indexOf('{')
+  const to = from < 0 ? -1 : key.indexOf('}', from + 1)
+  return to > from + 1 ? key.slice(from + 1, to) : key
 }
 
 type AnyRecord = StreamRecord<unknown, unknown>

@@ -8,19 +8,21 @@ import type { Good, Handled, RecordOrFailure } from '../../record/types.js'
 import { functionOption, objectWith, parseOptions } from '../../runtime/options.js'
 import type { Blame, ExternalStore, ExternalTransaction, Place, PlaceToTake, RowChange, StoredRow } from '../external/port.js'
 import { externalSchema, toExternal } from '../external/to-external.js'
-import { Commands, RefusedCommand, type RedisWrite } from './commands.js'
-import { CHECK_ONLY, COMMIT, TAKE, type Script } from './scripts.js'
+import { Commands, ForeignKey, RefusedCommand, hashTagOf, type CommandsOptions, type RedisWrite } from './commands.js'
+import { CLUSTER_SCRIPTS, SCRIPTS, type Script } from './scripts.js'
 
 /** What is used of an ioredis client: a `Redis` (also one behind Sentinel) or a `Cluster`. */
 export interface RedisSinkClient {
   call(command: string, ...args: (string | Buffer | number)[]): Promise<unknown>
+  readonly isCluster?: boolean
+  readonly options?: { readonly keyPrefix?: string | undefined }
 }
 
 export interface ToRedisOptions {
   /** Names the positions of this sink; must stay the same. Default 'redis'; needed where a pipeline has two. */
   readonly name?: string
   /**
-   * What keys of positions begin with. On a cluster give it a hash tag, and all keys written the same one, '{orders}:total': they change
+   * What keys of positions begin with. On a cluster it needs a hash tag, and all keys written the same one, '{orders}:total': they change
    * together only on one node. Default 'millrace:positions:'.
    */
   readonly prefix?: string
@@ -35,6 +37,10 @@ export interface ToRedisOptions {
 }
 
 const schema = externalSchema.extend({ prefix: z.string().default('millrace:positions:') })
+const clusterSchema = schema.refine(({ prefix }) => hashTagOf(prefix) !== prefix, {
+  path: ['prefix'],
+  message: "a cluster needs a hash tag in it, as in '{orders}:positions:', and the same one in every key that is written",
+})
 const given = z.tuple([
   objectWith<RedisSinkClient>(['call'], 'a client of ioredis'),
   functionOption<RedisWrite<StreamRecord<unknown, unknown>>>('a function of the transaction and the records'),
@@ -50,7 +56,8 @@ const stores = new WeakMap<RedisSinkClient, Map<string, RedisStore>>()
  * not written again. Redis keeps what it acknowledged only as far as its persistence does: docs/redis.md.
  *
  * `write` is called with up to `batch` records of one task, in order. A command that cannot work (on a key of another type, a counter that
- * is no number) fails the slice before any takes effect; the record to blame is searched for and follows `onError` of withTransaction.
+ * is no number) fails the transaction before any takes effect; the record to blame is searched for and follows `onError` of
+ * withTransaction.
  * While Redis is away nothing is taken in.
  *
  * Order: kept, by task. Offsets: commit after Redis has. State: a field a sink and partition in a hash '<prefix><group>'. Memory: the
@@ -77,30 +84,35 @@ export function toRedis<R extends StreamRecord<unknown, unknown>>(
   options: ToRedisOptions = {},
 ): OperatorFunction<R, R> {
   parseOptions(given, [client, write], 'toRedis')
-  const { name = 'redis', repeatable = false, prefix, ...settings } = parseOptions(schema, options, 'toRedis')
+  const onCluster = client.isCluster === true
+  const { name = 'redis', repeatable = false, prefix, ...settings } = parseOptions(onCluster ? clusterSchema : schema, options, 'toRedis')
   const known = stores.get(client) ?? new Map<string, RedisStore>()
   stores.set(client, known)
   const store = known.get(prefix) ?? new RedisStore(client, prefix)
   known.set(prefix, store)
-  const checked = async (tx: Commands, records: readonly R[]): Promise<void> => {
-    await write(tx, records)
-    await store.check(tx)
-  }
-  return toExternal<Commands, R>('toRedis', store, checked, { ...settings, name, repeatable })
+  return toExternal<Commands, R>('toRedis', store, write, { ...settings, name, repeatable })
 }
 
 /** Positions in a hash, and transactions that are one script. */
 export class RedisStore implements ExternalStore<Commands> {
   readonly name = 'Redis'
+  private readonly scripts
+  private readonly commands: CommandsOptions
 
   constructor(
     private readonly client: RedisSinkClient,
     private readonly prefix: string,
-  ) {}
+  ) {
+    const { isCluster, options } = client
+    const keyPrefix = options?.keyPrefix ?? ''
+    this.scripts = isCluster === true ? CLUSTER_SCRIPTS : SCRIPTS
+    // The client puts its prefix before keys that it is told of, and not before those that a script is given in a list.
+    this.commands = { keyPrefix, hashTag: isCluster === true ? hashTagOf(keyPrefix + prefix) : undefined }
+  }
 
   async take(group: string, places: readonly PlaceToTake[]): Promise<readonly StoredRow[]> {
     const rows = await this.run(
-      TAKE,
+      this.scripts.take,
       group,
       places.flatMap((place) => [fieldOf(place), place.start]),
     )
@@ -113,29 +125,23 @@ export class RedisStore implements ExternalStore<Commands> {
   }
 
   begin(): Promise<ExternalTransaction<Commands>> {
-    const handle = new Commands()
+    const handle = new Commands(this.commands)
     const id = randomUUID()
     return Promise.resolve({
       handle,
       commit: async (group: string, changes: readonly RowChange[]) => {
         const rows = changes.flatMap((change) => [fieldOf(change), `${change.was}|${change.epoch}`, contentOf(change)])
-        return (await this.run(COMMIT, group, [id, changes.length, ...rows, handle.packed(false) as Buffer])) === 1
+        const args = [id, changes.length, ...rows, handle.packed(), handle.addsToFields ? 1 : 0]
+        return (await this.run(this.scripts.commit, group, args)) === 1
       },
       // Nothing was sent yet, or it can no longer be told: the next who takes the rows learns which.
       rollback: () => Promise.resolve(),
     })
   }
 
-  /** Whether the commands since the last look would work. @throws what Redis would refuse them for */
-  async check(tx: Commands): Promise<void> {
-    const packed = tx.packed(true)
-    if (packed === undefined) return
-    await this.run(CHECK_ONLY, '', [packed])
-    tx.look()
-  }
-
   blame(error: unknown): Blame {
     if (error instanceof RefusedCommand) return 'record'
+    if (error instanceof ForeignKey) return 'program'
     const text = errorMessage(error)
     if (/^(ERR )?REFUSED /.test(text) || text.startsWith('WRONGTYPE')) return 'record'
     if (AWAY.test(text)) return 'away'
@@ -159,9 +165,9 @@ export class RedisStore implements ExternalStore<Commands> {
   }
 }
 
-/** Sockets, a client that lost one, and a Redis that cannot serve now. */
+/** Sockets, a client that lost one, and a Redis that cannot serve now: 'non local key' while a slot moves. */
 const AWAY =
-  /^(READONLY|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|BUSY|OOM|MISCONF|NOREPLICAS|UNBLOCKED|ERR max number of clients)|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOST|ENET|Connection is closed|Reached the max retries|Command timed out|Socket timeout|Stream isn't writeable|Failed to refresh slots|None of startup nodes/
+  /^(READONLY|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|BUSY|OOM|MISCONF|NOREPLICAS|UNBLOCKED|ERR max number of clients)|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOST|ENET|non local key|Connection is closed|Reached the max retries|Command timed out|Socket timeout|Stream isn't writeable|Failed to refresh slots|None of startup nodes/
 
 function fieldOf({ sink, topic, partition }: Place): string {
   return `${sink}/${topic}/${partition}`

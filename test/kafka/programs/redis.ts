@@ -6,7 +6,7 @@
 import { Redis } from 'ioredis'
 import { lastValueFrom, tap } from 'rxjs'
 import { kafka, shutdownSignal, toRedis, toTopic, withTransaction, type RawRecord, type RedisSinkClient } from '../../../src/index.js'
-import { COMMIT } from '../../../src/sinks/redis/scripts.js'
+import { SCRIPTS } from '../../../src/sinks/redis/scripts.js'
 import { doomed } from '../../support/doomed.js'
 
 const { INPUT = '', OUTPUT = '', GROUP = '', PREFIX = '', REDIS_URL = '', BROKEN } = process.env
@@ -25,14 +25,14 @@ const redis = new Redis(REDIS_URL, { retryStrategy: () => 50 })
 redis.on('error', () => {})
 const client: RedisSinkClient = {
   async call(command, ...args) {
-    if (args[0] !== COMMIT.sha && args[0] !== COMMIT.text) return redis.call(command, ...args)
+    if (args[0] !== SCRIPTS.commit.sha && args[0] !== SCRIPTS.commit.text) return redis.call(command, ...args)
     pass('before-redis')
-    // The script, how many keys, the key, the commit, how many rows; then the rows and the commands.
-    const [head, commands] = [args.slice(0, 4), args.at(-1) as Buffer]
-    const first: Args = BROKEN === 'apart' ? [...head, 0, commands] : args
+    // The script, how many keys, the key, the commit, how many rows; then the rows, and the commands with a flag.
+    const [head, commands] = [args.slice(0, 4), args.slice(-2)]
+    const first: Args = BROKEN === 'apart' ? [...head, 0, ...commands] : args
     const done = await redis.call(command, ...first)
     if (done === 1) pass('redis-committed')
-    return BROKEN === 'apart' ? redis.call(command, ...args.slice(0, -1), NO_COMMANDS) : done
+    return BROKEN === 'apart' ? redis.call(command, ...args.slice(0, -2), NO_COMMANDS, 0) : done
   },
 }
 

@@ -1,0 +1,30 @@
+import { LINEAR, growthOfRun } from '../support/operations.js'
+import { mergeMap } from 'rxjs'
+import { expect, it } from 'vitest'
+import { withTransaction, type RawRecord } from '../../src/index.js'
+import { createTestKit } from '../../src/testing/index.js'
+
+it('a transaction whose tasks end one after the other costs what each of them does', async () => {
+  const growth = await growthOfRun(40, async (tasks) => {
+    const kit = await createTestKit({ topics: { in: { partitions: tasks } } })
+    const answers: (() => void)[] = []
+    const called = mergeMap((record: RawRecord) => new Promise<RawRecord>((resolve) => answers.push(() => resolve(record))))
+    const member = kit.run(
+      kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction((records) => records.pipe(called), { every: 10 })),
+    )
+    await kit.feed(
+      'in',
+      Array.from({ length: tasks }, (_, partition) => ({ value: 'v', partition })),
+    )
+    await kit.advance('1s')
+    expect(answers).toHaveLength(tasks)
+    for (const answer of answers) {
+      answer()
+      await kit.advance(1)
+    }
+    await kit.advance('1s')
+    expect(member.commits.reduce((sum, { records }) => sum + records, 0)).toBe(tasks)
+    await kit.stop()
+  })
+  expect(growth).toBeLessThan(LINEAR)
+})
