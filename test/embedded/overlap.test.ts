@@ -16,8 +16,8 @@ import {
   type RecordStream,
 } from '../../src/index.js'
 import { Round } from '../../src/runtime/round.js'
-import { createTestKit, type Fault, type TestKit } from '../../src/testing/index.js'
-import { takeStep, type CourseStep, type Member } from '../support/course.js'
+import { createTestKit, type TestKit } from '../../src/testing/index.js'
+import { courseSteps, takeStep, type CourseStep, type Member } from '../support/course.js'
 
 const out = toTopic<RawRecord>({ topic: 'out' })
 const numbered = (from: number, to: number) =>
@@ -74,25 +74,6 @@ type Step =
   | CourseStep
 
 const PARTITIONS = 2
-// Only of what the pipeline writes: the records fed to it come whole.
-const fault = fc.oneof(
-  fc.record({
-    at: fc.constant('produce'),
-    of: fc.constant('out'),
-    reaction: fc.constantFrom('abort', 'reinit', 'retry'),
-    after: fc.nat(3),
-  }),
-  fc.record({ at: fc.constant('offsets'), reaction: fc.constantFrom('abort', 'reinit', 'lost'), after: fc.nat(3) }),
-  fc.record({ at: fc.constant('end'), reaction: fc.constant('indeterminate'), tookEffect: fc.boolean(), after: fc.nat(3) }),
-  fc.record({
-    at: fc.constant('committedOffsets'),
-    reaction: fc.constant('retry'),
-    after: fc.nat(3),
-    times: fc.integer({ min: 1, max: 3 }),
-  }),
-  fc.record({ at: fc.constant('produce'), of: fc.constant('out'), delayMs: fc.integer({ min: 10, max: 3_000 }), after: fc.nat(3) }),
-  fc.record({ at: fc.constantFrom('end', 'offsets'), delayMs: fc.integer({ min: 10, max: 3_000 }), after: fc.nat(3) }),
-) as fc.Arbitrary<Fault>
 
 const steps: fc.Arbitrary<readonly Step[]> = fc.array(
   fc.oneof(
@@ -109,10 +90,7 @@ const steps: fc.Arbitrary<readonly Step[]> = fc.array(
         ),
       }),
     },
-    { weight: 5, arbitrary: fc.record({ do: fc.constant('advance' as const), ms: fc.constantFrom(1, 10, 60, 400, 3_000) }) },
-    { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('start' as const, 'crash' as const, 'stop' as const), which: fc.nat(2) }) },
-    { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('rebalance' as const, 'expire' as const) }) },
-    { weight: 4, arbitrary: fc.record({ do: fc.constant('fault' as const), fault }) },
+    ...courseSteps(1),
   ),
   { minLength: 4, maxLength: 30, size: 'max' },
 ) as fc.Arbitrary<readonly Step[]>

@@ -15,8 +15,8 @@ import {
 import { ExternalSession } from '../../src/sinks/external/session.js'
 import { toExternal } from '../../src/sinks/external/to-external.js'
 import { TopicMarks } from '../../src/sinks/external/topic-marks.js'
-import { createTestKit, type Fault } from '../../src/testing/index.js'
-import { takeStep, type CourseStep, type Member } from '../support/course.js'
+import { createTestKit } from '../../src/testing/index.js'
+import { courseSteps, takeStep, type CourseStep, type Member } from '../support/course.js'
 import { Again, Away, MemoryStore, type MemoryTx } from '../support/memory-store.js'
 
 type StoreFault =
@@ -30,17 +30,6 @@ type Step =
   | CourseStep
 
 const PARTITIONS = 2
-const fault = fc.oneof(
-  fc.record({
-    at: fc.constant('produce'),
-    of: fc.constant('out'),
-    reaction: fc.constantFrom('abort', 'reinit', 'retry'),
-    after: fc.nat(2),
-  }),
-  fc.record({ at: fc.constant('offsets'), reaction: fc.constantFrom('abort', 'reinit', 'lost'), after: fc.nat(2) }),
-  fc.record({ at: fc.constant('end'), reaction: fc.constant('indeterminate'), tookEffect: fc.boolean(), after: fc.nat(2) }),
-  fc.record({ at: fc.constantFrom('end', 'offsets'), delayMs: fc.integer({ min: 10, max: 3_000 }), after: fc.nat(2) }),
-) as fc.Arbitrary<Fault>
 
 const steps: fc.Arbitrary<readonly Step[]> = fc.array(
   fc.oneof(
@@ -57,10 +46,7 @@ const steps: fc.Arbitrary<readonly Step[]> = fc.array(
         ),
       }),
     },
-    { weight: 5, arbitrary: fc.record({ do: fc.constant('advance' as const), ms: fc.constantFrom(1, 10, 60, 400, 3_000) }) },
-    { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('start' as const, 'crash' as const, 'stop' as const), which: fc.nat(2) }) },
-    { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('rebalance' as const, 'expire' as const) }) },
-    { weight: 4, arbitrary: fc.record({ do: fc.constant('fault' as const), fault }) },
+    ...courseSteps(2),
     {
       weight: 3,
       arbitrary: fc.record({
