@@ -41,8 +41,8 @@ const FETCH_VERSIONS = [FetchWithoutEpoch.version, Fetch.version]
 
 /**
  * One request in flight a broker, in a session, so that it names only what changed; the next is sent before the answer is handed on, so that
- * it is under way while the records are worked on. While that request waits for data to be written, what else there is to fetch goes out on a second connection,
- * whose answers are never held back; all go together again when the first is answered.
+ * it is under way while the records are worked on. While that request waits for data to be written, what else there is to fetch goes out on
+ * a second connection, whose answers are never held back; all go together again when the first is answered.
  *
  * Held and asked for are `prefetchBytes` at most over all partitions, or one batch of each partition where that is more. Looked at are the
  * partitions that something happened to: of thousands most have no news.

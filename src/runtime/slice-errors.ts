@@ -31,9 +31,7 @@ export function stalled(partition: number, silentMs: number, records: number, bl
 export function endedEarly(partition: number, last: RawRecord | undefined, cut: Cut | undefined): MillraceError {
   const where = last === undefined ? ', before its first record' : `, at record ${last.id}`
   const next =
-    last === undefined
-      ? `the next of partition ${partition}`
-      : `${last.origin.topic}/${last.origin.partition}/${last.origin.offset + 1}`
+    last === undefined ? `the next of partition ${partition}` : `${last.origin.topic}/${last.origin.partition}/${last.origin.offset + 1}`
   return new MillraceError(
     'SLICE_COMPLETED_EARLY',
     `the project function completed before its input ended${where}: the first record not taken is ${next}, and it and all after it would be lost. ` +

@@ -43,7 +43,9 @@ describe('toRedis on a cluster', () => {
     group = randomUUID()
     warned = []
     seen = 0
-    cluster = embedded({ logger: { ...silentLogger, warn: (fields: object, text: string) => void warned.push(text + JSON.stringify(fields)) } })
+    cluster = embedded({
+      logger: { ...silentLogger, warn: (fields: object, text: string) => void warned.push(text + JSON.stringify(fields)) },
+    })
     await cluster.createTopics(['in', 'out'].map((topic) => ({ topic, partitions: 2 })))
     await cluster.produce({ topic: 'in', records: numbers(COUNT) })
   })
@@ -68,8 +70,8 @@ describe('toRedis on a cluster', () => {
   const cli = (...args: string[]): Promise<string[]> => redisCli(servers.nodes[0] as RedisServer, '-c', ...args)
 
   it('is refused where the positions have no hash tag, and where a key has another', async () => {
-    expect(() => toRedis(redis, count)).toThrow(/prefix: a cluster needs a hash tag/)
-    expect(() => toRedis(redis, count, { prefix: 'positions:{}' })).toThrow(/hash tag/)
+    expect(() => toRedis<Row>(redis, count)).toThrow(/prefix: a cluster needs a hash tag/)
+    expect(() => toRedis<Row>(redis, count, { prefix: 'positions:{}' })).toThrow(/hash tag/)
     const elsewhere = (tx: RedisTransaction, records: readonly Row[]): void => {
       count(tx, records)
       tx.incrby('total', 1)

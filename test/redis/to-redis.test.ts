@@ -243,7 +243,7 @@ describe('toRedis', () => {
     it.each(Object.entries(losses))('a Redis %s under a running pipeline is told, and nothing is written to it', async (_, lose) => {
       let seen = 0
       const running = runUntil(cluster, { group, topics: ['in'], records: COUNT + 100, options }, (records) =>
-        project()(records.pipe(tap(() => seen++))),
+        project()(records).pipe(tap(() => seen++)),
       )
       running.catch(() => {})
       await until(() => seen >= COUNT)

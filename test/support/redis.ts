@@ -137,7 +137,8 @@ export async function startRedisCluster(): Promise<RedisCluster> {
   const addresses = nodes.map(({ port }) => `127.0.0.1:${port}`)
   await redisCli(nodes[0] as RedisServer, '--cluster', 'create', ...addresses, '--cluster-yes')
   await until(
-    async () => (await Promise.all(nodes.map((node) => redisCli(node, 'CLUSTER', 'INFO')))).every((info) => info[0]?.includes(':ok') === true),
+    async () =>
+      (await Promise.all(nodes.map((node) => redisCli(node, 'CLUSTER', 'INFO')))).every((info) => info[0]?.includes(':ok') === true),
     { what: 'the cluster', within: 20_000 },
   )
   return { nodes, stop: async () => void (await Promise.all(nodes.map((node) => node.stop()))) }

@@ -8,7 +8,7 @@ import { DurationHistogram } from './histogram.js'
 import { processStatus } from '../process-heap.js'
 import { placesOf } from './places.js'
 import { NO_TIME } from './time-ledger.js'
-import type { CallStatus, HeldStatus, LagStatus, PartitionStatus, PipelineStatus, TaskStatus, TransactionStatus } from './status.js'
+import type { HeldStatus, LagStatus, PartitionStatus, PipelineStatus, TaskStatus, TransactionStatus } from './status.js'
 
 /** From then on it is said by which step a transaction is held, and ends are asked for that no fetch tells. */
 const LONG_MS = 5_000

@@ -38,28 +38,26 @@ const client: RedisSinkClient = {
 
 const cluster = kafka(doomed())
 await lastValueFrom(
-  cluster
-    .source({ group: GROUP, topics: [INPUT], signal: shutdownSignal(), sessionTimeout: 6_000, instanceId: 'one' })
-    .pipe(
-      withTransaction(
-        (records) =>
-          records.pipe(
-            toRedis<RawRecord>(
-              client,
-              (tx, some) => {
-                for (const { value, origin } of some) {
-                  tx.hincrby(`${PREFIX}:seen`, String(value), 1)
-                  tx.hset(`${PREFIX}:last`, { [origin.partition]: String(value) })
-                }
-              },
-              { prefix: `${PREFIX}:positions:`, within: '500ms' },
-            ),
-            toTopic({ topic: OUTPUT }),
+  cluster.source({ group: GROUP, topics: [INPUT], signal: shutdownSignal(), sessionTimeout: 6_000, instanceId: 'one' }).pipe(
+    withTransaction(
+      (records) =>
+        records.pipe(
+          toRedis<RawRecord>(
+            client,
+            (tx, some) => {
+              for (const { value, origin } of some) {
+                tx.hincrby(`${PREFIX}:seen`, String(value), 1)
+                tx.hset(`${PREFIX}:last`, { [origin.partition]: String(value) })
+              }
+            },
+            { prefix: `${PREFIX}:positions:`, within: '500ms' },
           ),
-        { every: 30, maxRecords: 200 },
-      ),
-      tap((commit) => console.log(JSON.stringify({ records: commit.records, meters: commit.meters }))),
+          toTopic({ topic: OUTPUT }),
+        ),
+      { every: 30, maxRecords: 200 },
     ),
+    tap((commit) => console.log(JSON.stringify({ records: commit.records, meters: commit.meters }))),
+  ),
   { defaultValue: undefined },
 )
 await cluster.close()

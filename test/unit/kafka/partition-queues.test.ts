@@ -38,7 +38,8 @@ describe('the queues of a sender', () => {
   it('begin every transaction with none that has a partition, and every epoch with all at sequence 0', () => {
     const queues = new PartitionQueues()
     for (const partition of [0, 1, 0]) write(queues, partition)
-    const state = (): unknown => [0, 1].map((partition) => queues.of('t', partition)).map(({ sequence, added, begun }) => [sequence, added, begun])
+    const state = (): unknown =>
+      [0, 1].map((partition) => queues.of('t', partition)).map(({ sequence, added, begun }) => [sequence, added, begun])
     expect(state()).toEqual([
       [2, true, true],
       [1, true, true],
