@@ -75,11 +75,4 @@ describe('a process that writes to Redis, killed in the middle', () => {
     expect((await Promise.all(lasts)).flat()).toEqual([0, 1].map((partition) => expected(partition).at(-1)))
     expect(await outputs()).toEqual([0, 1].map(expected))
   })
-
-  it('is noticed by this test where the positions are written apart from the commands', async () => {
-    const child = start({ KILL_AT: 'redis-committed', KILL_AFTER: '1', BROKEN: 'apart' })
-    expect((await child.ended).signal, child.errors).toBe('SIGKILL')
-    await finish(start({ BROKEN: 'apart' }))
-    expect([...(await counts()).values()].some((count) => count !== '1')).toBe(true)
-  })
 })

@@ -13,9 +13,11 @@ import {
   zadd,
   type Cluster,
   type RecordStream,
+  type RedisSinkClient,
   type StreamRecord,
   type ToRedisOptions,
 } from '../../src/index.js'
+import { SCRIPTS } from '../../src/sinks/redis/scripts.js'
 import { RedisStore } from '../../src/sinks/redis/to-redis.js'
 import type { Commands } from '../../src/sinks/redis/commands.js'
 import { createEmbeddedBroker, externalStoreContract, type EmbeddedBroker } from '../../src/testing/index.js'
@@ -155,7 +157,7 @@ describe('toRedis', () => {
     })
     afterEach(() => cluster.close())
 
-    const counting = (client: Redis = redis, more: ToRedisOptions = {}) =>
+    const counting = (client: RedisSinkClient = redis, more: ToRedisOptions = {}) =>
       toRedis<Row>(
         client,
         (tx, records) => {
@@ -194,6 +196,24 @@ describe('toRedis', () => {
       expect(new Set(heard).size).toBe(COUNT)
       expect(heard).toHaveLength(COUNT)
       expect(await values(cluster, 'out')).toHaveLength(COUNT)
+    })
+
+    it('is noticed above where the positions are written apart from the commands', async () => {
+      const nothing = Buffer.from([0xdd, 0, 0, 0, 0])
+      const apart: RedisSinkClient = {
+        async call(command, ...args) {
+          if (args[0] !== SCRIPTS.commit.sha && args[0] !== SCRIPTS.commit.text) return redis.call(command, ...args)
+          // The commit, how many rows; then the rows, and the commands with a flag.
+          await redis.call(command, ...args.slice(0, 4), 0, ...args.slice(-2))
+          if (failures-- > 0) throw new Error('Connection is closed.')
+          return redis.call(command, ...args.slice(0, -2), nothing, 0)
+        },
+      }
+      let failures = 1
+      await runUntil(cluster, { group, topics: ['in'], records: COUNT, options }, (records) =>
+        records.pipe(counting(apart), toTopic({ topic: 'out' })),
+      )
+      expect(Number(await redis.get('count'))).toBeGreaterThan(COUNT)
     })
 
     it('goes on after kill and restart of Redis, and after a pause longer than it waits', async () => {

@@ -1,7 +1,6 @@
 /**
  * A process that counts the records of a topic in Redis and copies them to another topic, and can be told to die: KILL_AT names a step of
- * either transaction, KILL_AFTER how often it is let pass. BROKEN: 'apart' has the positions written after the commands. Sends its parent
- * a line for each commit.
+ * either transaction, KILL_AFTER how often it is let pass. Sends its parent a line for each commit.
  */
 import { Redis } from 'ioredis'
 import { lastValueFrom, tap } from 'rxjs'
@@ -9,7 +8,7 @@ import { kafka, shutdownSignal, toRedis, toTopic, withTransaction, type RawRecor
 import { SCRIPTS } from '../../../src/sinks/redis/scripts.js'
 import { doomed } from '../../support/doomed.js'
 
-const { INPUT = '', OUTPUT = '', GROUP = '', PREFIX = '', REDIS_URL = '', BROKEN } = process.env
+const { INPUT = '', OUTPUT = '', GROUP = '', PREFIX = '', REDIS_URL = '' } = process.env
 const { KILL_AT, KILL_AFTER = '0' } = process.env
 
 let passed = 0
@@ -17,22 +16,15 @@ const pass = (step: 'before-redis' | 'redis-committed'): void => {
   if (step === KILL_AT && passed++ === Number(KILL_AFTER)) process.kill(process.pid, 'SIGKILL')
 }
 
-type Args = (string | Buffer | number)[]
-
-/** MessagePack: an array of nothing. */
-const NO_COMMANDS = Buffer.from([0xdd, 0, 0, 0, 0])
 const redis = new Redis(REDIS_URL, { retryStrategy: () => 50 })
 redis.on('error', () => {})
 const client: RedisSinkClient = {
   async call(command, ...args) {
     if (args[0] !== SCRIPTS.commit.sha && args[0] !== SCRIPTS.commit.text) return redis.call(command, ...args)
     pass('before-redis')
-    // The script, how many keys, the key, the commit, how many rows; then the rows, and the commands with a flag.
-    const [head, commands] = [args.slice(0, 4), args.slice(-2)]
-    const first: Args = BROKEN === 'apart' ? [...head, 0, ...commands] : args
-    const done = await redis.call(command, ...first)
+    const done = await redis.call(command, ...args)
     if (done === 1) pass('redis-committed')
-    return BROKEN === 'apart' ? redis.call(command, ...args.slice(0, -2), NO_COMMANDS, 0) : done
+    return done
   },
 }
 
