@@ -1,5 +1,6 @@
+import { FetchQueue } from '../log/fetch-queue.js'
+import { Absence } from './absence.js'
 import { FetchSession, type SessionRequest } from './fetch-session.js'
-import type { PartitionFetch } from './fetched-partition.js'
 import type { Lane } from './lane.js'
 
 /** Most that is asked for at a time: of a broker, and of each of many partitions. */
@@ -11,6 +12,24 @@ interface Asked {
   readonly at: number
   /** Everything there was of its partitions has been read: the answer waits for data to be written. */
   readonly polls: boolean
+}
+
+/** What is fetched of one partition and not taken yet, and how its fetches go. */
+export class PartitionFetch extends FetchQueue {
+  readonly name = `${this.topic}/${this.partition}`
+  /** The leader as last heard, and what version of that it is from. */
+  leader: number | undefined
+  leaderEpoch = -1
+  leadersVersion = -1
+  /** What it is fetched with, or waits for. */
+  group: FetchGroup | undefined
+  waitsAt: Broker | undefined
+  answeredAt = Number.NEGATIVE_INFINITY
+  /** After failures: when to try again, how many there were, and since when. */
+  retryAt = Number.NEGATIVE_INFINITY
+  failures = 0
+  failingSince = 0
+  absence = new Absence()
 }
 
 /** Partitions of one broker that are fetched together: over one connection, in one session. What has no news costs nothing in it. */

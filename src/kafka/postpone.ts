@@ -1,6 +1,6 @@
 import { Absence } from './absence.js'
 import { asReaction, refreshAfter } from './errors.js'
-import type { PartitionFetch } from './fetched-partition.js'
+import type { PartitionFetch } from './fetch-group.js'
 import { retryDelay } from './retry.js'
 
 /** A topic that is reported missing is waited for so long, whatever went wrong before: it may have been created just now. */
