@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { ERROR, Refused, Unanswered } from '../../../src/kafka/errors.js'
-import { PartitionFetch } from '../../../src/kafka/fetched-partition.js'
+import { PartitionFetch } from '../../../src/kafka/fetch-group.js'
 import { postpone } from '../../../src/kafka/postpone.js'
 import { Metadata } from '../../../src/kafka/protocol/metadata.js'
 import { retrying } from '../../../src/kafka/retry.js'
