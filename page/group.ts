@@ -1,4 +1,4 @@
-import type { PipelineStatus, PartitionStatus, EventStatus } from '../src/runtime/status/status.js'
+import { hasEnded, type PipelineStatus, type PartitionStatus, type EventStatus } from '../src/runtime/status/status.js'
 import type { PageState } from '../src/serve/page/state.js'
 
 /** One pipeline of one process. */
@@ -59,7 +59,7 @@ export function groupsOf({ here, others }: PageState): readonly Group[] {
 }
 
 function groupOf(name: string, members: readonly Member[], unreachable: Group['unreachable']): Group {
-  const running = members.filter(({ status }) => !isOver(status))
+  const running = members.filter(({ status }) => !hasEnded(status))
   const [first] = (running.length > 0 ? running : members) as readonly [Member]
   const sum = (of: (status: PipelineStatus) => number): number => members.reduce((total, { status }) => total + of(status), 0)
   const written = new Map<string, number>()
@@ -93,10 +93,6 @@ export function shareOf({ members }: Group, step: string): number | undefined {
       if (operator === step) own += busyMs + heldMs
     }
   return all === 0 ? undefined : own / all
-}
-
-export function isOver({ state }: PipelineStatus): boolean {
-  return state === 'stopped' || state === 'failed'
 }
 
 /** Those of the members, and those that somebody else has who is not told of. */

@@ -18,6 +18,7 @@ export {
   BUCKETS_MS,
   type BreakerStatus,
   type CallStatus,
+  type LimitsStatus,
   type CommitsStatus,
   type ErrorStatus,
   type EventStatus,
@@ -155,6 +156,7 @@ export type { PartitionStream } from './sources/partition-stream.js'
 export type { RecordStream } from './runtime/slice-stream.js'
 export type { Compose, StreamOf } from './runtime/stream-of.js'
 export type { ErrorPolicy, SourceOptions, StartFrom, TransactionOptions } from './runtime/settings.js'
+export type { AutoTuneOptions, TuneBounds } from './runtime/tuning/options.js'
 export type { Commit, TaskCommit } from './runtime/commit.js'
 export type { UnreadPartition } from './log/unread.js'
 export type { RecordCounts } from './runtime/accounting.js'

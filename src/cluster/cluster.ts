@@ -8,7 +8,7 @@ import { parseOptions, positiveInteger, topicName } from '../runtime/options.js'
 import { sourceSchema, type SourceOptions } from '../runtime/settings.js'
 import { PartitionSource } from '../sources/partition-source.js'
 import type { PipelineHandle } from '../runtime/host.js'
-import type { PipelineStatus } from '../runtime/status/status.js'
+import { hasEnded, type PipelineStatus } from '../runtime/status/status.js'
 import { viewOf, type StatusView } from '../runtime/status/view.js'
 import type { Telemetry } from '../runtime/telemetry.js'
 import type { Encoded } from '../log/batch/write.js'
@@ -129,7 +129,7 @@ export class LogCluster implements Cluster {
       void ended.finally(() => this.running.delete(ended))
     }
     const onPipeline = (pipeline: PipelineHandle): void => {
-      const ended = this.pipelines.filter((one) => ['stopped', 'failed'].includes(one.status().state))
+      const ended = this.pipelines.filter((one) => hasEnded(one.status()))
       const forgotten = new Set(ended.slice(0, Math.max(0, ended.length - MOST_ENDED)))
       this.pipelines = [...this.pipelines.filter((one) => !forgotten.has(one)), pipeline]
     }
@@ -155,6 +155,7 @@ export class LogCluster implements Cluster {
       clock: this.host.clock,
       name,
       onClose: () => this.producers.delete(producer),
+      telemetry: this.host.telemetry,
     })
     this.producers.add(producer)
     return producer

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { PipelineHandle } from '../runtime/host.js'
 import { parseOptions } from '../runtime/options.js'
+import { hasEnded } from '../runtime/status/status.js'
 
 /**
  * What may be done to the pipelines of this process while they run. Each answers whether there was something to do it to. Nothing of it
@@ -73,8 +74,9 @@ export function controlOf(pipelines: () => readonly PipelineHandle[]): ClusterCo
     stop(member) {
       const { group: name, memberId } = parseOptions(memberOf, member, 'control.stop')
       return all(name, (pipeline) => {
-        const { state, member: about } = pipeline.status()
-        if (['stopping', 'stopped', 'failed'].includes(state) || (memberId !== undefined && about.memberId !== memberId)) return false
+        const status = pipeline.status()
+        const isOther = memberId !== undefined && status.member.memberId !== memberId
+        if (status.state === 'stopping' || hasEnded(status) || isOther) return false
         pipeline.stop()
         return true
       })

@@ -29,8 +29,8 @@ export class EmbeddedReader implements LogReader {
   private readonly due = new Set<FetchedPartition>()
   /** For which there was no room. */
   private readonly short = new Set<FetchedPartition>()
-  /** Fetches that a fault has slowed down, and that are now carried out. */
-  private readonly delayed = new WeakSet<FetchedPartition>()
+  /** Fetches that a fault has slowed down, and that are now carried out, by when they began. */
+  private readonly delayed = new WeakMap<FetchedPartition, number>()
   private scheduled = false
   private closed = false
 
@@ -169,15 +169,19 @@ export class EmbeddedReader implements LogReader {
     if (offset < log.start || offset > log.end) return fail(fetched, outOfRange(fetched, log.start, log.end))
     const limit = readCommitted ? log.stable : log.end
     if (offset >= limit) return known === undefined
-    const fault = this.delayed.delete(fetched) ? undefined : this.faults.due('fetch', [topic, `${topic}/${partition}`])
+    const began = this.delayed.get(fetched)
+    this.delayed.delete(fetched)
+    const fault = began === undefined ? this.faults.due('fetch', [topic, `${topic}/${partition}`]) : undefined
     if (fault !== undefined) {
       const error = fault.reaction === undefined ? undefined : faultError(fault)
+      if (error !== undefined) this.options.onFetched?.({ ms: fault.delayMs ?? 0, error, topic, partition })
       if (fault.delayMs !== undefined) {
-        if (error === undefined) this.delayed.add(fetched)
+        if (error === undefined) this.delayed.set(fetched, this.clock.monotonic())
         this.hold(fetched, fault.delayMs, error)
       } else if (error !== undefined) return fail(fetched, error)
       return known === undefined
     }
+    this.options.onFetched?.({ ms: began === undefined ? 0 : this.clock.monotonic() - began, topic, partition })
     const { batches, aborted } = log.fetch(offset, limit, Math.min(room, PARTITION_BYTES))
     this.quiet = true
     const arrived = fetched.accept({ batches, aborted: readCommitted ? aborted : [], end: log.stable })

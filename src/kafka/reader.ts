@@ -2,6 +2,7 @@ import { Assigned } from '../log/assigned.js'
 import type { QueueSettings } from '../log/fetch-queue.js'
 import type { Fetched, LogError, LogReader, Position, ReaderOptions } from '../log/port.js'
 import { systemClock } from '../record/clock.js'
+import { placeOf } from '../record/durations.js'
 import { errorMessage } from '../record/error.js'
 import type { Cluster } from './cluster.js'
 import { ERROR, Refused, check, refreshAfter } from './errors.js'
@@ -280,7 +281,8 @@ export class KafkaReader implements LogReader {
     let atOnce = group.atOnce
     for (const { end } of behind) if (end === undefined) atOnce = true
     const maxWaitMs = atOnce ? 0 : LONG_POLL_MS
-    group.asked = { at: systemClock.monotonic(), polls: behind.size === 0 }
+    const began = systemClock.monotonic()
+    group.asked = { at: began, polls: behind.size === 0 }
     this.reserved += maxBytes
     let answers: readonly FetchedPartition[] = []
     let failure: unknown
@@ -298,8 +300,9 @@ export class KafkaReader implements LogReader {
     }
     group.asked = undefined
     this.reserved -= maxBytes
-    if (this.closed) return
     const now = systemClock.monotonic()
+    this.options.onFetched?.({ ms: now - began, error: failure, ...placeOf(group.members) })
+    if (this.closed) return
     for (const fetch of group.changed) this.dirty.add(fetch)
     group.changed.clear()
     // The few of them that are asked for again and again.

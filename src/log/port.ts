@@ -1,3 +1,4 @@
+import type { Took } from '../record/durations.js'
 import type { MillraceError } from '../record/error.js'
 import type { BatchView } from './batch/read.js'
 import type { CompressionName } from './batch/compression.js'
@@ -141,13 +142,15 @@ export interface ReaderOptions {
   readonly isolation: 'read_committed' | 'read_uncommitted'
   /**
    * Bytes fetched ahead and not yet taken, over all partitions, or one batch of each where that is more; fetching stops there and goes on
-   * as they are taken.
+   * as they are taken. Read anew each time: it may change.
    */
   readonly prefetchBytes: number
   /** Called when data, a position or an error arrived. */
   readonly onData: () => void
   /** Called before that, of each partition that it is about: of all others `take`, `end` and `trouble` give what they gave before. */
   readonly onNews?: ((topic: string, partition: number) => void) | undefined
+  /** Told of each request for records that is over, how long it took and what it failed with; the place where it was about one. */
+  readonly onFetched?: ((took: Took) => void) | undefined
   /** Most that one batch may hold uncompressed, where its codec can be stopped. Default 64 MiB; what is larger cannot be read. */
   readonly maxBatchBytes?: number | undefined
   /**

@@ -1,7 +1,8 @@
-import { propagation, trace, type TextMapPropagator, type TracerProvider } from '@opentelemetry/api'
+import { propagation, trace, type MeterProvider, type TextMapPropagator, type TracerProvider } from '@opentelemetry/api'
 import { z } from 'zod'
 import { objectWith, parseOptions } from '../runtime/options.js'
 import type { Telemetry } from '../runtime/telemetry.js'
+import { DurationHistograms } from './durations.js'
 import { SpanFollower } from './tracer.js'
 
 export { openTelemetryMetrics, type MetricsHandle, type OpenTelemetryMetricsOptions } from './metrics.js'
@@ -11,6 +12,8 @@ export type { Telemetry } from '../runtime/telemetry.js'
 export interface OpenTelemetryOptions {
   /** Default: the global one, as the SDK sets it up. */
   readonly tracerProvider?: TracerProvider
+  /** For the histograms. Default: the global one, as the SDK sets it up. */
+  readonly meterProvider?: MeterProvider
   /**
    * Which headers are read and written, and how. Default: the global one, which in the SDK is W3C Trace Context (`traceparent`,
    * `tracestate`) and `baggage`. For an id in `X-Trace-ID`: `traceIdPropagator()`.
@@ -27,6 +30,7 @@ export interface OpenTelemetryOptions {
 
 const schema = z.strictObject({
   tracerProvider: objectWith<TracerProvider>(['getTracer'], 'a TracerProvider').optional(),
+  meterProvider: objectWith<MeterProvider>(['getMeter'], 'a MeterProvider').optional(),
   propagator: objectWith<TextMapPropagator>(['extract', 'inject', 'fields'], 'a TextMapPropagator').optional(),
   startTraces: z.number().min(0).max(1).default(0),
   content: z.boolean().default(false),
@@ -42,6 +46,12 @@ const NAME = 'millrace'
  * the record. It ends when it is known how the transaction ended, at the time the record was last worked on: `millrace.transaction.result`
  * is 'committed', 'aborted' (each run that was undone has a span of its own) or 'unknown', `millrace.record.outcome` what the record came to.
  *
+ * A record that `cluster.producer` or `cluster.produce` writes gets a span `send <topic>`, child of what the program is at, and its headers
+ * name it; where the program gave it headers of a trace, these stay, and there is no span.
+ *
+ * The histograms `messaging.process.duration` (of the records of one transaction, waiting for records left out) and
+ * `messaging.client.operation.duration` (of requests: 'poll', 'send' and 'commit') are of the meter provider.
+ *
  * Order, offsets, state: untouched. Memory: the spans of the open transaction, and those of records that went into windows (128 a key,
  * 10,000 keys), for links. Without this option nothing is done for it per record.
  *
@@ -51,6 +61,15 @@ const NAME = 'millrace'
  * @see https://opentelemetry.io/docs/specs/semconv/messaging/kafka
  */
 export function openTelemetry(options: OpenTelemetryOptions = {}): Telemetry {
-  const { tracerProvider = trace, propagator = propagation, startTraces, content } = parseOptions(schema, options, 'openTelemetry')
-  return { tracer: new SpanFollower({ spans: tracerProvider.getTracer(NAME), propagator, startTraces, content }) }
+  const {
+    tracerProvider = trace,
+    meterProvider,
+    propagator = propagation,
+    startTraces,
+    content,
+  } = parseOptions(schema, options, 'openTelemetry')
+  return {
+    tracer: new SpanFollower({ spans: tracerProvider.getTracer(NAME), propagator, startTraces, content }),
+    durations: new DurationHistograms(meterProvider),
+  }
 }

@@ -2,8 +2,7 @@ import { metrics, type Attributes, type BatchObservableResult, type MeterProvide
 import { z } from 'zod'
 import type { ClusterStatus } from '../cluster/cluster.js'
 import { objectWith, parseOptions } from '../runtime/options.js'
-import type { PipelineStatus } from '../runtime/status/status.js'
-import { FAMILIES, told, type Family } from '../serve/families.js'
+import { FAMILIES, told, type Family, type Told } from '../serve/families.js'
 import { sourceSchema, type StatusSource } from '../serve/options.js'
 import { KAFKA } from './attributes.js'
 
@@ -44,7 +43,7 @@ export function openTelemetryMetrics(cluster: StatusSource, options: OpenTelemet
   const [source] = parseOptions(sourceSchema, [cluster], 'openTelemetryMetrics')
   const { meterProvider = metrics } = parseOptions(schema, options, 'openTelemetryMetrics')
   const meter = meterProvider.getMeter('millrace')
-  const tellers: ((result: BatchObservableResult, status: PipelineStatus, labels: Attributes) => void)[] = []
+  const tellers: ((result: BatchObservableResult, of: Told) => void)[] = []
   const instruments: Observable[] = []
   const instrument = (type: Family['type'], name: string, description: string, unit: string): Observable => {
     const made =
@@ -55,25 +54,26 @@ export function openTelemetryMetrics(cluster: StatusSource, options: OpenTelemet
     return made
   }
 
-  for (const { name, type, help, samples } of FAMILIES) {
+  for (const family of FAMILIES) {
+    const { name, type, help } = family
     const [suffix, unit] = UNITS.find(([one]) => name.endsWith(one)) ?? [type === 'counter' ? '_total' : '', '1']
     const short = `millrace.${name.slice('millrace_'.length, name.length - (name.endsWith(suffix) ? suffix.length : 0))}`
     if (type === 'histogram') {
       const parts = { _count: instrument('counter', `${short}.count`, help, '1'), _sum: instrument('counter', `${short}.sum`, help, unit) }
-      tellers.push((result, status, labels) => {
-        for (const { value, metricName = '' } of samples(status))
+      tellers.push((result, of) => {
+        for (const { value, labels, metricName = '' } of of.samples(family))
           for (const [end, part] of Object.entries(parts)) if (metricName === `${name}${end}`) result.observe(part, value, labels)
       })
     } else {
       const made = instrument(type, short, help, unit)
-      tellers.push((result, status, labels) => {
-        for (const sample of samples(status)) result.observe(made, sample.value, { ...labels, ...sample.labels })
+      tellers.push((result, of) => {
+        for (const { value, labels } of of.samples(family)) result.observe(made, value, labels)
       })
     }
   }
   const consumed = instrument('counter', 'messaging.client.consumed.messages', 'Records read, as far as committed', '{message}')
   const sent = instrument('counter', 'messaging.client.sent.messages', 'Records written, as far as committed', '{message}')
-  tellers.push((result, status) => {
+  tellers.push((result, { status }) => {
     const of = (operation: string): Attributes => ({
       ...KAFKA,
       'messaging.operation.name': operation,
@@ -86,7 +86,7 @@ export function openTelemetryMetrics(cluster: StatusSource, options: OpenTelemet
 
   const observe = (result: BatchObservableResult): void => {
     const { pipelines }: ClusterStatus = source.status.snapshot()
-    for (const [status, labels] of told(pipelines)) for (const tell of tellers) tell(result, status, labels)
+    for (const one of told(pipelines)) for (const tell of tellers) tell(result, one)
   }
   meter.addBatchObservableCallback(observe, instruments)
   return { stop: () => meter.removeBatchObservableCallback(observe, instruments) }

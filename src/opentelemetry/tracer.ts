@@ -11,7 +11,7 @@ import {
   type TextMapPropagator,
   type Tracer as SpanTracer,
 } from '@opentelemetry/api'
-import type { Followed, RecordCarrier, Trace, TraceHeaders, TraceOutcome, TraceResult, Tracer } from '../record/tracing.js'
+import type { Followed, RecordCarrier, SentTrace, Trace, TraceHeaders, TraceOutcome, TraceResult, Tracer } from '../record/tracing.js'
 import { systemClock } from '../record/clock.js'
 import { errorMessage } from '../record/error.js'
 import { errorType, KAFKA } from './attributes.js'
@@ -79,6 +79,32 @@ export class SpanFollower implements Tracer {
   outside<T>(carrier: RecordCarrier, fn: () => T): T {
     const own = this.named(carrier) === 'nobody' ? ROOT_CONTEXT : this.extract(carrier)
     return own === context.active() ? fn() : context.with(own, fn)
+  }
+
+  send(topic: string): SentTrace {
+    const parent = context.active()
+    const span = this.settings.spans.startSpan(
+      `send ${topic}`,
+      {
+        kind: SpanKind.PRODUCER,
+        attributes: {
+          ...KAFKA,
+          'messaging.operation.name': 'send',
+          'messaging.operation.type': 'send',
+          'messaging.destination.name': topic,
+        },
+      },
+      parent,
+    )
+    return {
+      headers: injected(this.settings.propagator, trace.setSpan(parent, span)),
+      end: (at, error) => {
+        if (error !== undefined) markFailed(span, error, this.settings.content)
+        if (at !== undefined) span.setAttribute('messaging.destination.partition.id', String(at.partition))
+        if (at !== undefined && at.offset >= 0) span.setAttribute('messaging.kafka.offset', at.offset)
+        span.end()
+      },
+    }
   }
 
   combine(operator: string, group: string, of: readonly Trace[]): Trace {

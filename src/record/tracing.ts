@@ -28,8 +28,18 @@ export interface Tracer {
   start(carrier: RecordCarrier, of: () => Followed): Trace | undefined
   /** Runs user code for a record that is not followed, as part of whatever its headers name. */
   outside<T>(carrier: RecordCarrier, fn: () => T): T
+  /** A record is about to be written that no pipeline makes, as part of whatever the program is at. */
+  send(topic: string): SentTrace
   /** Something is made of several records that are followed. */
   combine(operator: string, group: string, of: readonly Trace[]): Trace
+}
+
+/** A record on its way into the log. */
+export interface SentTrace {
+  /** For the record itself. */
+  readonly headers: TraceHeaders
+  /** Once: where it stands, or what it failed with. */
+  end(at: { readonly partition: number; readonly offset: number } | undefined, error?: unknown): void
 }
 
 /** The work on one record in one transaction. */

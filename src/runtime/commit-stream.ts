@@ -7,7 +7,7 @@ import { Pipeline } from './pipeline.js'
 import { planOf, type Plan } from './plan.js'
 import type { SourceSettings } from './settings.js'
 import { snapshotOf } from './status/snapshot.js'
-import type { PipelineStatus } from './status/status.js'
+import { hasEnded, type PipelineStatus } from './status/status.js'
 import { viewOf, type StatusView } from './status/view.js'
 
 /** The observable of commits that `withTransaction` makes; knows its pipeline's plan. */
@@ -82,7 +82,7 @@ export class CommitStream extends Observable<Commit> {
         standbys: [],
         owners: [],
       })
-    return viewOf(take, ({ state }) => state === 'stopped' || state === 'failed', clock)
+    return viewOf(take, hasEnded, clock)
   }
 
   /** @internal */

@@ -1,5 +1,6 @@
 import { reactionTo, truncationOf } from '../log/error.js'
 import { sleep } from '../record/clock.js'
+import { placeOf, timed } from '../record/durations.js'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { Tally } from './accounting.js'
 import { endsAll, isOfARecord } from './blame.js'
@@ -146,7 +147,10 @@ export class Committer {
       commit.tallies = tasks.filter((task) => task.dirty).map((task) => ({ task, tally: task.tally() }))
       for (const task of tasks) task.beginCommit()
       outputs.reset()
-      producers.current.commit(commit.offsets, this.run.member).then(
+      const { durations, clock, spec } = this.run.parts
+      const about = durations === undefined ? {} : { group: spec.source.group, ...placeOf(commit.offsets) }
+      const committed = producers.current.commit(commit.offsets, this.run.member)
+      timed(durations, () => clock.monotonic(), 'commit', about, committed).then(
         () => this.committed(commit),
         (error: unknown) => {
           commit.failed(error)

@@ -20,13 +20,14 @@ import { StateRestore } from './state-restore.js'
 import { Chronicle } from './status/chronicle.js'
 import { FreshEnds } from './status/fresh-ends.js'
 import { snapshotOf } from './status/snapshot.js'
-import type { PipelineStatus } from './status/status.js'
+import { hasEnded, type PipelineStatus } from './status/status.js'
 import type { PlannedStore, TaskState } from './task-state.js'
 import { TopicWatch } from './topic-watch.js'
 import { TracedTopicOutput } from './tracing/traced-output.js'
 import { PipelineTraces } from './tracing/traces.js'
 import { Transactions } from './transactions.js'
 import { Troubles } from './troubles.js'
+import { Tuner, limitsOf } from './tuning/tuner.js'
 import { Wakeup } from './wakeup.js'
 
 /**
@@ -144,7 +145,7 @@ export class Pipeline implements PipelineHandle {
   }
 
   private get isOver(): boolean {
-    return this.chronicle.state === 'stopped' || this.chronicle.state === 'failed'
+    return hasEnded(this.chronicle)
   }
 
   private async runOn(log: LogClient): Promise<void> {
@@ -193,14 +194,19 @@ export class Pipeline implements PipelineHandle {
     const standbys = new Standbys(log, stores, clock, inArea(logger, 'state'))
     this.stores = stores
     this.standbys = standbys
+    const durations = telemetry?.durations
     const unread = new UnreadPartitions(clock, logger)
+    const limits = limitsOf(source, transaction)
     const reader = log.reader({
       isolation: 'read_committed',
-      prefetchBytes: source.prefetchBytes,
+      get prefetchBytes() {
+        return limits.prefetchBytes
+      },
       onData: () => this.wakeup.wake(),
       onNews: (_topic, partition) => this.context?.agenda.wakePartition(partition),
       maxBatchBytes: Math.max(MAX_BATCH_BYTES, transaction.maxBytes),
       onSkipped: source.onUnreadable === 'skip' ? (batch) => unread.skipped(batch) : undefined,
+      onFetched: durations && ((took) => durations.operated('poll', { ...took, group: source.group })),
     })
     const producers = new Producers(log, {
       group: source.group,
@@ -237,6 +243,8 @@ export class Pipeline implements PipelineHandle {
       },
     })
     const { spec, wakeup } = this
+    const tuned = { status: () => this.status(), adaptCalls: (step: string, most: number) => this.context?.adaptCalls(step, most) }
+    const { autoTune } = transaction
     const watch = new TopicWatch({
       plan,
       log,
@@ -260,7 +268,10 @@ export class Pipeline implements PipelineHandle {
       wakeup,
       stopping: this.stopping.signal,
       chronicle: this.chronicle,
+      limits,
+      tuner: autoTune === undefined ? undefined : new Tuner(autoTune, limits, tuned, clock, logger),
       traces,
+      durations,
     })
   }
 

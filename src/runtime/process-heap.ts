@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os'
 import { PerformanceObserver, constants, performance, type NodeGCPerformanceDetail, type PerformanceEntry } from 'node:perf_hooks'
 import { getHeapStatistics } from 'node:v8'
 import type { ProcessStatus } from './status/status.js'
@@ -34,6 +35,12 @@ export function processHeap(): Heap {
   return { live: liveBytes, limit: getHeapStatistics().heap_size_limit - YOUNG_BYTES }
 }
 
+/** Of a container, or another that is limited from outside. */
+function residentLimit(): number {
+  const limit = process.constrainedMemory()
+  return limit > 0 && limit < totalmem() ? limit : 0
+}
+
 /** What the process does, collections counted from the first time it is asked for. */
 export function processStatus(): ProcessStatus {
   const { live, limit } = processHeap()
@@ -44,5 +51,7 @@ export function processStatus(): ProcessStatus {
     heapUsedBytes: getHeapStatistics().used_heap_size,
     heapLiveBytes: live,
     heapLimitBytes: limit,
+    residentBytes: process.memoryUsage.rss(),
+    residentLimitBytes: residentLimit(),
   }
 }

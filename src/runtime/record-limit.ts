@@ -46,9 +46,13 @@ export class RecordLimit {
 
   constructor(
     private readonly everyMs: number,
-    private readonly maxRecords: number,
+    private readonly limits: { readonly maxRecords: number },
   ) {
-    this.records = Math.min(FIRST_LIMIT, maxRecords)
+    this.records = Math.min(FIRST_LIMIT, limits.maxRecords)
+  }
+
+  private get maxRecords(): number {
+    return this.limits.maxRecords
   }
 
   /** `atOnce`: so many records the steps of the round can have under way together; 0 where that is not known. */

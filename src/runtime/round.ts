@@ -1,22 +1,17 @@
-import type { LogProducer, Position } from '../log/port.js'
-import type { Clock } from '../record/clock.js'
+import type { Position } from '../log/port.js'
 import { Turn } from '../record/turn.js'
 import type { LogRecord, RawRecord } from '../record/record.js'
-import type { Logger } from '../record/logger.js'
+import { placeOf, timed, type Took } from '../record/durations.js'
 import type { TaskTurns } from './agenda.js'
-import type { CommitFate } from './commit-fate.js'
-import type { Meter, Participant, Standing, Waits } from './context.js'
-import type { PipelineEffects } from './effects.js'
-import type { Outputs } from './outputs.js'
+import type { Meter, Participant, Waits } from './context.js'
 import { OpenSlices } from './open-slices.js'
 import { progressOf } from './progress.js'
-import { Slice, type Project } from './slice.js'
+import type { RoundEnvironment } from './round-environment.js'
+import { Slice } from './slice.js'
 import type { Task } from './task.js'
-import type { StepProfile } from './status/step-profile.js'
-import type { TimeLedger } from './status/time-ledger.js'
 import { TracedSlice } from './tracing/traced-slice.js'
-import type { PipelineTraces, RoundTraces } from './tracing/traces.js'
-import { nextTurn, type Wakeup } from './wakeup.js'
+import type { RoundTraces } from './tracing/traces.js'
+import { nextTurn } from './wakeup.js'
 
 /** Records fed before other tasks, and the event loop, get their turn. */
 const CHUNK = 256
@@ -38,37 +33,6 @@ export interface RoundLimits {
   readonly maxBytes: number
   /** False: only records kept from a failed transaction, and no waiting for more. */
   readonly live: boolean
-}
-
-export interface RoundEnvironment {
-  readonly group: string
-  /** Number of tasks of the pipeline, over all members. */
-  readonly taskCount: number
-  readonly inputs: readonly string[]
-  readonly project: Project
-  readonly outputs: Outputs
-  readonly producer: LogProducer
-  readonly clock: Clock
-  readonly logger: Logger
-  /** What operators keep from round to round. */
-  readonly shared: Map<string, unknown>
-  readonly standing: Standing
-  readonly effects: Pick<PipelineEffects, 'get'>
-  readonly wakeup: Wakeup
-  readonly streamBytes: number
-  readonly stallAfterMs: number
-  readonly drainMs: number
-  /** 'drain': take nothing more, finish within `drainMs`. 'drop': stop at once, the assignment is gone. */
-  readonly demand: () => 'none' | 'drain' | 'drop'
-  /**
-   * The commit of the transaction before, where it is still under way: nothing is sent until it is done, and if it fails this round is
-   * over.
-   */
-  readonly before: CommitFate | undefined
-  readonly time: TimeLedger
-  readonly profile: StepProfile
-  /** Set where tracing is on. */
-  readonly traces?: PipelineTraces | undefined
 }
 
 export type RoundEnd =
@@ -95,7 +59,7 @@ export class Round {
   /** True once anything was handed to the producer. */
   sent = false
   /** Of all tasks, as of their last turn. */
-  private bytes = 0
+  bytes = 0
   private readonly slices = new Map<Task, Slice>()
   private finishing = false
   /** Nothing is done in it any more. */
@@ -154,6 +118,17 @@ export class Round {
   }
 
   async run(): Promise<RoundEnd> {
+    const { durations, time } = this.environment
+    if (durations === undefined) return this.runThrough()
+    const before = time.processingMs
+    const end = await this.runThrough()
+    const failed = end.kind === 'failed' ? { error: end.error } : undefined
+    if (failed !== undefined || (end.kind === 'done' && this.records > 0))
+      durations.processed({ ms: time.processingMs - before, ...failed, ...this.about() })
+    return end
+  }
+
+  private async runThrough(): Promise<RoundEnd> {
     try {
       const early = (await this.takeIn()) ?? this.endInput() ?? (await this.finish())
       if (early !== undefined) return early
@@ -370,13 +345,19 @@ export class Round {
     return { kind: 'failed', task, error, records: task.records, hint: pushing === undefined ? undefined : task.records - 1 }
   }
 
+  private about(): Pick<Took, 'group' | 'topic' | 'partition'> {
+    const { group, inputs } = this.environment
+    return { group, ...placeOf([...this.slices.keys()].flatMap(({ partition }) => inputs.map((topic) => ({ topic, partition })))) }
+  }
+
   private send(all: boolean): void {
     const batches = this.environment.outputs.take(all)
     if (batches.length === 0) return
     this.sent = true
     this.unacknowledged++
-    const { producer, wakeup } = this.environment
-    producer.send(batches).then(
+    const { producer, wakeup, durations, clock } = this.environment
+    const place = durations === undefined ? {} : placeOf(batches)
+    timed(durations, () => clock.monotonic(), 'send', place, producer.send(batches)).then(
       () => {
         if (--this.unacknowledged === 0) this.onAcknowledged()
         wakeup.wake()

@@ -1,6 +1,7 @@
 import type { GroupMember, LogClient, LogReader, TopicPartition } from '../log/port.js'
 import type { UnreadPartitions } from '../log/unread.js'
 import type { Clock } from '../record/clock.js'
+import type { Durations } from '../record/durations.js'
 import { inArea, type Logger } from '../record/logger.js'
 import { Agenda } from './agenda.js'
 import type { CommitFate } from './commit-fate.js'
@@ -13,7 +14,8 @@ import type { PipelineSpec } from './host.js'
 import type { Outputs } from './outputs.js'
 import { persist } from './persist.js'
 import type { CheckedPlan } from './plan-check.js'
-import type { Round, RoundEnvironment } from './round.js'
+import type { Round } from './round.js'
+import type { RoundEnvironment } from './round-environment.js'
 import type { Chronicle } from './status/chronicle.js'
 import type { BreakerStatus, CallStatus } from './status/status.js'
 import { usageOf } from './task-state.js'
@@ -21,6 +23,7 @@ import type { Producers } from './producers.js'
 import { progressOf } from './progress.js'
 import type { Task } from './task.js'
 import type { TopicWatch } from './topic-watch.js'
+import type { Limits, Tuner } from './tuning/tuner.js'
 import type { PipelineTraces } from './tracing/traces.js'
 import type { Wakeup } from './wakeup.js'
 
@@ -39,8 +42,13 @@ export interface RunParts {
   readonly wakeup: Wakeup
   readonly stopping: AbortSignal
   readonly chronicle: Chronicle
+  /** As they are in force, and what adapts them, if anything does. */
+  readonly limits: Limits
+  readonly tuner: Tuner | undefined
   /** Set where tracing is on. */
   readonly traces: PipelineTraces | undefined
+  /** Set where somebody is to be told. */
+  readonly durations: Durations | undefined
 }
 
 /** A circuit breaker, as the engine sees it. */
@@ -52,6 +60,8 @@ interface KeptBreaker {
 /** The calls of a step, as the engine sees them. */
 interface KeptCalls {
   callStatus(): CallStatus
+  /** So many at once from here on, in each partition. */
+  adapt(concurrency: number): void
 }
 
 function isCalling(kept: unknown): kept is KeptCalls {
@@ -161,6 +171,11 @@ export class RunContext {
     return [...this.shared.values()].filter(isCalling).map((kept) => kept.callStatus())
   }
 
+  /** A step has so many calls at once from here on, in each partition. */
+  adaptCalls(step: string, concurrency: number): void {
+    for (const kept of [...this.shared.values()].filter(isCalling)) if (kept.callStatus().step === step) kept.adapt(concurrency)
+  }
+
   /** So many records a task has in one step at once, at most; 0 where no step makes calls. */
   get callsAtOnce(): number {
     return this.calls.reduce((most, { concurrency }) => Math.max(most, concurrency), 0)
@@ -249,7 +264,7 @@ export class RunContext {
 
   /** What a round works with; `before` where the commit before it is under way. */
   roundEnvironment(before?: CommitFate): RoundEnvironment {
-    const { spec, outputs, producers, clock, wakeup, log, chronicle, traces } = this.parts
+    const { spec, outputs, producers, clock, wakeup, log, chronicle, traces, durations } = this.parts
     const producer = producers.current
     const { source, transaction, project } = spec
     return {
@@ -281,6 +296,7 @@ export class RunContext {
       time: chronicle.time,
       profile: chronicle.profile,
       traces,
+      durations,
     }
   }
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Duration } from '../record/duration.js'
 import { duration, objectWith, positiveDuration, positiveInteger, timeLimit, topicName } from './options.js'
+import { autoTuneOption, type AutoTuneOptions } from './tuning/options.js'
 
 /** Where a partition without a committed offset starts. A committed offset always wins. */
 export type StartFrom = 'earliest' | 'latest' | 'committed' | { readonly timestamp: number | Date }
@@ -148,6 +149,12 @@ export interface TransactionOptions {
    * with 100 well under 2 %. `analyze` turns it on while it looks.
    */
   readonly sampleSteps?: number
+  /**
+   * Adapts `prefetchBytes`, `maxRecords`, `maxBytes` and the `concurrency` of each `attempt` to lag, latency and memory, within bounds; true
+   * for bounds around what is set. Each change is a line of the log at info, and so an event of the status, that says why. Default false:
+   * what is set stays. Set it where load or a service changes by the hour; a step with a concurrency of 1 is left alone, since that is an order.
+   */
+  readonly autoTune?: boolean | AutoTuneOptions
   /** Topics written in branches that an empty slice does not take (inside mergeMap, defer, ...). */
   readonly declare?: { readonly topics: readonly string[] }
   /** Creates missing output topics, by default with the source's partition count. Default false. */
@@ -169,6 +176,7 @@ export const transactionSchema = z.strictObject({
   streamBytes: positiveInteger.default(1 * 1024 * 1024),
   compression: z.enum(['none', 'gzip', 'snappy', 'lz4', 'zstd']).default('none'),
   sampleSteps: positiveInteger.optional(),
+  autoTune: autoTuneOption,
   declare: z.strictObject({ topics: z.array(topicName) }).default({ topics: [] }),
   provision: z
     .union([

@@ -17,18 +17,19 @@ export class Transactions {
     private readonly troubles: Troubles,
     private readonly restoring: StateRestore,
   ) {
-    const { every, maxRecords } = run.parts.spec.transaction
-    this.limit = new RecordLimit(every, maxRecords)
+    this.limit = new RecordLimit(run.parts.spec.transaction.every, run.parts.limits)
   }
 
   /** Until the assignment is to be given back, its state is to be read again, or the number of tasks has changed. */
   async runAll(): Promise<void> {
     const { run, committer, troubles } = this
-    const { wakeup, plan, watch, chronicle } = run.parts
+    const { wakeup, plan, watch, chronicle, tuner, spec } = run.parts
     const { time } = chronicle
 
+    tuner?.begin()
     while (run.demand() === 'none' && !run.stale && !watch.news) {
       watch.lookIfDue()
+      tuner?.lookIfDue()
       if (committer.fate === undefined) {
         run.checkMemory()
         if (this.restoring.failed) await this.restoring.recover()
@@ -56,6 +57,7 @@ export class Transactions {
         await wakeup.wait(this.untilLook())
       } else if (end.kind === 'done') {
         this.limit.adapt(round, run.callsAtOnce * round.width)
+        tuner?.done(round, spec.transaction.every)
         if (plan.overlaps && troubles.isEmpty) committer.start(round)
         else await committer.commit(round)
       } else if (end.kind === 'failed') {
@@ -73,8 +75,8 @@ export class Transactions {
   }
 
   private limits(): RoundLimits {
-    const { every, maxBytes } = this.run.parts.spec.transaction
-    return { everyMs: every, maxRecords: this.limit.records, maxBytes, live: true }
+    const { spec, limits } = this.run.parts
+    return { everyMs: spec.transaction.every, maxRecords: this.limit.records, maxBytes: limits.maxBytes, live: true }
   }
 
   private untilLook(): number {

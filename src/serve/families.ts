@@ -1,4 +1,12 @@
-import { BUCKETS_MS, type Histogram, type PipelineStatus } from '../runtime/status/status.js'
+import {
+  BREAKER_STATES,
+  BUCKETS_MS,
+  PIPELINE_STATES,
+  TASK_STATES,
+  hasEnded,
+  type Histogram,
+  type PipelineStatus,
+} from '../runtime/status/status.js'
 
 export interface Sample {
   readonly value: number
@@ -15,9 +23,6 @@ export interface Family {
   samples(status: PipelineStatus): readonly Sample[]
 }
 
-const STATES = ['idle', 'starting', 'joining', 'running', 'stopping', 'stopped', 'failed'] as const
-const TASK_STATES = ['running', 'restoring', 'set-aside', 'unread', 'paused'] as const
-const BREAKER_STATES = ['closed', 'open', 'half-open', 'isolated'] as const
 const OUTCOMES = ['processed', 'filtered', 'duplicate', 'late', 'failed'] as const
 
 const one = (value: number | undefined, labels: Sample['labels'] = {}): Sample[] => (value === undefined ? [] : [{ value, labels }])
@@ -53,7 +58,7 @@ function histogram(short: string, help: string, of: (status: PipelineStatus) => 
 /** All metrics, each read off the status: what a name means stands here and nowhere else. The label `group` comes to all of them. */
 export const FAMILIES: readonly Family[] = [
   gauge('pipeline_state', '1 for the state the pipeline is in', ({ state }) =>
-    STATES.map((of) => ({ value: of === state ? 1 : 0, labels: { state: of } })),
+    PIPELINE_STATES.map((of) => ({ value: of === state ? 1 : 0, labels: { state: of } })),
   ),
   gauge('member_stable', '1 while the member is stable in its group', ({ member }) => one(member.state === 'stable' ? 1 : 0)),
   gauge('tasks', 'Tasks of this member by state', ({ tasks }) =>
@@ -123,18 +128,26 @@ export const FAMILIES: readonly Family[] = [
   ),
 ]
 
+/** A status, and its samples of a family under the labels of its pipeline. */
+export interface Told {
+  readonly status: PipelineStatus
+  samples(family: Family): readonly Sample[]
+}
+
 /** Those that are told of: of a group that runs again, not what ended before; each with what tells it from others of its group here. */
-export function told(pipelines: readonly PipelineStatus[]): readonly (readonly [PipelineStatus, Sample['labels']])[] {
-  const over = ({ state }: PipelineStatus): boolean => state === 'stopped' || state === 'failed'
+export function told(pipelines: readonly PipelineStatus[]): readonly Told[] {
   const count = new Map<string, number>()
   return pipelines
     .filter((status, i) => {
       const others = pipelines.filter((other, j) => other.group === status.group && j !== i)
-      return !over(status) || !others.some((other) => !over(other) || pipelines.indexOf(other) > i)
+      return !hasEnded(status) || !others.some((other) => !hasEnded(other) || pipelines.indexOf(other) > i)
     })
     .map((status) => {
       const before = count.get(status.group) ?? 0
       count.set(status.group, before + 1)
-      return [status, before === 0 ? { group: status.group } : { group: status.group, member: before + 1 }] as const
+      const labels: Sample['labels'] = before === 0 ? { group: status.group } : { group: status.group, member: before + 1 }
+      const samples: Told['samples'] = (family) =>
+        family.samples(status).map((sample) => ({ ...sample, labels: { ...labels, ...sample.labels } }))
+      return { status, samples }
     })
 }

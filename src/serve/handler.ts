@@ -38,7 +38,7 @@ export function handlerOf(source: StatusSource, settings: HandlerSettings): Stat
   const { prefix, token, stuckAfter, scale, routes, clock } = settings
   if (settings.commands && source.control === undefined)
     throw new MillraceError('INVALID_OPTIONS', 'commands: the source of the status has no `control`; give the cluster itself')
-  const pipelines = (): readonly PipelineStatus[] => told(source.status.snapshot().pipelines).map(([status]) => status)
+  const pipelines = (): readonly PipelineStatus[] => told(source.status.snapshot().pipelines).map(({ status }) => status)
   const scalers = new Map<string, Scaler>()
   let registry: Promise<MetricsRegistry> | undefined
   const registered = (): Promise<MetricsRegistry> =>
@@ -114,7 +114,8 @@ export function handlerOf(source: StatusSource, settings: HandlerSettings): Stat
       } catch (error) {
         const said = error instanceof MillraceError && error.code === 'INVALID_OPTIONS' ? error.message : FAILED
         if (res.headersSent) res.end()
-        else send(res, req.method === 'POST' && said !== FAILED ? 400 : 500, { error: said })
+        // What the page asks for is wrong in the request; elsewhere something is missing here.
+        else send(res, pathname.startsWith(`${prefix}/page/`) && said !== FAILED ? 400 : 500, { error: said })
       }
     })()
   }
@@ -126,7 +127,7 @@ function pageOf(source: StatusSource, settings: HandlerSettings): ReturnType<typ
   const { peers, token, prefix, clock, deadLetters, commands } = settings
   const take = (): ClusterStatus => {
     const { at, pipelines } = source.status.snapshot()
-    return { at, pipelines: told(pipelines).map(([status]) => status) }
+    return { at, pipelines: told(pipelines).map(({ status }) => status) }
   }
   const url = typeof peers === 'object' ? peers.url : (address: string) => urlOf(address, prefix)
   const asked = peers === false ? undefined : new Peers({ token, clock, url })

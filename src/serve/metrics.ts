@@ -20,7 +20,8 @@ export function register(registry: MetricsRegistry, take: () => ClusterStatus): 
     }
     return taken
   }
-  for (const { name, help, type, samples } of FAMILIES) {
+  for (const family of FAMILIES) {
+    const { name, help, type } = family
     const metric = {
       name,
       help,
@@ -31,9 +32,7 @@ export function register(registry: MetricsRegistry, take: () => ClusterStatus): 
         help,
         type,
         aggregator: 'sum',
-        values: told(now().pipelines).flatMap(([status, labels]) =>
-          samples(status).map((sample) => ({ ...sample, labels: { ...labels, ...sample.labels } })),
-        ),
+        values: told(now().pipelines).flatMap(({ samples }) => samples(family)),
       }),
       /** Nothing is kept here. */
       reset: () => {},

@@ -36,7 +36,7 @@ export interface TestKitOptions<Topics extends TestTopics = TestTopics> {
   readonly start?: number | Date
   /** Default: silent, since errors come out of the kit. */
   readonly logger?: Logger
-  /** As of `embedded`: `openTelemetry()`, with the in-memory exporters of its SDK. */
+  /** As of `embedded`: `openTelemetry()`, with the in-memory exporters of its SDK. What is fed is written by others, and not traced. */
   readonly telemetry?: Telemetry
 }
 
@@ -105,6 +105,8 @@ class Kit<Topics extends TestTopics> {
   readonly clock: VirtualClock
   readonly broker: EmbeddedBroker
   readonly cluster: Cluster
+  /** Of other programs, of which nobody here knows what they trace. */
+  private readonly others: Cluster
   private readonly topics: z.output<typeof testTopics>
   private readonly runs: PipelineRun[] = []
   private readonly positions = new Map<string, number>()
@@ -118,9 +120,9 @@ class Kit<Topics extends TestTopics> {
     this.topics = topics
     this.clock = new VirtualClock(start)
     this.broker = createEmbeddedBroker({ clock: this.clock })
-    this.cluster = stoppable(
-      embedded({ broker: watched(this.broker), clock: this.clock, logger, ...(telemetry === undefined ? {} : { telemetry }) }),
-    )
+    const on = { broker: watched(this.broker), clock: this.clock, logger }
+    this.cluster = stoppable(embedded({ ...on, ...(telemetry === undefined ? {} : { telemetry }) }))
+    this.others = embedded(on)
     const [releaseClock, releaseTimers] = [useClockInPipelines(), noteRealTimers()]
     this.release = () => {
       releaseClock()
@@ -153,7 +155,7 @@ class Kit<Topics extends TestTopics> {
         unknown,
         unknown
       >[]
-      const count = await this.cluster.produce({ topic, records: given.map((record) => encoded(topic, by, record)) })
+      const count = await this.others.produce({ topic, records: given.map((record) => encoded(topic, by, record)) })
       await this.clock.advance(0)
       return count
     })
@@ -210,7 +212,7 @@ class Kit<Topics extends TestTopics> {
       try {
         for (const run of this.runs) run.askToStop()
         await this.untilEnded(this.runs)
-        await this.cluster.close()
+        await Promise.all([this.cluster.close(), this.others.close()])
       } finally {
         this.release()
       }

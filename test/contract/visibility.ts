@@ -142,6 +142,40 @@ export const visibility: readonly ContractCase[] = [
     },
   },
   {
+    name: 'how much is fetched ahead may change, and each fetch is told of',
+    async run({ client, newClient }) {
+      const topic = await newTopic(client)
+      const sender = await producer(client, undefined)
+      for (let i = 0; i < 8; i++) await sender.send([batchOf(topic, 0, [`${i}`.repeat(100)])])
+      let prefetchBytes = 1
+      const told: { readonly ms: number; readonly error?: unknown; readonly topic?: string | undefined }[] = []
+      const reader = newClient().reader({
+        isolation: 'read_committed',
+        get prefetchBytes() {
+          return prefetchBytes
+        },
+        onData: () => {},
+        onFetched: (took) => told.push(took),
+      })
+      const batches = (): number | undefined => {
+        let count = 0
+        while (reader.take(topic, 0)?.batch !== undefined) count++
+        return count > 0 ? count : undefined
+      }
+      reader.assign([{ topic, partition: 0, offset: 0 }])
+      const taken = [await until(batches, { what: 'the first' }), await until(batches, { what: 'the second' })]
+      expect(taken).toEqual([1, 1])
+      expect(told.length).toBeGreaterThanOrEqual(2)
+      expect(told.every(({ ms, error, topic: of }) => ms >= 0 && error === undefined && of === topic)).toBe(true)
+      prefetchBytes = 1024 * 1024
+      const after: number[] = []
+      const all = (): boolean => after.push(batches() ?? 0) > 0 && after.reduce((sum, count) => sum + count, 0) === 6
+      await until(all, { what: 'all others' })
+      expect(Math.max(...after)).toBeGreaterThan(1)
+      reader.close()
+    },
+  },
+  {
     name: 'aborted records are never visible, however transactions interleave',
     async run({ client }) {
       const topic = await newTopic(client)

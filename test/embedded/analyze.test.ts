@@ -13,10 +13,13 @@ import {
   type Analysis,
   type Commit,
   type PipelineStatus,
+  type RawRecord,
   type RecordStream,
   type TransactionOptions,
 } from '../../src/index.js'
 import { createTestKit, type TestKit } from '../../src/testing/index.js'
+import { toExternal } from '../../src/sinks/external/to-external.js'
+import { MemoryStore, type MemoryTx } from '../support/memory-store.js'
 import { until } from '../support/until.js'
 
 describe('analyze names what bounds a pipeline', () => {
@@ -107,6 +110,20 @@ describe('analyze names what bounds a pipeline', () => {
     expect(found).toMatchObject({ bound: 'downstream', findings: [{ step: 'charge' }] })
     expect(found.findings[0].evidence).toContainEqual(expect.stringMatching(/^'charge': \d+ calls of 1000 ms on the average, 2 at once/))
     expect(found.findings[0].advice[0]).toBe("raise concurrency of 'charge', if the service takes it")
+  })
+
+  it('a sink outside the log whose transactions are slow to commit', async () => {
+    const store = new MemoryStore()
+    store.faults.onCommit = () => sleep(1_000)
+    const write = (tx: MemoryTx, some: readonly RawRecord[]): void => void tx.lines.push(...some.map(({ value }) => String(value)))
+    const settings = { name: 'lines', batch: 10, repeatable: false, within: 30_000, onBehind: 'stop' } as const
+    const found = await analysed((records) => records.pipe(toExternal<MemoryTx, RawRecord>('toDatabase', store, write, settings)), {
+      options: { maxRecords: 10 },
+    })
+    expect(found).toMatchObject({ bound: 'downstream', findings: [{ what: 'a sink or a store outside the log is waited for' }] })
+    expect(found.findings[0].evidence[1]).toMatch(/^0 % waiting for calls, (9\d|100) % for commits of sinks$/)
+    expect(found.findings[0].advice[0]).toContain('see the system outside')
+    expect(found.findings[0].step).toBeUndefined()
   })
 
   it.each([

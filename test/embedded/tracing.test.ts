@@ -1,12 +1,14 @@
 import { SpanKind, SpanStatusCode, context, trace } from '@opentelemetry/api'
 import type { ReadableSpan } from '@opentelemetry/sdk-trace-base'
-import { map, mergeMap, tap, type Observable } from 'rxjs'
+import { filter, map, mergeMap, tap, type Observable } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
+  aggregate,
   attempt,
   deadLetter,
   delayUntil,
   dropFailed,
+  joinStream,
   json,
   record,
   redrive,
@@ -23,7 +25,7 @@ import {
   type TransactionOptions,
 } from '../../src/index.js'
 import { traceIdPropagator } from '../../src/opentelemetry/index.js'
-import { createTestKit, type TestKit } from '../../src/testing/index.js'
+import { createTestKit, type FeedRecord, type TestKit } from '../../src/testing/index.js'
 import { PARENT, TRACE, spanIn, spans, traceparent, type Spans } from '../support/spans.js'
 
 describe('traces', () => {
@@ -357,6 +359,64 @@ describe('traces', () => {
     expect(made?.links.map(({ context: { spanId } }) => spanId)).toEqual(processed.map(idOf))
     expect(made?.attributes['millrace.transaction.result']).toBe('committed')
     expect(spanIn(await headerOf('out'))).toBe(idOf(made))
+  })
+
+  it('of aggregates and joins of streams take links: with the records that went into the result', async () => {
+    kit.run(pipelineOf((records) => records.pipe(aggregate(count()), toTopic({ topic: 'mid', value: json() }))))
+    const side = (records: RecordStream, name: string) => records.pipe(filter(({ value }) => String(value).startsWith(name)))
+    kit.run(
+      pipelineOf(
+        (records) =>
+          side(records, 'left').pipe(
+            joinStream(side(records, 'right'), { within: '1m', join: (left, right) => `${String(left.value)} ${String(right.value)}` }),
+            toTopic({ topic: 'out', value: json() }),
+          ),
+        {},
+        'in',
+        'joining',
+      ),
+    )
+    const ids = ['1', '2', '3'].map((n) => TRACE.slice(0, -1) + n)
+    const linked = (span: ReadableSpan | undefined) => span?.links.map(({ context: { spanId } }) => spanId)
+    const [first, ...last] = ['left-1', 'other', 'right-1'].map((value, i) => ({
+      key: 'k',
+      value,
+      headers: { traceparent: traceparent(true, ids[i]) },
+    }))
+    for (const some of [[first as FeedRecord], last]) {
+      await kit.feed('in', some)
+      await kit.advance('1s')
+    }
+    const of = (group: string) => sdk.named('process in').filter(({ attributes }) => attributes['messaging.consumer.group.name'] === group)
+    const made = sdk.named("aggregate 'aggregate'")
+    const [one, ...others] = of('g').map(idOf)
+    // An update is made of what came since the one before.
+    expect(made.map(linked)).toEqual([[one], others])
+    expect(made.map(({ attributes }) => attributes['millrace.transaction.result'])).toEqual(['committed', 'committed'])
+    expect(spanIn(await headerOf('mid'))).toBe(idOf(made[1]))
+    const [pair] = sdk.all.filter(({ name }) => name.startsWith('joinStream'))
+    const [left, , right] = of('joining')
+    expect(linked(pair)).toEqual([idOf(left), idOf(right)])
+    expect(pair?.attributes['messaging.consumer.group.name']).toBe('joining')
+    expect(spanIn(await headerOf('out'))).toBe(idOf(pair))
+  })
+
+  it('say unknown of a transaction whose commit was not answered, where nothing tells how it ended', async () => {
+    kit.run(pipelineOf((records) => records.pipe(toTopic({ topic: 'out' }))))
+    await kit.advance('1s')
+    // The answer is lost, and by the time that is clear this is no member any more, whose offsets would tell.
+    kit.broker.faults.inject({ at: 'end', reaction: 'indeterminate', tookEffect: true, delayMs: 8_000 })
+    kit.broker.faults.inject({ at: 'heartbeat', reaction: 'lost' })
+    await feed({ traceparent: traceparent() })
+    await kit.advance('5m')
+    const results = sdk.named('process in').map(({ attributes }) => attributes['millrace.transaction.result'])
+    expect(results[0]).toBe('unknown')
+    expect(sdk.named('process in')[0]?.attributes).toMatchObject({ 'error.type': 'transaction_unknown' })
+    expect(sdk.named('process in')[0]?.attributes).not.toHaveProperty('millrace.record.outcome')
+    expect(sdk.all).toHaveLength(sdk.begun)
+    // It had taken effect: the record is there, once.
+    expect(await kit.read('out')).toHaveLength(1)
+    expect(kit.cluster.status.snapshot().pipelines[0]?.totals.records).toBe(0)
   })
 
   it('go by an id in a header of one name, where told so', async () => {

@@ -20,7 +20,7 @@ function run(
   took: Took,
   rounds: number,
   available = Number.POSITIVE_INFINITY,
-  limit = new RecordLimit(everyMs, 1_000_000),
+  limit = new RecordLimit(everyMs, { maxRecords: 1_000_000 }),
   atOnce = 0,
 ) {
   const done: { readonly records: number; readonly took: number }[] = []

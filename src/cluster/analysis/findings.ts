@@ -1,6 +1,7 @@
 import type { PartitionStatus, Phase } from '../../runtime/status/status.js'
+import { perSecond, sumOf, type MemberMeasures } from '../../runtime/status/measures.js'
 import type { Bound, Finding } from './finding.js'
-import { perSecond, sumOf, type Measures, type MemberMeasures } from './measures.js'
+import type { Measures } from './measures.js'
 
 /** What takes less of the time is not told of beside what bounds the pipeline. */
 const NOTABLE = 0.2

@@ -2,10 +2,11 @@ import { singleBatchSize, type Encoded } from '../../log/batch/write.js'
 import { partitionOfKey } from '../../log/partitioner.js'
 import type { TopicInfo } from '../../log/port.js'
 import { MillraceError, errorMessage } from '../../record/error.js'
-import { NO_HEADERS, encodeHeaders, type HeadersInput } from '../../record/headers.js'
+import { NO_HEADERS, encodeHeaders, replaceHeaders, type HeadersInput } from '../../record/headers.js'
 import { kindOf } from '../../record/kind-of.js'
 import { unspread, wholeMs } from '../../record/record.js'
 import { isLater } from '../../record/serde.js'
+import type { TraceHeaders } from '../../record/tracing.js'
 import type { ProducerRecord, ProducerSettings } from './options.js'
 
 /** A record as it goes into a batch. */
@@ -15,6 +16,8 @@ export interface EncodedRecord {
   /** A finished header section, or none. */
   readonly headers: HeadersInput | Buffer
   readonly headerBytes: number
+  /** The same without headers of a trace, where it has some. */
+  readonly bare: EncodedRecord | undefined
 }
 
 type GivenRecord = ProducerRecord<unknown, unknown>
@@ -32,18 +35,16 @@ export function encodeRecord(
   { key: keySerde, value: valueSerde }: ProducerSettings,
   given: GivenRecord,
   what: string,
+  traced?: TraceHeaders,
 ): EncodedRecord | Promise<EncodedRecord> {
   const key = encodePart(keySerde, given.key ?? null, 'key', what)
   const value = encodePart(valueSerde, given.value, 'value', what)
   const { headers } = given
   const section = headers === undefined ? NO_HEADERS : headerSection(headers, what)
-  const headerBytes = Buffer.isBuffer(section) ? section.length : 1
-  const whole = (keyPart: unknown, valuePart: unknown): EncodedRecord => ({
-    key: plain(keyPart, 'key', what, keySerde),
-    value: plain(valuePart, 'value', what, valueSerde),
-    headers: section,
-    headerBytes,
-  })
+  const whole = (keyPart: unknown, valuePart: unknown): EncodedRecord => {
+    const bare = withHeaders(plain(keyPart, 'key', what, keySerde), plain(valuePart, 'value', what, valueSerde), section, undefined)
+    return traced === undefined ? bare : withHeaders(bare.key, bare.value, tracedSection(section, traced), bare)
+  }
   if (isLater(key) || isLater(value))
     return Promise.all([key, value]).then(
       ([keyPart, valuePart]) => whole(keyPart, valuePart),
@@ -52,6 +53,14 @@ export function encodeRecord(
       },
     )
   return whole(key, value)
+}
+
+function withHeaders(key: Encoded, value: Encoded, headers: HeadersInput | Buffer, bare: EncodedRecord | undefined): EncodedRecord {
+  return { key, value, headers, headerBytes: Buffer.isBuffer(headers) ? headers.length : 1, bare }
+}
+
+function tracedSection(section: HeadersInput | Buffer, traced: TraceHeaders): Buffer {
+  return Buffer.isBuffer(section) ? replaceHeaders(section, 0, new Set(), traced) : encodeHeaders(traced)
 }
 
 function encodePart(serde: ProducerSettings['key'], part: unknown, name: string, what: string): unknown {
@@ -93,6 +102,12 @@ function lengthOf(part: Encoded): number {
 /** Bytes that a record has in a batch of its own, beyond the batch's header, nearly. */
 export function sizeOf({ key, value, headerBytes }: EncodedRecord): number {
   return lengthOf(key) + lengthOf(value) + headerBytes + 20
+}
+
+/** A record that fits without the headers of a trace is not refused for their sake. */
+export function fitting(record: EncodedRecord, { maxMessageBytes }: TopicInfo): EncodedRecord {
+  const { bare } = record
+  return bare === undefined || maxMessageBytes === undefined || sizeOf(record) + 100 <= maxMessageBytes ? record : bare
 }
 
 /** @throws MillraceError RECORD_TOO_LARGE; compression is not foreseen, so that what is compressed is judged by the broker */

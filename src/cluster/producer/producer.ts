@@ -3,7 +3,10 @@ import type { OutputBatch } from '../../log/batch/write.js'
 import { reactionTo } from '../../log/error.js'
 import type { LogClient, LogProducer, TopicInfo } from '../../log/port.js'
 import { sleep, type Clock } from '../../record/clock.js'
+import { timed } from '../../record/durations.js'
 import { MillraceError } from '../../record/error.js'
+import type { SentTrace } from '../../record/tracing.js'
+import type { Telemetry } from '../../runtime/telemetry.js'
 import { checkRecord, encodeRecord } from './encode.js'
 import type { ProducerRecord, ProducerSettings, WrittenRecord } from './options.js'
 import type { Lane, Outcome, PartitionOutput } from './partition-output.js'
@@ -22,6 +25,8 @@ export interface ProducerHost {
   /** Begins the text of errors. */
   readonly name?: string
   readonly onClose?: () => void
+  /** Where it tells what it measures, and by what records are followed. */
+  readonly telemetry?: Telemetry | undefined
 }
 
 export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
@@ -155,7 +160,8 @@ export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
 
   write(batch: OutputBatch): Promise<number> {
     this.counts.batches++
-    return (this.log as LogProducer).write(batch)
+    const { topic, partition } = batch
+    return timed(this.host.telemetry?.durations, this.monotonic, 'send', { topic, partition }, (this.log as LogProducer).write(batch))
   }
 
   took(bytes: number): void {
@@ -200,11 +206,13 @@ export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
 
   private take(given: ProducerRecord<K, V>, what: string, outcome: Outcome): void {
     const { counts, generation } = this
+    let sent: SentTrace | undefined
     try {
       if (this.isClosed) throw this.closedError(what)
       checkRecord(given, what)
       const topic = this.topicOf(given, what)
-      const encoded = encodeRecord(this.settings, given, what)
+      sent = this.trace(given, topic)
+      const encoded = encodeRecord(this.settings, given, what, sent?.headers)
       counts.sent++
       counts.unsettled++
       generation.left++
@@ -213,20 +221,29 @@ export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
           counts.written++
           counts.unsettled--
           generation.left--
+          sent?.end(at)
           outcome.written(at)
         },
         failed: (error) => {
           counts.failed++
           counts.unsettled--
           generation.left--
+          sent?.end(undefined, error)
           outcome.failed(error)
           this.changed()
         },
       }
       this.output(topic).add({ given, encoded, timestamp: given.timestamp ?? this.host.clock.now(), what, outcome: counted })
     } catch (error) {
+      sent?.end(undefined, error)
       outcome.failed(error)
     }
+  }
+
+  /** A context that the program wrote itself is left alone. */
+  private trace({ headers }: ProducerRecord<unknown, unknown>, topic: string): SentTrace | undefined {
+    const tracer = this.host.telemetry?.tracer
+    return tracer === undefined || tracer.fields.some((name) => headers?.[name] !== undefined) ? undefined : tracer.send(topic)
   }
 
   private topicOf(record: ProducerRecord<unknown, unknown>, what: string): string {
@@ -300,6 +317,8 @@ export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
       },
       infoOf,
       () => this.host.clock.now(),
+      (record, topic) => this.trace(record, topic),
+      { durations: this.host.telemetry?.durations, now: this.monotonic },
     )
   }
 
@@ -337,6 +356,8 @@ export class LogRecordProducer<K, V> implements Producer<K, V>, Lane {
     this.begunOnes = []
     for (const partition of begun) partition.flush()
   }
+
+  private readonly monotonic = (): number => this.host.clock.monotonic()
 
   private readonly onAbort = (): void => {
     void this.close()

@@ -1,7 +1,7 @@
 import type { TopicInfo } from '../../log/port.js'
 import { MillraceError } from '../../record/error.js'
 import { Fifo } from '../../runtime/fifo.js'
-import { checkFits, partitionFor, sizeOf, type EncodedRecord } from './encode.js'
+import { checkFits, fitting, partitionFor, sizeOf, type EncodedRecord } from './encode.js'
 import type { ProducerRecord, ProducerSettings } from './options.js'
 import { PartitionOutput, type Lane, type Outcome } from './partition-output.js'
 
@@ -116,8 +116,9 @@ export class TopicOutput {
     this.looking = false
   }
 
-  private give({ given, timestamp, what, outcome }: Taken, record: EncodedRecord, info: TopicInfo): void {
+  private give({ given, timestamp, what, outcome }: Taken, encoded: EncodedRecord, info: TopicInfo): void {
     try {
+      const record = fitting(encoded, info)
       const size = sizeOf(record)
       if (this.settings.compression === 'none') checkFits(record, size, info, what)
       const partition = partitionFor(this.settings, given, record.key, info, () => this.turn++, what)

@@ -52,6 +52,7 @@ export class AttemptRunner {
   private readonly ready = new Fifo<Work>()
   /** Those that another one was in the way of: they take over its place. */
   private readonly successors: Work[] = []
+  private readonly counts: CallCounts
   private readonly calls: Calls
   private pumping = false
   private ended = false
@@ -74,8 +75,8 @@ export class AttemptRunner {
   ) {
     this.gate = slice.gate
     this.notice = new FailureNotice(slice, `attempt '${settings.step}'`, 'calls failed and are made again, in place')
-    const counts = slice.shared(`calls of ${settings.step}`, () => new CallCounts(settings.step, settings.concurrency, slice.clock))
-    this.calls = new Calls(slice, settings.step, settings.timeout, counts)
+    this.counts = slice.shared(`calls of ${settings.step}`, () => new CallCounts(settings.step, settings.concurrency, slice.clock))
+    this.calls = new Calls(slice, settings.step, settings.timeout, this.counts)
     this.outcomes = new Outcomes(settings.step, worthRetrying(settings.retry.only, settings.retry.except), slice.gate, slice.traces)
     this.fn = this.followed(fn)
     const emit = this.emitting()
@@ -174,8 +175,9 @@ export class AttemptRunner {
   private pump(): void {
     if (this.pumping || this.closed) return
     this.pumping = true
+    const most = this.counts.most(this.settings.concurrency)
     try {
-      while (!this.closed && this.running < this.settings.concurrency && this.waiting > 0 && this.breaker?.admits() !== false) {
+      while (!this.closed && this.running < most && this.waiting > 0 && this.breaker?.admits() !== false) {
         this.running++
         this.run((this.successors.pop() ?? this.ready.shift()) as Work)
       }

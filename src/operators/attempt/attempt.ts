@@ -42,7 +42,10 @@ export interface AttemptRetry {
 }
 
 export interface AttemptOptions {
-  /** Calls under way at once, in each partition. Default 16. More hides the latency of a service, and asks more of it. */
+  /**
+   * Calls under way at once, in each partition. Default 16. More hides the latency of a service, and asks more of it. `autoTune` of
+   * `withTransaction` adapts it.
+   */
   readonly concurrency?: number
   /**
    * 'key' (default): records of one key one after the other, those of different keys and those without one side by side. 'partition': side

@@ -10,12 +10,23 @@ export class CallCounts {
   private underWay = 0
   private timed = 0
   private timedMs = 0
+  private adapted: number | undefined
 
   constructor(
     private readonly step: string,
     private readonly concurrency: number,
     private readonly clock: Clock,
   ) {}
+
+  /** So many at once from here on, in each partition. */
+  adapt(concurrency: number): void {
+    this.adapted = concurrency
+  }
+
+  /** How many calls one slice may have under way, of a step that was given so many. One at a time stays that: it is an order. */
+  most(given: number): number {
+    return given === 1 ? 1 : (this.adapted ?? given)
+  }
 
   /** Returns what `ended` is to be given. */
   began(): number | undefined {
@@ -37,6 +48,6 @@ export class CallCounts {
 
   callStatus(): CallStatus {
     const { step, concurrency, made, underWay, timed, timedMs } = this
-    return { step, concurrency, made, underWay, timed, timedMs }
+    return { step, concurrency: this.most(concurrency), made, underWay, timed, timedMs }
   }
 }

@@ -7,7 +7,15 @@ import { DurationHistogram } from './histogram.js'
 import { Rate } from './rate.js'
 import { StepProfile } from './step-profile.js'
 import { TimeLedger } from './time-ledger.js'
-import type { CommitsStatus, ErrorStatus, EventStatus, PipelineState, PipelineStatus, RebalancesStatus } from './status.js'
+import {
+  hasEnded,
+  type CommitsStatus,
+  type ErrorStatus,
+  type EventStatus,
+  type PipelineState,
+  type PipelineStatus,
+  type RebalancesStatus,
+} from './status.js'
 
 const MOST_EVENTS = 100
 const RECENT_MS = 10 * 60_000
@@ -56,7 +64,7 @@ export class Chronicle {
   enter(state: PipelineState): void {
     if (state === this.state) return
     this.state = state
-    if (state === 'stopped' || state === 'failed') this.time.end()
+    if (hasEnded(this)) this.time.end()
     this.stateSince = this.clock.monotonic()
   }
 

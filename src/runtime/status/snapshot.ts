@@ -2,6 +2,7 @@ import type { Plan } from '../plan.js'
 import type { RunContext } from '../run-context.js'
 import type { SourceSettings, TransactionSettings } from '../settings.js'
 import type { Task } from '../task.js'
+import { limitsOf } from '../tuning/tuner.js'
 import type { Chronicle } from './chronicle.js'
 import type { FreshEnds } from './fresh-ends.js'
 import { DurationHistogram } from './histogram.js'
@@ -29,7 +30,6 @@ export interface Sources {
   readonly owners: readonly (string | undefined)[]
 }
 
-/** Something an operator keeps for the life of the pipeline, and has to tell. */
 const NOTHING = new DurationHistogram().result()
 const UNTOLD = {
   totals: { records: 0, processed: 0, filtered: 0, duplicate: 0, late: 0, failed: 0, outputs: 0 },
@@ -81,6 +81,7 @@ export function snapshotOf(sources: Sources): PipelineStatus {
     ...told,
     time: { ...told.time, calls: run === undefined ? [] : run.calls },
     process: processStatus(),
+    limits: run === undefined ? limitsOf(source, sources.transaction) : { ...run.parts.limits },
     deadLetters: deadLettersOf(sources, told.written),
     retries: [...tiers].map((topic) => heldOf(topic, partitions, run)),
     timers: plan.stores

@@ -47,6 +47,8 @@ export interface PipelineStatus {
   /** Where the time went since the start: what `analyze` goes by. */
   readonly time: TimeStatus
   readonly process: ProcessStatus
+  /** As they are in force: set, or adapted by `autoTune`. Calls at once are in `time.calls`. */
+  readonly limits: LimitsStatus
   /** Per second, over the last 10 seconds. */
   readonly rates: { readonly records: number; readonly outputs: number; readonly commits: number }
   /** Records committed to dead-letter topics since the start. */
@@ -70,7 +72,15 @@ export interface PipelineStatus {
   readonly events: readonly EventStatus[]
 }
 
-export type PipelineState = 'idle' | 'starting' | 'joining' | 'running' | 'stopping' | 'stopped' | 'failed'
+export const TASK_STATES = ['running', 'restoring', 'set-aside', 'unread', 'paused'] as const
+export const BREAKER_STATES = ['closed', 'open', 'half-open', 'isolated'] as const
+export const PIPELINE_STATES = ['idle', 'starting', 'joining', 'running', 'stopping', 'stopped', 'failed'] as const
+export type PipelineState = (typeof PIPELINE_STATES)[number]
+
+/** Whether it has ended, in order or not. */
+export function hasEnded({ state }: { readonly state: PipelineState }): boolean {
+  return state === 'stopped' || state === 'failed'
+}
 
 export interface MemberStatus {
   /** As the member knows it: 'lost' also before the first assignment. */
@@ -87,7 +97,7 @@ export interface MemberStatus {
 export interface TaskStatus {
   readonly partition: number
   /** 'set-aside': its slice failed, and it runs by itself until the record to blame is found; 'unread': a partition cannot be read; 'paused': by hand. */
-  readonly state: 'running' | 'restoring' | 'set-aside' | 'unread' | 'paused'
+  readonly state: (typeof TASK_STATES)[number]
   /** While restoring: offsets read of those there are, over all its stores; `total` is undefined until it is known. */
   readonly restoring: { readonly done: number; readonly total: number | undefined; readonly forMs: number } | undefined
   /** While set aside. */
@@ -164,7 +174,7 @@ export interface HeldStatus {
 
 export interface BreakerStatus {
   readonly step: string
-  readonly state: 'closed' | 'open' | 'half-open' | 'isolated'
+  readonly state: (typeof BREAKER_STATES)[number]
   /** While open: when a call may try again. */
   readonly retryInMs: number | undefined
 }
@@ -259,6 +269,12 @@ export interface CallStatus {
   readonly timedMs: number
 }
 
+export interface LimitsStatus {
+  readonly prefetchBytes: number
+  readonly maxRecords: number
+  readonly maxBytes: number
+}
+
 /** Of the process, all its pipelines together. */
 export interface ProcessStatus {
   readonly upMs: number
@@ -270,6 +286,9 @@ export interface ProcessStatus {
   /** After the last full collection; 0 before the first. */
   readonly heapLiveBytes: number
   readonly heapLimitBytes: number
+  /** What the process has of the machine's memory, its heap included, and how much that may be; 0 where nothing says so. */
+  readonly residentBytes: number
+  readonly residentLimitBytes: number
 }
 
 export interface EventStatus {

@@ -48,6 +48,13 @@ export class TimeLedger {
     this.phase = undefined
   }
 
+  /** Milliseconds in which records were worked on, so far. */
+  get processingMs(): number {
+    this.turn()
+    const { working, finishing, calling } = this.spent
+    return working + finishing + calling
+  }
+
   told(): Pick<TimeStatus, 'phases' | 'alone'> {
     this.turn()
     const partitions = [...this.alone].sort((a, b) => b[1] - a[1])
