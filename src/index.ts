@@ -104,7 +104,7 @@ export { deadLetter, type DeadLetterOptions } from './operators/dead-letter.js'
 export type { DeadLetterHeaders } from './runtime/dead-letter.js'
 export { aggregate, type AggregateOptions } from './operators/aggregate.js'
 export { repartition, type Repartitioned, type RepartitionOptions } from './operators/repartition.js'
-export { joinTable, type JoinTableOptions } from './operators/join/join-table.js'
+export { joinTable, type JoinDatabaseTableOptions, type JoinTableOptions } from './operators/join/join-table.js'
 export { joinStream, type Joined, type JoinStreamOptions, type LateJoinRecord } from './operators/join/join-stream.js'
 export { window, type LateRecord, type WindowOptions, type WindowResult } from './operators/window/window.js'
 export {
@@ -144,13 +144,22 @@ export {
   type UpsertOptions,
 } from './sinks/database/writes.js'
 export { waitUntilWritten, type WaitUntilWrittenOptions } from './sinks/database/wait-until-written.js'
-export type { Database, SqlRow, SqlTransaction } from './sinks/database/database.js'
+export { project, type ProjectOptions } from './sinks/projection/project.js'
+export { readModel, type LiveVersion, type ModelTables, type ReadModel, type ReadModelOptions } from './sinks/projection/read-model.js'
+export type { VersionState } from './sinks/projection/model-versions.js'
+export type { Database, SqlRow, SqlTransaction, TablePositions } from './sinks/database/database.js'
 export type { Blame, ExternalStore, ExternalTransaction, Place, PlaceToTake, RowChange, StoredRow } from './sinks/external/port.js'
 
 export { outbox, type OutboxOptions } from './sources/outbox/outbox.js'
 export { outboxTable, writeToOutbox, type OutboxEvent, type StatementRunner } from './sources/outbox/outbox-table.js'
 export type { OutboxRecord } from './sources/outbox/outbox-record.js'
-export { table, type Table, type TableOptions, type TableValue } from './sources/table.js'
+export { table, type LookupTable, type Table, type TableOptions, type TableValue } from './sources/table.js'
+export {
+  databaseTable,
+  type DatabaseTable,
+  type DatabaseTableOptions,
+  type DatabaseTableValue,
+} from './sources/database-table/database-table.js'
 export type { PartitionSource } from './sources/partition-source.js'
 export type { PartitionStream } from './sources/partition-stream.js'
 export type { RecordStream } from './runtime/slice-stream.js'

@@ -18,8 +18,8 @@ export type Written = Uint8Array | string | null
  * A serde that has to ask somebody: a schema registry, a KMS. It may answer with a promise, or at once where it knows already, which then
  * costs nothing more than a `Serde` does.
  *
- * `decode`, `toTopic`, `route`, `repartition`, `table`, `store`, `timedStore` and aggregators take one. Records keep their order behind it,
- * and at most 256 of its promises are waited for at once in each place.
+ * `decode`, `toTopic`, `route`, `repartition`, `table`, `joinStream`, `delayUntil`, `schedule`, `store`, `timedStore` and aggregators take
+ * one. Records keep their order behind it, and at most 256 of its promises are waited for at once in each place.
  *
  * What it throws or rejects with is a failure of the record. Where nobody but the environment is to blame, let it be a MillraceError with
  * the code SERDE_UNAVAILABLE: the pipeline then waits, and asks again after 200 ms, 400 ms ... 5 s, until there is an answer.
@@ -37,6 +37,18 @@ export type AnySerde<T> = Serde<T> | AsyncSerde<T>
 /** Whether a serde answered later. */
 export function isLater<T>(given: T | PromiseLike<T>): given is PromiseLike<T> {
   return typeof given === 'object' && given !== null && typeof (given as { readonly then?: unknown }).then === 'function'
+}
+
+/** One answer and another that is asked for behind it, each of which may come later. @throws what the second throws; nobody waits for the first then */
+export function withNext<T>(one: T | PromiseLike<T>, next: () => T | PromiseLike<T>): [T, T] | Promise<[T, T]> {
+  let other: T | PromiseLike<T>
+  try {
+    other = next()
+  } catch (error) {
+    if (isLater(one)) one.then(undefined, () => undefined)
+    throw error
+  }
+  return isLater(one) || isLater(other) ? Promise.all([one, other]) : [one, other]
 }
 
 /**

@@ -42,6 +42,10 @@ export interface EffectsCommit {
  * positions what it already has, should that transaction fail.
  */
 export interface Effects {
+  /** It goes on beside the transactions, and leaves nothing with them: their commits do not concern it. */
+  readonly isBeside?: true
+  /** The pipeline runs: called once, before its first transaction. What is made to plan it is never started. */
+  start?(): void
   /** User code is done. @throws LogError: then the transaction of the log is aborted, and its records come again */
   commit(commit: EffectsCommit): Promise<void>
   /** The transaction is given up: what was written and not committed is undone, in the background where that takes its time. */
@@ -52,6 +56,12 @@ export interface Effects {
 /** What effects have for the life of a pipeline. */
 export interface EffectsEnvironment {
   readonly group: string
+  /** The topics of the source. */
+  readonly inputs: readonly string[]
+  /** Topics of the pipeline's own that it reads as soon as they are written: not those of retries, which wait for a time. */
+  readonly innerTopics: readonly string[]
+  /** How many partitions each of them has. */
+  readonly partitions: () => number
   readonly clock: Clock
   readonly logger: Logger
   /** Where partitions end in the log. */
@@ -72,6 +82,7 @@ export interface PlannedEffects {
 /** All effects of a pipeline; they are there from the start, so that their positions move with every commit. */
 export class PipelineEffects {
   private readonly all: ReadonlyMap<object, Effects>
+  private readonly committing: readonly Effects[]
   /**
    * Committed with every offset, so that the log knows of what is outside it: who finds nothing there can tell whether something was lost.
    * Undefined where there are none.
@@ -79,8 +90,11 @@ export class PipelineEffects {
   readonly note: string | undefined
 
   constructor(planned: ReadonlyMap<object, PlannedEffects>, environment: EffectsEnvironment) {
-    this.note = planned.size === 0 ? undefined : NOTE + [...planned.values()].flatMap(({ names }) => [...names.keys()]).join(',')
     this.all = new Map([...planned].map(([key, { create, names }]) => [key, create(environment, [...names.keys()])]))
+    const committing = [...planned].filter(([key]) => this.all.get(key)?.isBeside !== true)
+    this.committing = committing.map(([key]) => this.all.get(key) as Effects)
+    this.note = committing.length === 0 ? undefined : NOTE + committing.flatMap(([, { names }]) => [...names.keys()]).join(',')
+    for (const effects of this.all.values()) effects.start?.()
   }
 
   /** @throws MillraceError NOT_PLANNED */
@@ -94,16 +108,16 @@ export class PipelineEffects {
   }
 
   get none(): boolean {
-    return this.all.size === 0
+    return this.committing.length === 0
   }
 
   /** One after the other, in the order of the plan. @throws LogError */
   async commit(commit: EffectsCommit): Promise<void> {
-    for (const effects of this.all.values()) await effects.commit(commit)
+    for (const effects of this.committing) await effects.commit(commit)
   }
 
   rollback(): void {
-    for (const effects of this.all.values()) effects.rollback()
+    for (const effects of this.committing) effects.rollback()
   }
 
   async close(): Promise<void> {

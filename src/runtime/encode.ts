@@ -3,7 +3,7 @@ import { MillraceError, errorMessage } from '../record/error.js'
 import { FailedRecord } from '../record/failed-record.js'
 import { isSpread } from '../record/record-source.js'
 import { LogRecord, unspread } from '../record/record.js'
-import { isLater, type AnySerde, type Serde } from '../record/serde.js'
+import { isLater, type AnySerde } from '../record/serde.js'
 import { isNobodys, isUnavailable } from './blame.js'
 
 type Encoder = Pick<AnySerde<unknown>, 'name' | 'encode'>
@@ -40,26 +40,12 @@ export function encodeSoon(
   )
 }
 
-/**
- * The same where there is no waiting.
- *
- * @throws MillraceError ENCODE_FAILED, LOSSY_SERDE
- */
-export function encodePart(
-  operator: string,
-  serde: Pick<Serde<unknown>, 'name' | 'encode'>,
-  given: unknown,
-  record: LogRecord<unknown, unknown>,
-  part: string,
-): Encoded {
-  const encoded = encodeSoon(operator, serde, given, record, part)
-  if (!isLater(encoded)) return encoded
-  encoded.catch(() => undefined)
-  throw new MillraceError(
-    'ENCODE_FAILED',
-    `the ${part} made from ${record.id} was written by ${serde.name} with a promise: ${operator} needs a serde that answers at once`,
-    { origin: record.origin },
-  )
+/** What a serde answered that has not said that it answers later. @throws MillraceError INVALID_OPTIONS where it did all the same */
+export function atOnce<T>(answer: T | PromiseLike<T>, what: string): T {
+  if (!isLater(answer)) return answer
+  // Nobody waits for it.
+  answer.then(undefined, () => undefined)
+  throw new MillraceError('INVALID_OPTIONS', `${what}: its serde answered with a promise: one that answers later says so (async: true)`)
 }
 
 function encodeFailure({ name }: Encoder, error: unknown, record: LogRecord<unknown, unknown>, part: string): unknown {

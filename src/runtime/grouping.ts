@@ -43,10 +43,14 @@ export function saysPartitioned(
  * What records are grouped by: their own key, or what a function gives.
  *
  * By the record's key the groups of a task are whole, since the topic is partitioned by it. A function's groups are only where
- * the user says so: `partitioned`.
+ * the user says so: `partitioned`. With `anywhere` it does not matter where a group is, so the key may be another one than it was read with.
  */
-export function grouping<R extends AnyRecord>(operator: string, key: ((record: R) => string) | undefined): (record: R) => KeyText {
-  if (key === undefined) return (record) => ownKey(operator, record as unknown as LogRecord<unknown, unknown>)
+export function grouping<R extends AnyRecord>(
+  operator: string,
+  key: ((record: R) => string) | undefined,
+  anywhere = false,
+): (record: R) => KeyText {
+  if (key === undefined) return (record) => ownKey(operator, record as unknown as LogRecord<unknown, unknown>, anywhere)
   return (record) => {
     const text = key(record)
     if (typeof text !== 'string')
@@ -59,7 +63,7 @@ export function grouping<R extends AnyRecord>(operator: string, key: ((record: R
   }
 }
 
-function ownKey(operator: string, record: LogRecord<unknown, unknown>): KeyText {
+function ownKey(operator: string, record: LogRecord<unknown, unknown>, anywhere: boolean): KeyText {
   const raw = rawKeyOf(record)
   if (raw !== undefined) return raw
   const { key } = record
@@ -76,7 +80,7 @@ function ownKey(operator: string, record: LogRecord<unknown, unknown>): KeyText 
       origin: record.origin,
     })
   const kept = keptKeyOf(record)
-  if (kept !== undefined && kept !== text) {
+  if (!anywhere && kept !== undefined && kept !== text) {
     throw new MillraceError(
       'NOT_REPARTITIONED',
       `${operator}: the key of ${record.id} was changed since it was read, so records of one key may be in several partitions, and each would have a part of the result. Put repartition({ ... }) before it`,

@@ -251,7 +251,19 @@ class PlanContext implements SliceContext {
       )
     this.planned.set(key, { create, names: names.set(name, operator) })
     // Planning writes nothing.
-    return create({ group, clock, logger, ends: () => Promise.resolve([]), confirm: () => Promise.resolve() }, [])
+    return create(
+      {
+        group,
+        inputs: this.inputs,
+        innerTopics: [],
+        partitions: () => 0,
+        clock,
+        logger,
+        ends: () => Promise.resolve([]),
+        confirm: () => Promise.resolve(),
+      },
+      [],
+    )
   }
 
   progressOfTask(): readonly [] {

@@ -120,7 +120,16 @@ export class RunContext {
     const { plan, spec, clock, logger, log } = parts
     const ends = (partitions: readonly TopicPartition[]): Promise<readonly number[]> => log.offsets(partitions, 'latest')
     const confirm = (): Promise<unknown> => parts.membership.confirm()
-    this.effects = new PipelineEffects(plan.effects, { group: spec.source.group, clock, logger: inArea(logger, 'steps'), ends, confirm })
+    this.effects = new PipelineEffects(plan.effects, {
+      group: spec.source.group,
+      inputs: plan.inputs,
+      innerTopics: plan.inlets.filter(({ due }) => due === undefined).map(({ topic }) => topic),
+      partitions: () => this.taskCount,
+      clock,
+      logger: inArea(logger, 'steps'),
+      ends,
+      confirm,
+    })
     this.agenda = new Agenda(parts.clock)
   }
 

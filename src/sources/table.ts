@@ -2,9 +2,12 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { z } from 'zod'
 import { MillraceError, errorMessage } from '../record/error.js'
 import { isLater, json, type AnySerde } from '../record/serde.js'
+import type { DeepReadonly } from '../record/types.js'
 import { isNobodys } from '../runtime/blame.js'
+import type { SliceContext } from '../runtime/context.js'
 import { objectWith, parseOptions, storeName, topicName } from '../runtime/options.js'
-import { issuesText, isStandardSchema } from '../runtime/schema.js'
+import { isStandardSchema, validValue } from '../runtime/schema.js'
+import type { KeyText } from '../state/key.js'
 import type { StoreSpec } from '../state/store.js'
 import { ViewStore } from '../state/view-store.js'
 
@@ -37,17 +40,45 @@ const schema = z.strictObject({
   name: storeName.optional(),
 })
 
+/** What a record finds in a table. */
+export interface TableRows<V> {
+  /** A promise where the value is not there at once. @throws what reading it throws, each time */
+  get(key: KeyText): DeepReadonly<V> | PromiseLike<DeepReadonly<V>> | undefined
+}
+
+/** Values by key that others write, which records are joined with. */
+export abstract class LookupTable<V> {
+  /** Where its rows lie, for messages. */
+  abstract readonly place: string
+  /** Whether every row is at hand in every task, not only those that are partitioned as the task is. */
+  abstract readonly whole: boolean
+
+  constructor(readonly name: string) {}
+
+  /** @internal */
+  abstract open(slice: SliceContext, what: string): TableRows<V>
+}
+
 /** A compacted topic whose latest values are at hand; made by `table`, used by `joinTable`. It may be used in several places. */
-export class Table<V> {
+export class Table<V> extends LookupTable<V> {
   /** @internal */
   readonly spec: StoreSpec<ViewStore<V>>
+  readonly place: string
+  readonly whole = false
 
   constructor(
     readonly topic: string,
-    readonly name: string,
+    name: string,
     decode: (bytes: Buffer) => V | PromiseLike<V>,
   ) {
+    super(name)
+    this.place = `topic '${topic}'`
     this.spec = { name, kind: 'table', version: 1, source: topic, create: () => new ViewStore<V>(decode) }
+  }
+
+  /** @internal */
+  open(slice: SliceContext, what: string): TableRows<V> {
+    return slice.store(what, this.spec)
   }
 }
 
@@ -71,13 +102,9 @@ function decoderOf<V>(value: ValueForm): (bytes: Buffer) => V | PromiseLike<V> {
   if (!isStandardSchema(value)) return (bytes) => wrap(value.name, () => value.decode(bytes) as V | PromiseLike<V>)
   const { '~standard': standard } = value
   const from = json()
-  const checked = (result: StandardSchemaV1.Result<unknown>): V => {
-    if (result.issues === undefined) return result.value as V
-    throw new MillraceError('DECODE_FAILED', `it does not fit its schema: ${issuesText(result.issues)}`, { cause: result.issues })
-  }
   return (bytes) => {
     const result = wrap(from.name, () => standard.validate(from.decode(bytes)))
-    return isLater(result) ? result.then(checked) : checked(result)
+    return isLater(result) ? result.then(validValue<V>) : validValue<V>(result)
   }
 }
 

@@ -123,6 +123,9 @@ class SliceUnderTest<T> {
     this.outputs = new Outputs(infos, true)
     this.effects = new PipelineEffects(this.plan.effects, {
       group,
+      inputs: [topic],
+      innerTopics: [],
+      partitions: () => partition + 1,
       clock: rxjsClock,
       logger: silentLogger,
       ends: (partitions) => Promise.resolve(partitions.map(() => this.offset)),

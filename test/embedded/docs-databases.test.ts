@@ -1,17 +1,21 @@
 import { PGlite } from '@electric-sql/pglite'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { lastValueFrom } from 'rxjs'
+import { lastValueFrom, tap } from 'rxjs'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import {
   aggregate,
   append,
   count,
+  databaseTable,
   decode,
   dropFailed,
   embedded,
+  joinTable,
   json,
+  project,
+  readModel,
   repartition,
   silentLogger,
   toDatabase,
@@ -21,7 +25,6 @@ import {
   withTransaction,
   type Cluster,
   type RecordStream,
-  type StreamRecord,
 } from '../../src/index.js'
 import { pglite } from '../../src/sinks/database/pglite.js'
 import { postgresPositions } from '../../src/sinks/database/postgres-positions.js'
@@ -89,40 +92,71 @@ describe('docs/databases.md', () => {
     ])
   })
 
-  it('a read model that is built anew beside the one in use, and a writer that reads its own write', async () => {
+  it('a read model, and a writer that reads its own write', async () => {
+    await db.exec('DROP TABLE IF EXISTS orders')
     const store = pglite(db)
-    await db.exec('DROP VIEW IF EXISTS model; CREATE TABLE model_v1 (id text PRIMARY KEY, total int)')
-    await db.exec('CREATE OR REPLACE VIEW model AS SELECT * FROM model_v1')
-    const model = (version: number, country?: string) => {
-      const columns = { total: (o: StreamRecord<unknown, z.infer<typeof Order>>) => o.value.total }
-      const table = `model_v${version}`
-      const stopped = new AbortController()
-      const source = cluster.source({ group: `model-${version}`, topics: ['orders'], signal: stopped.signal })
-      const key = { id: (o: StreamRecord<unknown, z.infer<typeof Order>>) => o.id }
-      const write = upsert({ table, key, columns: country === undefined ? columns : { ...columns, country: () => country } })
-      const running = lastValueFrom(
-        source.pipe(withTransaction((records) => records.pipe(decode(Order), dropFailed(), toDatabase(store, write)), { every: 20 })),
-        { defaultValue: undefined },
+    const orders = readModel(store, {
+      name: 'orders',
+      version: 1,
+      tables: { orders: 'id text PRIMARY KEY, customer text NOT NULL, total integer NOT NULL' },
+      create: (tx, tables) => tx.query(`CREATE INDEX ON ${tables.orders} (customer)`),
+    })
+    const Order = z.object({ id: z.string(), customer: z.string(), total: z.number() })
+    cluster
+      .source({ group: orders.group, topics: ['orders'], signal: stop.signal })
+      .pipe(
+        withTransaction((records) =>
+          records.pipe(
+            decode(Order),
+            dropFailed(),
+            project(orders, (tables) =>
+              upsert({
+                table: tables.orders,
+                key: { id: (o) => o.value.id },
+                columns: { customer: (o) => o.value.customer, total: (o) => o.value.total },
+              }),
+            ),
+          ),
+        ),
       )
-      return async (): Promise<void> => {
-        stopped.abort()
-        await running
-      }
-    }
-    const at = (offset: number) => [{ topic: 'orders', partition: 1, offset }]
-    const old = model(1)
-    await waitUntilWritten(store, { group: 'model-1', records: at(0) })
-    expect(await rows("SELECT total FROM model WHERE id = 'orders/1/0'")).toEqual([{ total: 2 }])
+      .subscribe()
+    const producer = cluster.producer({ topic: 'orders', value: json() })
+    const order = { id: 'o9', customer: 'ann', total: 9 }
+    const { partition, offset } = await producer.send({ key: order.id, value: order })
+    await orders.waitFor([{ topic: 'orders', partition, offset }])
+    expect(await rows("SELECT total FROM orders WHERE id = 'o9'")).toEqual([{ total: 9 }])
+    await expect(
+      waitUntilWritten(store, { group: 'nobody', records: [{ topic: 'orders', partition, offset }], within: 30 }),
+    ).rejects.toMatchObject({
+      code: 'TIMEOUT',
+    })
+    await db.exec('DROP VIEW orders; DROP TABLE orders_v1, millrace_projections')
+  })
 
-    await db.exec('CREATE TABLE model_v2 (LIKE model_v1 INCLUDING ALL, country text)')
-    const next = model(2, 'AT')
-    await cluster.produce({ topic: 'orders', records: [{ value: '{"total":4}', partition: 1 }] })
-    await waitUntilWritten(store, { group: 'model-2', records: [...at(1), { topic: 'orders', partition: 0, offset: 1 }] })
-    await db.exec('CREATE OR REPLACE VIEW model AS SELECT * FROM model_v2')
-    await old()
-    expect(await rows('SELECT total, country FROM model ORDER BY total')).toEqual([1, 2, 3, 4].map((total) => ({ total, country: 'AT' })))
-    await next()
-    await expect(waitUntilWritten(store, { group: 'model-2', records: at(99), within: 30 })).rejects.toMatchObject({ code: 'TIMEOUT' })
+  it('a table of the database in a join', async () => {
+    await db.exec(`CREATE TABLE customers (id text, city text, updated_at timestamptz DEFAULT now(), deleted boolean DEFAULT false);
+INSERT INTO customers (id, city) VALUES ('ann', 'Oslo')`)
+    const customers = databaseTable(pglite(db), {
+      name: 'customers',
+      query: 'SELECT id, city, updated_at, deleted FROM customers',
+      key: 'id',
+      version: 'updated_at',
+      deleted: 'deleted',
+    })
+    const Order = z.object({ customer: z.string() })
+    await cluster.produce({ topic: 'orders', records: [{ value: '{"customer":"ann"}', partition: 0 }] })
+    const seen: unknown[] = []
+    await run(
+      (records) =>
+        records.pipe(
+          decode(Order),
+          dropFailed(),
+          joinTable(customers, { key: (o) => o.value.customer, join: (o, customer) => ({ ...o.value, city: customer['city'] }) }),
+          tap((o) => seen.push(o.value)),
+        ),
+      async () => seen.length > 0,
+    )
+    expect(seen).toEqual([{ customer: 'ann', city: 'Oslo' }])
   })
 
   it('the table of positions is as it says', () => {

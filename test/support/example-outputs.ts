@@ -68,6 +68,13 @@ alerts:
 what? -> 400
 signups:
   ada@example.org {"email":"ada@example.org"}`,
+  'read-model': `
+{"id":"ada","total":10}
+{"id":"ada","total":40}
+{"id":"ada","total":60}
+{"id":"ada","total":60,"largest":30}
+version 1 is replaced
+version 2 is live`,
   'batch-import': `
 imported: 1000
 imported: 1000

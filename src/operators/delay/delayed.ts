@@ -4,17 +4,17 @@ import { encodeHeaders, readHeaders } from '../../record/headers.js'
 import { lineageText, parseLineage } from '../../record/lineage.js'
 import { RecordSource, type Retries } from '../../record/record-source.js'
 import { LogRecord, RAW_ALL, RAW_HEADERS, RAW_KEY, RAW_VALUE, type RecordPatch } from '../../record/record.js'
-import type { SerdeFor } from '../../record/serde.js'
+import { isLater, withNext, type AnySerdeFor } from '../../record/serde.js'
 import { traceHeaders, type TraceHeaders } from '../../record/tracing.js'
 import { cursor, readVarint, varintSize, writeVarint } from '../../record/varint.js'
-import { encodePart } from '../../runtime/encode.js'
+import { encodeSoon } from '../../runtime/encode.js'
 
 type AnyRecord = LogRecord<unknown, unknown>
 
 /** How the parts of a record that are no longer bytes are kept. */
 export interface DelaySerdes {
-  readonly key: SerdeFor<unknown>
-  readonly value: SerdeFor<unknown>
+  readonly key: AnySerdeFor<unknown>
+  readonly value: AnySerdeFor<unknown>
 }
 
 /** What is known of a kept record besides its bytes. */
@@ -34,13 +34,22 @@ interface Meta {
 
 const TIME_BYTES = 8
 
+/**
+ * The key or the value of a record as it is kept: what was put in place of the bytes it was read with, else null. A promise where its serde
+ * answers with one.
+ *
+ * @throws MillraceError ENCODE_FAILED, LOSSY_SERDE
+ */
+export function changedPart(operator: string, record: AnyRecord, serdes: DelaySerdes, part: 'key' | 'value'): Encoded | Promise<Encoded> {
+  if ((record.raw & (part === 'key' ? RAW_KEY : RAW_VALUE)) !== 0) return null
+  return encodeSoon(operator, serdes[part], record[part], record, part)
+}
+
 /** A record as it is kept until `at`: the time, what is known of it, its bytes as they were read, and what was put in their place since. */
-export function delayedBytes(operator: string, record: AnyRecord, at: number, serdes: DelaySerdes, trace?: TraceHeaders): Buffer {
+export function delayedBytes(record: AnyRecord, at: number, key: Encoded, value: Encoded, trace?: TraceHeaders): Buffer {
   const { source, offset, timestamp, raw, lineage } = record
   const { topic, partition, retries } = source
   const changed = RAW_ALL & ~raw
-  const key = (changed & RAW_KEY) === 0 ? null : encodePart(operator, serdes.key, record.key, record, 'key')
-  const value = (changed & RAW_VALUE) === 0 ? null : encodePart(operator, serdes.value, record.value, record, 'value')
   const headers = (changed & RAW_HEADERS) === 0 ? NOTHING : encodeHeaders(record.headers)
   // What the program made itself was never bytes: it is kept as if it had been read so.
   const body = record.start < 0 ? bodyOf(key, value, headers) : source.bytes.subarray(record.start, record.end)
@@ -67,8 +76,10 @@ export function delayedBytes(operator: string, record: AnyRecord, at: number, se
   return Buffer.concat([time, ...parts])
 }
 
-/** The record that was kept. It is part of no batch, so what becomes of it is counted nowhere. */
-export function delayedRecord(bytes: Buffer, serdes: DelaySerdes): AnyRecord {
+/**
+ * The record that was kept; a promise where a serde answers with one. It is part of no batch, so what becomes of it is counted nowhere.
+ */
+export function delayedRecord(bytes: Buffer, serdes: DelaySerdes): AnyRecord | Promise<AnyRecord> {
   let pos = TIME_BYTES
   const next = (): Buffer | null => {
     const length = readVarint(bytes, pos)
@@ -98,10 +109,24 @@ export function delayedRecord(bytes: Buffer, serdes: DelaySerdes): AnyRecord {
     undefined,
   )
   if (changed === 0) return record
+  const keyPart = changed & RAW_KEY ? next() : null
+  const valuePart = changed & RAW_VALUE ? next() : null
+  const key = decoded(keyPart, serdes.key)
+  // Two promises only where one answered with one.
+  if (serdes.value.async === true || isLater(key)) {
+    const both = withNext(key, () => decoded(valuePart, serdes.value))
+    return isLater(both)
+      ? both.then((found) => restored(record, bytes, pos, changed, ...found))
+      : restored(record, bytes, pos, changed, ...both)
+  }
+  return restored(record, bytes, pos, changed, key, decoded(valuePart, serdes.value))
+}
+
+function restored(record: AnyRecord, bytes: Buffer, headersAt: number, changed: number, key: unknown, value: unknown): AnyRecord {
   const patch: { -readonly [part in keyof RecordPatch<unknown, unknown>]: RecordPatch<unknown, unknown>[part] } = {}
-  if (changed & RAW_KEY) patch.key = decoded(next(), serdes.key)
-  if (changed & RAW_VALUE) patch.value = decoded(next(), serdes.value)
-  if (changed & RAW_HEADERS) patch.headers = readHeaders(bytes, pos)
+  if (changed & RAW_KEY) patch.key = key
+  if (changed & RAW_VALUE) patch.value = value
+  if (changed & RAW_HEADERS) patch.headers = readHeaders(bytes, headersAt)
   return record.with(patch)
 }
 
@@ -113,7 +138,7 @@ export function delayedOrigin(bytes: Buffer): { readonly topic: string; readonly
 
 const NOTHING = Buffer.alloc(0)
 
-function decoded(part: Buffer | null, serde: SerdeFor<unknown>): unknown {
+function decoded(part: Buffer | null, serde: AnySerdeFor<unknown>): unknown {
   return part === null ? null : serde.decode(part)
 }
 

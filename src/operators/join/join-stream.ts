@@ -3,24 +3,29 @@ import { z } from 'zod'
 import { MillraceError, errorMessage } from '../../record/error.js'
 import type { Duration } from '../../record/duration.js'
 import { record as newRecord, type LogRecord, type StreamRecord } from '../../record/record.js'
-import { json, type Serde, type SerdeFor } from '../../record/serde.js'
+import type { Encoded } from '../../log/batch/write.js'
+import { isLater, json, type AnySerde, type AnySerdeFor } from '../../record/serde.js'
 import type { Good, Handled, RecordOrFailure, ValueOf } from '../../record/types.js'
 import type { Window } from '../../record/windows.js'
 import { Mark, mark } from '../../runtime/accounting.js'
 import { activeSlice } from '../../runtime/context.js'
-import { asWritable, encodePart } from '../../runtime/encode.js'
+import { asWritable, atOnce, encodeSoon } from '../../runtime/encode.js'
 import { eventTime } from '../../runtime/event-time.js'
+import { isUnavailable } from '../../runtime/blame.js'
 import { grouping } from '../../runtime/grouping.js'
 import { operate } from '../../runtime/operate.js'
 import { duration, functionOption, objectWith, parseOptions, storeName } from '../../runtime/options.js'
 import type { Part } from '../../runtime/tracing/gatherings.js'
 import { withSideOutput, type SideOutput } from '../../runtime/side-output.js'
 import { stageOf } from '../../runtime/stages.js'
-import { StreamJoin, sideStore, type Partner, type ValueCodec } from './stream-join.js'
+import type { KeptValue } from './kept-value.js'
+import { LaterValues, Unread, type Side } from './later-values.js'
+import { StreamJoin, kept, sideStore, type Partner, type ValueCodec } from './stream-join.js'
 import { bytesOfKey, type KeyText } from '../../state/key.js'
 import { readBack } from '../../state/read-back.js'
 
 type AnyRecord = StreamRecord<unknown, unknown>
+type AnyLogRecord = LogRecord<unknown, unknown>
 
 /** What is known of a record when it is joined, perhaps minutes after it came. */
 export interface Joined<V> {
@@ -73,9 +78,9 @@ interface JoinStreamBase<L, R> {
    */
   readonly maxAhead?: Duration
   /** How values of the left side are kept. Default: bytes as they are, all else as JSON. */
-  readonly leftValue?: SerdeFor<ValueOf<L>>
+  readonly leftValue?: AnySerdeFor<ValueOf<L>>
   /** The same of the right side. */
-  readonly rightValue?: SerdeFor<ValueOf<R>>
+  readonly rightValue?: AnySerdeFor<ValueOf<R>>
   /** What becomes of records that came when their window was closed; they are counted either way. Default: nothing. */
   readonly late?: SideOutput<LateJoinRecord<NoInfer<L>, NoInfer<R>>>
   /**
@@ -88,7 +93,7 @@ interface JoinStreamBase<L, R> {
 export type JoinStreamOptions<L, R, V> = JoinStreamBase<L, R> &
   (Inner<NoInfer<L>, NoInfer<R>, V> | Left<NoInfer<L>, NoInfer<R>, V> | Outer<NoInfer<L>, NoInfer<R>, V>)
 
-const serde = objectWith<Serde<unknown>>(['encode', 'decode'], 'a serde such as json()').optional()
+const serde = objectWith<AnySerde<unknown>>(['encode', 'decode'], 'a serde such as json()').optional()
 const schema = z.strictObject({
   within: z.union([duration.transform((ms) => ({ before: ms, after: ms })), z.strictObject({ before: duration, after: duration })], {
     error: "expected a time span such as '5m', or { before, after }",
@@ -150,41 +155,49 @@ export function joinStream<L extends AnyRecord, R extends AnyRecord, V>(
   // Which records are alone is known only where it was kept.
   const leftSpec = sideStore({ name: `${name}-left`, kind: `join/${kind}/left`, waitsMs: afterMs, graceMs: grace })
   const rightSpec = sideStore({ name: `${name}-right`, kind: `join/${kind}/right`, waitsMs: beforeMs, graceMs: grace })
-  const checked = (serde: Serde<unknown>, side: 'left' | 'right'): Serde<unknown> =>
+  const checked = (serde: AnySerde<unknown>, side: Side): AnySerde<unknown> =>
     readBack(serde, `${what}: the ${side} value it keeps`, `give the join a serde that holds it (${side}Value: ...)`)
-  const leftSerde = checked(leftValue ?? json(), 'left')
-  const rightSerde = checked(rightValue ?? json(), 'right')
+  const serdes = { left: checked(leftValue ?? json(), 'left'), right: checked(rightValue ?? json(), 'right') }
+  const isAsync = serdes.left.async === true || serdes.right.async === true
+  const isPlain = { left: leftValue === undefined, right: rightValue === undefined }
   const keyOf = grouping<AnyRecord>(what, undefined)
   const timeOf = eventTime<AnyRecord>(what, time, maxAhead)
+  const unreadable = (side: Side, error: unknown): unknown =>
+    isUnavailable(error)
+      ? error
+      : new MillraceError(
+          'CORRUPT_STATE',
+          `${what}: a kept ${side} value cannot be read as ${serdes[side].name}: ${errorMessage(error)}. Was the serde changed? Give the join another name`,
+          { cause: error },
+        )
+  const read = (side: Side, bytes: Buffer): unknown => {
+    let value: unknown
+    try {
+      value = serdes[side].decode(bytes)
+    } catch (error) {
+      throw unreadable(side, error)
+    }
+    return isLater(value) ? value.then(undefined, (error: unknown) => Promise.reject(unreadable(side, error) as Error)) : value
+  }
 
   const main = (put: (late: LateJoinRecord<L, R>) => void): OperatorFunction<L, StreamRecord<Buffer, V>> => {
     const operator = (left: Observable<L>): Observable<StreamRecord<Buffer, V>> => {
       const pairs = new Observable<StreamRecord<Buffer, V>>((target) => {
         const slice = activeSlice(what)
-        let taking: LogRecord<unknown, unknown> | undefined
-        const codec = (given: Serde<unknown> | undefined, side: 'left' | 'right'): ValueCodec => {
-          const serde = side === 'left' ? leftSerde : rightSerde
-          return {
-            bytesAsTheyAre: given === undefined,
-            encode: (value) => encodePart(what, serde, value, taking as LogRecord<unknown, unknown>, `${side} value`),
-            decode(bytes) {
-              try {
-                return serde.decode(bytes)
-              } catch (error) {
-                throw new MillraceError(
-                  'CORRUPT_STATE',
-                  `${what}: a kept ${side} value cannot be read as ${serde.name}: ${errorMessage(error)}. Was the serde changed? Give the join another name`,
-                  { cause: error },
-                )
-              }
-            },
-          }
-        }
+        let taking: AnyLogRecord | undefined
+        const encode = (side: Side, value: unknown, record: AnyLogRecord): Encoded | Promise<Encoded> =>
+          encodeSoon(what, serdes[side], value, record, `${side} value`)
+        const codec = (side: Side): ValueCodec => ({
+          bytesAsTheyAre: isPlain[side],
+          encode: (value) => atOnce(encode(side, value, taking as AnyLogRecord), what),
+          decode: (bytes) => (isAsync ? new Unread(side, bytes) : atOnce(read(side, bytes), what)),
+        })
         const sides = [
-          { store: slice.store(what, leftSpec), codec: codec(leftValue, 'left') },
-          { store: slice.store(what, rightSpec), codec: codec(rightValue, 'right') },
+          { store: slice.store(what, leftSpec), codec: codec('left') },
+          { store: slice.store(what, rightSpec), codec: codec('right') },
         ] as const
-        const joining = new StreamJoin(kind, window, ...sides, (keyText, one, other) => {
+
+        const emit = (keyText: KeyText, one: Partner | undefined, other: Partner | undefined): void => {
           const key = bytesOfKey(keyText)
           const joined = (partner: Partner | undefined): Joined<unknown> | undefined =>
             partner === undefined ? undefined : { key, ...partner }
@@ -192,32 +205,59 @@ export function joinStream<L extends AnyRecord, R extends AnyRecord, V>(
           const result = newRecord({ key, value, timestamp: Math.max(one?.timestamp ?? 0, other?.timestamp ?? 0) })
           slice.traces?.combine(what, result, [...partsOf('left', keyText, one), ...partsOf('right', keyText, other)])
           target.next(result)
-        })
-
-        const partsOf = (side: 'left' | 'right', key: KeyText, partner: Partner | undefined): readonly Part[] =>
+        }
+        const partsOf = (side: Side, key: KeyText, partner: Partner | undefined): readonly Part[] =>
           partner === undefined
             ? []
             : [{ operator: `${what} ${side}`, key, from: partner.timestamp, to: partner.timestamp, keepFrom: Number.NEGATIVE_INFINITY }]
 
-        const take = (side: 'left' | 'right', record: AnyRecord): void => {
-          taking = asWritable(what, record)
-          const at = timeOf(record, slice.clock)
-          const keyText = keyOf(record)
-          slice.traces?.gather(`${what} ${side}`, keyText, at, record)
-          const inTime = joining.add(side, keyText, at, record.value)
-          mark(taking, inTime ? Mark.processed : Mark.late)
+        const place = (side: Side, record: AnyLogRecord, key: KeyText, at: number, encoded?: KeptValue): void => {
+          const inTime = joining.add(side, key, at, record.value, encoded)
+          mark(record, inTime ? Mark.processed : Mark.late)
           if (inTime) return
           const span = side === 'left' ? { start: at - beforeMs, end: at + afterMs } : { start: at - afterMs, end: at + beforeMs }
-          put({ side, record, window: span, streamTime: joining.streamTime } as LateJoinRecord<L, R>)
+          put({ side, record, window: span, streamTime: joining.streamTime } as unknown as LateJoinRecord<L, R>)
+        }
+        const fail = (error: unknown): void => target.error(error)
+        const later = isAsync
+          ? new LaterValues({
+              encode({ side, record }) {
+                const { value } = record
+                if (isPlain[side] && value instanceof Uint8Array) return kept(value, true)
+                const encoded = encode(side, value, record)
+                return isLater(encoded) ? encoded.then((bytes) => kept(bytes, false)) : kept(encoded, false)
+              },
+              place: ({ side, record, key, at }, encoded) => place(side, record, key, at, encoded),
+              read,
+              emit,
+              complete: () => target.complete(),
+              fail,
+              slice,
+              what,
+            })
+          : undefined
+        if (later !== undefined) target.add(() => later.close())
+        const joining = new StreamJoin(kind, window, ...sides, later === undefined ? emit : (...pair) => later.pair(...pair))
+
+        const take = (side: Side, item: AnyRecord): void => {
+          const record = asWritable(what, item)
+          taking = record
+          const at = timeOf(item, slice.clock)
+          const key = keyOf(item)
+          slice.traces?.gather(`${what} ${side}`, key, at, item)
+          if (later === undefined) place(side, record, key, at)
+          else later.take({ side, record, key, at })
         }
         let open = 2
-        const follow = (side: 'left' | 'right', source: Observable<AnyRecord>): void => {
+        const follow = (side: Side, source: Observable<AnyRecord>): void => {
           const step = operate<AnyRecord, never>(what, () => ({ next: (record) => take(side, record) }))
           target.add(
             step(source).subscribe({
-              error: (error: unknown) => target.error(error),
+              error: fail,
               complete: () => {
-                if (--open === 0) target.complete()
+                if (--open > 0) return
+                if (later === undefined) target.complete()
+                else later.end()
               },
             }),
           )

@@ -10,7 +10,8 @@ import { grouping, groupingFields, saysPartitioned, type ByFunction, type ByReco
 import { InOrder } from '../../runtime/in-order.js'
 import { operate } from '../../runtime/operate.js'
 import { functionOption, parseOptions } from '../../runtime/options.js'
-import { Table } from '../../sources/table.js'
+import type { DatabaseTable } from '../../sources/database-table/database-table.js'
+import { LookupTable, type Table } from '../../sources/table.js'
 
 type AnyRecord = StreamRecord<unknown, unknown>
 
@@ -28,13 +29,20 @@ interface Left<R, T, V> {
 
 export type JoinTableOptions<R, T, V> = (Inner<R, T, V> | Left<R, T, V>) & (ByRecordKey | ByFunction<R>)
 
-const schema = z
-  .strictObject({
-    kind: z.enum(['inner', 'left']).default('inner'),
-    join: functionOption<(record: AnyRecord, row: unknown) => unknown>('a function of the record and the value of the table'),
-    ...groupingFields,
-  })
-  .refine(...saysPartitioned('looks up something else than the record key, whose row may be in another partition than the record'))
+/** Every row of a database's table is at hand, so any key may be looked up. */
+export type JoinDatabaseTableOptions<R, T, V> = (Inner<R, T, V> | Left<R, T, V>) & {
+  /** What to look up. Default: the record's key. */
+  readonly key?: (record: NoInfer<R>) => string
+}
+
+const fields = z.strictObject({
+  kind: z.enum(['inner', 'left']).default('inner'),
+  join: functionOption<(record: AnyRecord, row: unknown) => unknown>('a function of the record and the value of the table'),
+  ...groupingFields,
+})
+const schema = fields.refine(
+  ...saysPartitioned('looks up something else than the record key, whose row may be in another partition than the record'),
+)
 
 /**
  * Joins each record with the value that its key has in a table at that moment.
@@ -44,8 +52,10 @@ const schema = z
  * record, and from then on as new as can be. So a record of last year, read today, meets today's row, and a record read again after an
  * abort or a crash may meet a newer row than before. Rows that change do not set off anything.
  *
- * Order: kept, also where the table's serde answers with a promise. The record keeps key, headers, timestamp and origin. State: none of its own, the table is not part of the transaction.
- * Memory: see `table`. A row that cannot be decoded fails the records that ask for it (DECODE_FAILED, follows `onError`), and no others.
+ * With a `databaseTable` it looks up any `key`, and waits until the table is loaded.
+ *
+ * Order: kept, also where the table's serde answers with a promise. The record keeps key, headers, timestamp and origin. State: none of its
+ * own, the table is not part of the transaction. Memory: see `table` and `databaseTable`. A row that cannot be decoded fails the records that ask for it (DECODE_FAILED, follows `onError`), and no others.
  * FailedRecords are not accepted: handle them before.
  *
  * @throws MillraceError INVALID_OPTIONS; as error of the slice MISSING_KEY, NOT_REPARTITIONED, DECODE_FAILED; of the pipeline
@@ -58,26 +68,33 @@ export function joinTable<R extends RecordOrFailure = AnyRecord, T = unknown, V 
   table: Table<T>,
   options: Handled<R> & JoinTableOptions<Good<R>, T, V>,
 ): OperatorFunction<R, StreamRecord<KeyOf<R>, V>>
+export function joinTable<R extends RecordOrFailure = AnyRecord, T = unknown, V = unknown>(
+  table: DatabaseTable<T>,
+  options: Handled<R> & JoinDatabaseTableOptions<Good<R>, T, V>,
+): OperatorFunction<R, StreamRecord<KeyOf<R>, V>>
 export function joinTable<R extends AnyRecord, T, V>(
-  table: Table<T>,
-  options: JoinTableOptions<R, T, V>,
+  table: LookupTable<T>,
+  options: JoinDatabaseTableOptions<R, T, V>,
 ): OperatorFunction<R, StreamRecord<KeyOf<R>, V>> {
-  if (!(table instanceof Table))
-    throw new MillraceError('INVALID_OPTIONS', 'joinTable: its first argument is a table: table({ topic, value })')
-  const { kind, join, key } = parseOptions(schema, options, 'joinTable')
+  if (!(table instanceof LookupTable))
+    throw new MillraceError(
+      'INVALID_OPTIONS',
+      'joinTable: its first argument is a table: table({ topic, value }), or databaseTable(db, { ... })',
+    )
+  const { kind, join, key } = parseOptions(table.whole ? fields : schema, options, 'joinTable')
   const what = `joinTable '${table.name}'`
-  const keyOf = grouping<R>(what, key as ((record: R) => string) | undefined)
+  const keyOf = grouping<R>(what, key as ((record: R) => string) | undefined, table.whole)
 
   return operate<R, StreamRecord<KeyOf<R>, V>>(what, (target) => {
     const slice = activeSlice(what)
-    const rows = slice.store(what, table.spec)
+    const rows = table.open(slice, what)
     const lookUp = (record: R): unknown => {
       const keyText = keyOf(record)
       const unreadable = (error: unknown): never => {
         if (isNobodys(error)) throw error
         throw new MillraceError(
           'DECODE_FAILED',
-          `${what}: the row of key '${Buffer.from(keyText, 'latin1').toString('utf8')}' in topic '${table.topic}', which ${record.id} asks for, cannot be read: ${errorMessage(error)}`,
+          `${what}: the row of key '${Buffer.from(keyText, 'latin1').toString('utf8')}' in ${table.place}, which ${record.id} asks for, cannot be read: ${errorMessage(error)}`,
           {
             origin: record.origin,
             cause: error,

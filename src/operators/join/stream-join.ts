@@ -42,6 +42,7 @@ export function sideStore({ name, kind, waitsMs, graceMs }: SideOptions): StoreS
 export interface ValueCodec {
   /** @throws MillraceError ENCODE_FAILED */
   encode(value: unknown): Encoded
+  /** The value of a partner, or what stands for one that is read later. */
   decode(bytes: Buffer): unknown
   /** Whether bytes are kept as they are. */
   readonly bytesAsTheyAre: boolean
@@ -51,6 +52,14 @@ export interface ValueCodec {
 export interface Partner {
   readonly value: unknown
   readonly timestamp: number
+}
+
+export function kept(encoded: Encoded, raw: boolean): KeptValue {
+  return {
+    data: encoded === null ? null : typeof encoded === 'string' ? keyOfText(encoded) : keyOfBytes(encoded),
+    raw,
+    matched: false,
+  }
 }
 
 export type EmitPair = (key: KeyText, left: Partner | undefined, right: Partner | undefined) => void
@@ -75,16 +84,11 @@ class Side {
   /** A value as it is kept: what becomes of the object from here on does not reach it. */
   encode(value: unknown): KeptValue {
     const raw = this.codec.bytesAsTheyAre && value instanceof Uint8Array
-    const encoded = raw ? value : this.codec.encode(value)
-    return {
-      data: encoded === null ? null : typeof encoded === 'string' ? keyOfText(encoded) : keyOfBytes(encoded),
-      raw,
-      matched: false,
-    }
+    return kept(raw ? value : this.codec.encode(value), raw)
   }
 
-  keep(key: KeyText, time: number, kept: KeptValue): void {
-    this.store.append(key, time, kept)
+  keep(key: KeyText, time: number, value: KeptValue): void {
+    this.store.append(key, time, value)
   }
 
   read({ data, raw }: KeptValue): unknown {
@@ -118,8 +122,8 @@ export class StreamJoin {
     return Math.max(this.left.store.streamTime, this.right.store.streamTime)
   }
 
-  /** Takes a record; false if it is late. */
-  add(side: 'left' | 'right', key: KeyText, time: number, value: unknown): boolean {
+  /** Takes a record, whose value may be encoded already; false if it is late. */
+  add(side: 'left' | 'right', key: KeyText, time: number, value: unknown, encoded?: KeptValue): boolean {
     const isLeft = side === 'left'
     const own = isLeft ? this.left : this.right
     const other = isLeft ? this.right : this.left
@@ -128,16 +132,16 @@ export class StreamJoin {
       this.close()
     }
     if (own.isLate(time, this.streamTime)) return false
-    const ours = own.encode(value)
+    const ours = encoded ?? own.encode(value)
     let matched = false
     for (const entry of other.store.range(key, time - own.back, time + own.ahead)) {
       // Those whose window is closed are gone from the store.
-      const kept = entry.value as KeptValue
-      if (other.emitsUnmatched && !kept.matched) other.store.set(entry, { ...kept, matched: true })
+      const found = entry.value as KeptValue
+      if (other.emitsUnmatched && !found.matched) other.store.set(entry, { ...found, matched: true })
       // The value itself is for one pair: what that does with it is not to be seen in others.
       const mine = { value: matched ? own.read(ours) : value, timestamp: time }
       matched = true
-      const theirs = { value: other.read(kept), timestamp: entry.time }
+      const theirs = { value: other.read(found), timestamp: entry.time }
       if (isLeft) this.emit(key, mine, theirs)
       else this.emit(key, theirs, mine)
     }
@@ -153,9 +157,9 @@ export class StreamJoin {
       const at = side.store.nextDue
       if (at > streamTime) return
       side.store.expire(at, (entry) => {
-        const kept = entry.value as KeptValue
-        if (side.emitsUnmatched && !kept.matched) {
-          const one = { value: side.read(kept), timestamp: entry.time }
+        const found = entry.value as KeptValue
+        if (side.emitsUnmatched && !found.matched) {
+          const one = { value: side.read(found), timestamp: entry.time }
           this.emit(entry.key, side === left ? one : undefined, side === right ? one : undefined)
         }
         side.store.remove(entry)

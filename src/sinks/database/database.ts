@@ -14,6 +14,14 @@ export interface SqlTransaction {
 export interface Database<Tx extends SqlTransaction = SqlTransaction> extends ExternalStore<Tx> {
   /** Calls when somebody notifies a channel, where the database has such; what it says may be missed. Returns what ends it. */
   listen?(channel: string, onNotify: () => void): () => void
+  /** Its positions, within a transaction of this database: `readModel` needs them. */
+  readonly positions?: TablePositions
+}
+
+/** Positions as they stand in an open transaction. */
+export interface TablePositions {
+  /** In the order asked; nobody changes them until the transaction ends. */
+  read(tx: SqlTransaction, group: string, places: readonly Place[]): Promise<readonly (StoredRow | undefined)[]>
 }
 
 /** What a driver has to do. */
@@ -44,6 +52,7 @@ export interface PositionTable {
 /** Sinks on any SQL database: positions in a table of its own. */
 export class SqlStore<Tx extends SqlTransaction> implements Database<Tx> {
   readonly name: string
+  readonly positions: TablePositions
   private created: Promise<unknown> | undefined
 
   constructor(
@@ -52,6 +61,9 @@ export class SqlStore<Tx extends SqlTransaction> implements Database<Tx> {
     private readonly createsTable: boolean,
   ) {
     this.name = driver.name
+    this.positions = {
+      read: async (tx, group, places) => inOrder(places, await tx.query(...table.read(group, places))),
+    }
   }
 
   async take(group: string, places: readonly PlaceToTake[]): Promise<readonly StoredRow[]> {

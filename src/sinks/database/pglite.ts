@@ -6,6 +6,9 @@ import type { PostgresOptions } from './postgres.js'
 import { blameOfPostgres, postgresPositions } from './postgres-positions.js'
 import { tableName } from './table-name.js'
 
+/** What is needed of a PGlite: the class itself is another one to `import` than to `require`. */
+export type PgliteClient = Pick<PGlite, 'query' | 'transaction' | 'listen'>
+
 /** The open transaction, with PGlite's own. */
 export interface PgliteTransaction extends SqlTransaction {
   readonly dialect: 'postgres'
@@ -22,9 +25,9 @@ const schema = z.strictObject({ table: tableName.default('millrace_positions'), 
  * @example
  * const db = pglite(new PGlite())
  */
-export function pglite(db: PGlite, options: Omit<PostgresOptions, 'idleTimeout'> = {}): Database<PgliteTransaction> {
+export function pglite(db: PgliteClient, options: Omit<PostgresOptions, 'idleTimeout'> = {}): Database<PgliteTransaction> {
   const { table, createTable } = parseOptions(schema, options, 'pglite')
-  parseOptions(z.tuple([objectWith<PGlite>(['query', 'transaction'], 'a PGlite')]), [db], 'pglite')
+  parseOptions(z.tuple([objectWith<PgliteClient>(['query', 'transaction'], 'a PGlite')]), [db], 'pglite')
   return new SqlStore(new PgliteDriver(db), postgresPositions(table), createTable)
 }
 
@@ -34,7 +37,7 @@ const ROLLED_BACK = new Error('rolled back')
 class PgliteDriver implements SqlDriver<PgliteTransaction> {
   readonly name = 'PGlite'
 
-  constructor(private readonly db: PGlite) {}
+  constructor(private readonly db: PgliteClient) {}
 
   async query(sql: string, params: readonly unknown[]): Promise<readonly SqlRow[]> {
     return (await this.db.query<SqlRow>(sql, [...params])).rows

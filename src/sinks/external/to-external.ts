@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { MillraceError } from '../../record/error.js'
 import type { LogRecord, StreamRecord } from '../../record/record.js'
 import { Mark, mark } from '../../runtime/accounting.js'
-import { activeSlice } from '../../runtime/context.js'
+import { activeSlice, type SliceContext } from '../../runtime/context.js'
 import { asWritable } from '../../runtime/encode.js'
 import { operate } from '../../runtime/operate.js'
 import { positiveInteger, storeName, timeLimit } from '../../runtime/options.js'
@@ -30,10 +30,13 @@ export function toExternal<Tx, R extends AnyRecord>(
   store: ExternalStore<Tx>,
   write: ExternalWrite<Tx, R>,
   { name, batch, repeatable, within: withinMs, onBehind }: ExternalSettings,
+  /** What else is to be had of each slice. */
+  subscribed: (slice: SliceContext, what: string) => void = () => {},
 ): MonoTypeOperatorFunction<R> {
   const what = `${operator} '${name}'`
   return operate(what, (target) => {
     const slice = activeSlice(what)
+    subscribed(slice, what)
     const session = slice.effects(
       what,
       store,

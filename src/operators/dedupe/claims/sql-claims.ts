@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import { sleep, systemClock } from '../../../record/clock.js'
 import { MillraceError, errorMessage } from '../../../record/error.js'
 import { sameOrigin } from '../../../record/origin.js'
+import { alone } from '../../../sinks/database/alone.js'
 import type { Database, SqlRow, SqlTransaction } from '../../../sinks/database/database.js'
 import type { ClaimNote, ClaimRequest, ClaimStore, ClaimTerms, HeldClaim, JoinedClaims, TransactionEnd } from './claim-store.js'
 import type { ProcessedId } from './processed.js'
@@ -21,8 +21,6 @@ export interface KnownClaim extends HeldClaim {
 /** Longer ones would not fit into an index, and NUL into no text of PostgreSQL. */
 const MAX_ID = 800
 const MAX_LOOKS = 10
-const MAX_TRIES = 50
-const MAX_PAUSE_MS = 100
 
 /** See `sqlClaims`. */
 export class SqlClaimStore implements ClaimStore {
@@ -185,31 +183,14 @@ export class SqlClaimStore implements ClaimStore {
 
   /** @throws MillraceError CLAIM_STORE_FAILED for what trying again cannot cure */
   private async alone<T>(work: (tx: SqlTransaction) => Promise<T>): Promise<T> {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await this.inTransaction(work)
-      } catch (error) {
-        const blame = this.db.blame(error)
-        // A deadlock, or the one writer of SQLite at work.
-        if (blame === 'again' && tries < MAX_TRIES) await sleep(systemClock, Math.min(MAX_PAUSE_MS, 2 ** tries))
-        else if (error instanceof MillraceError || blame === 'away' || blame === 'again') throw error
-        else
-          throw new MillraceError('CLAIM_STORE_FAILED', `${this.name} refuses claims in the table ${this.table}: ${errorMessage(error)}`, {
-            cause: error,
-          })
-      }
-    }
-  }
-
-  private async inTransaction<T>(work: (tx: SqlTransaction) => Promise<T>): Promise<T> {
-    const tx = await this.db.begin()
     try {
-      const done = await work(tx.handle)
-      await tx.commit('', [])
-      return done
+      return await alone(this.db, work)
     } catch (error) {
-      await tx.rollback(this.db.blame(error) === 'away')
-      throw error
+      const blame = this.db.blame(error)
+      if (error instanceof MillraceError || blame === 'away' || blame === 'again') throw error
+      throw new MillraceError('CLAIM_STORE_FAILED', `${this.name} refuses claims in the table ${this.table}: ${errorMessage(error)}`, {
+        cause: error,
+      })
     }
   }
 }
