@@ -1,4 +1,4 @@
-import { map } from 'rxjs'
+import { map, mergeMap, type Observable } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import {
   attempt,
@@ -11,8 +11,8 @@ import {
   type SourceOptions,
   type TransactionOptions,
 } from '../../src/index.js'
+import { openTelemetry } from '../../src/opentelemetry/index.js'
 import { createTestKit, type TestKit } from '../../src/testing/index.js'
-import type { Observable } from 'rxjs'
 
 const memory = { part: 0.3 }
 vi.mock('../../src/runtime/process-heap.js', () => ({
@@ -89,26 +89,26 @@ describe('autoTune', () => {
 
   it('raises the calls at once behind a slow service, within its bounds; each record comes out once, in the order of its key', async () => {
     const status = run(calling(2), { maxRecords: 100, autoTune: { concurrency: { max: 8 } } })
-    await feed(2_000)
-    await kit.advance('20m')
+    await feed(1_000)
+    await kit.advance('10m')
     expect(changes(status())).toEqual([`charge: concurrency 2 to 4; ${WAITED}`, `charge: concurrency 4 to 8; ${WAITED}`])
     expect(status().time.calls).toMatchObject([{ step: 'charge', concurrency: 8 }])
     // In each of two partitions.
     expect(most).toBe(16)
-    await expectExact(2_000)
+    await expectExact(1_000)
   })
 
   it('is off unless asked for, and leaves steps alone that are one at a time', async () => {
     const off = run(calling(2), { maxRecords: 100 })
-    await feed(400)
-    await kit.advance('10m')
+    await feed(200)
+    await kit.advance('5m')
     expect([changes(off()), off().limits.maxRecords, most]).toEqual([[], 100, 4])
     await kit.stop()
     kit = await createTestKit({ topics: { in: { partitions: 2 }, out: { partitions: 2 } } })
     most = 0
     const ordered = run(calling(1), { maxRecords: 100, autoTune: true })
-    await feed(400)
-    await kit.advance('10m')
+    await feed(200)
+    await kit.advance('5m')
     expect([changes(ordered()), most]).toEqual([[], 2])
   })
 
@@ -126,14 +126,47 @@ describe('autoTune', () => {
     expect(changes(status())[0]).toMatch(/autoTune lowered prefetchBytes: memory is short$/)
   })
 
+  it('has as much read ahead as is in force', async () => {
+    let polls = 0
+    const durations = { processed: () => {}, operated: (operation: string) => void (operation === 'poll' && polls++) }
+    await kit.stop()
+    kit = await createTestKit({ topics: { in: {}, out: {} }, telemetry: { ...openTelemetry(), durations } })
+    let release = (): void => {}
+    run(
+      (records) =>
+        records.pipe(mergeMap((record) => (String(record.value) === 'hold' ? new Promise<void>((resolve) => (release = resolve)) : []))),
+      { every: '100ms', autoTune: true },
+      { prefetchBytes: 1_000 },
+    )
+    /** How many batches are fetched while nothing is taken. */
+    const ahead = async (): Promise<number> => {
+      await kit.feed('in', [{ value: 'hold' }])
+      await kit.advance('1s')
+      const before = polls
+      for (let i = 0; i < 20; i++) await kit.feed('in', [{ value: 'x'.repeat(100) }])
+      const fetched = polls - before
+      release()
+      await kit.advance('1s')
+      return fetched
+    }
+    const [wide] = [await ahead(), (memory.part = 0.85)]
+    for (let i = 0; i < 20; i++) {
+      await kit.feed('in', [{ value: 'x' }])
+      await kit.advance('5s')
+    }
+    const narrow = await ahead()
+    expect(wide).toBeGreaterThanOrEqual(5)
+    expect(narrow).toBeLessThanOrEqual(2)
+  })
+
   it('raises how many records a transaction may take where code is fast, and commits bound it', async () => {
     kit.broker.faults.inject({ at: 'end', delayMs: 500, times: Number.POSITIVE_INFINITY })
     const status = run(copy, { maxRecords: 10, autoTune: { maxRecords: { max: 35 } } })
-    await feed(6_000)
+    await feed(3_000)
     await kit.advance('10m')
     expect(status().limits.maxRecords).toBe(35)
     expect(changes(status()).map((text) => text.split(';')[0])).toEqual(['maxRecords 10 to 20', 'maxRecords 20 to 35'])
-    await expectExact(6_000)
+    await expectExact(3_000)
   })
 
   it('takes back what did no good, and does not try it again for long', async () => {
