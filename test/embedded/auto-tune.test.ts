@@ -112,6 +112,30 @@ describe('autoTune', () => {
     expect([changes(ordered()), most]).toEqual([[], 2])
   })
 
+  it('keeps a step one at a time that shares its name with one that is raised', async () => {
+    let [strict, mostStrict] = [0, 0]
+    const one = async (): Promise<void> => {
+      mostStrict = Math.max(mostStrict, ++strict)
+      await new Promise<void>((resolve) => kit.clock.after(10, resolve))
+      strict--
+    }
+    const status = run(
+      (records) =>
+        records.pipe(
+          attempt(one, { step: 'charge', concurrency: 1 }),
+          attempt(call, { step: 'charge', concurrency: 2 }),
+          dropFailed(),
+          toTopic({ topic: 'out' }),
+        ),
+      { maxRecords: 100, autoTune: true },
+    )
+    await feed(600)
+    await kit.advance('5m')
+    expect(changes(status())[0]).toContain('concurrency 2 to 4')
+    expect(mostStrict).toBe(2)
+    await expectExact(600)
+  })
+
   it('lowers what is read ahead and held where memory is short, down to the bounds', async () => {
     const status = run(copy, { autoTune: { prefetchBytes: { min: 5_000_000 }, maxBytes: { min: 20_000_000 } } })
     const own = status().limits
