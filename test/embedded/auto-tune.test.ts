@@ -14,7 +14,7 @@ import {
 import { openTelemetry } from '../../src/opentelemetry/index.js'
 import { createTestKit, type TestKit } from '../../src/testing/index.js'
 
-const memory = { part: 0.3 }
+const memory = { part: 0.3, resident: 0 }
 vi.mock('../../src/runtime/process-heap.js', () => ({
   processHeap: () => ({ live: memory.part * 1_000, limit: 1_000 }),
   processStatus: () => ({
@@ -24,8 +24,8 @@ vi.mock('../../src/runtime/process-heap.js', () => ({
     heapUsedBytes: 0,
     heapLiveBytes: memory.part * 1_000,
     heapLimitBytes: 1_000,
-    residentBytes: 0,
-    residentLimitBytes: 0,
+    residentBytes: memory.resident * 1_000,
+    residentLimitBytes: 1_000,
   }),
 }))
 
@@ -36,6 +36,7 @@ describe('autoTune', () => {
 
   beforeEach(async () => {
     memory.part = 0.3
+    memory.resident = 0
     underWay = most = 0
     kit = await createTestKit({ topics: { in: { partitions: 2 }, out: { partitions: 2 } } })
   })
@@ -136,11 +137,30 @@ describe('autoTune', () => {
     await expectExact(600)
   })
 
+  it('loses, doubles and reorders nothing over aborts, rebalances and a crash while settings change', async () => {
+    const options: TransactionOptions = { maxRecords: 20, autoTune: { every: '2s' } }
+    const status = run(calling(2), options)
+    await feed(600)
+    for (let i = 0; i < 12; i++) {
+      kit.broker.faults.inject({ at: i % 2 === 0 ? 'end' : 'produce', reaction: 'abort' })
+      if (i % 3 === 1) kit.broker.rebalance('g')
+      await kit.advance('7s')
+    }
+    const other = kit.run(kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction(calling(2), { every: '1s', ...options })))
+    await kit.advance('20s')
+    await other.crash()
+    await kit.advance('10m')
+    expect(changes(status()).length).toBeGreaterThan(0)
+    await expectExact(600)
+  })
+
   it('lowers what is read ahead and held where memory is short, down to the bounds', async () => {
     const status = run(copy, { autoTune: { prefetchBytes: { min: 5_000_000 }, maxBytes: { min: 20_000_000 } } })
     const own = status().limits
     memory.part = 0.85
     for (let i = 0; i < 60; i++) {
+      // Of the heap first, then of what the container may have.
+      if (i === 10) [memory.part, memory.resident] = [0.3, 0.85]
       await feed(10)
       await kit.advance('5s')
     }
