@@ -48,7 +48,9 @@ function java(source: string): Program {
       const classes = join(scratch, 'classes')
       // Compiled beforehand: the launcher of source files would add the compiler to what the program uses.
       if (!existsSync(join(classes, `${source}.class`))) {
-        const { status, stderr } = spawnSync('javac', ['-cp', jars, '-d', classes, here(`${source}.java`)], { encoding: 'utf8' })
+        const { status, stderr } = spawnSync('javac', ['-cp', jars, '-sourcepath', here(''), '-d', classes, here(`${source}.java`)], {
+          encoding: 'utf8',
+        })
         if (status !== 0) throw new Error(`javac ${source}.java failed: ${stderr}`)
       }
       return {

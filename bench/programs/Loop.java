@@ -1,9 +1,6 @@
 // The job as a careful hand-written loop on the Java client: one consumer, one transactional producer, offsets in the transaction.
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import java.io.BufferedReader;
-import java.io.FileReader;
-import java.lang.management.ManagementFactory;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.HashMap;
@@ -56,7 +53,7 @@ public class Loop {
           if (polled.isEmpty()) continue;
           if (began == 0) {
             began = System.nanoTime();
-            cpu = cpuNanos();
+            cpu = Measure.cpuNanos();
           }
           if (!open) producer.beginTransaction();
           open = true;
@@ -73,26 +70,12 @@ public class Loop {
         producer.commitTransaction();
         offsets.clear();
       }
-      System.out.printf("{\"records\":%d,\"seconds\":%.3f,\"cpuMicrosPerRecord\":%.3f,\"peakMegabytes\":%.0f}%n",
-          total, (System.nanoTime() - began) / 1e9, (cpuNanos() - cpu) / 1e3 / total, peakKilobytes() / 1024.0);
+      Measure.report(total, began, cpu);
     }
   }
 
   private static byte[] raised(byte[] value) throws Exception {
     ObjectNode order = (ObjectNode) JSON.readTree(value);
     return order.put("amount", order.get("amount").asLong() + 1).toString().getBytes(StandardCharsets.UTF_8);
-  }
-
-  private static long cpuNanos() {
-    return ((com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean()).getProcessCpuTime();
-  }
-
-  private static long peakKilobytes() throws Exception {
-    try (BufferedReader reader = new BufferedReader(new FileReader("/proc/self/status"))) {
-      for (String line = reader.readLine(); line != null; line = reader.readLine()) {
-        if (line.startsWith("VmHWM:")) return Long.parseLong(line.replaceAll("[^0-9]", ""));
-      }
-    }
-    return 0;
   }
 }

@@ -1,9 +1,6 @@
 // The jobs on Kafka Streams, exactly_once_v2, by MODE: started as a source file, with Kafka's jars on the class path.
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import java.io.BufferedReader;
-import java.io.FileReader;
-import java.lang.management.ManagementFactory;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -76,10 +73,7 @@ public class Streams {
     try (Admin admin = Admin.create(Map.of("bootstrap.servers", env.get("KAFKA_BROKERS")))) {
       while (seen.get() < total || committed(admin, group, sources) < total) Thread.sleep(20);
     }
-    double seconds = (System.nanoTime() - began.get()) / 1e9;
-    System.out.printf("{\"records\":%d,\"seconds\":%.3f,\"cpuMicrosPerRecord\":%.3f,\"peakMegabytes\":%.0f}%n",
-        total, seconds, (cpuNanos() - cpu.get()) / 1e3 / total, peakKilobytes() / 1024.0);
-    System.out.flush();
+    Measure.report(total, began.get(), cpu.get());
     streams.close(Duration.ofSeconds(5));
     System.exit(0);
   }
@@ -139,7 +133,7 @@ public class Streams {
     return stream.peek((key, value) -> {
       if (seen.getAndIncrement() == 0) {
         began.set(System.nanoTime());
-        cpu.set(cpuNanos());
+        cpu.set(Measure.cpuNanos());
       }
     });
   }
@@ -168,18 +162,5 @@ public class Streams {
       if (entry.getValue() != null && topics.contains(entry.getKey().topic())) sum += entry.getValue().offset();
     }
     return sum;
-  }
-
-  private static long cpuNanos() {
-    return ((com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean()).getProcessCpuTime();
-  }
-
-  private static long peakKilobytes() throws Exception {
-    try (BufferedReader reader = new BufferedReader(new FileReader("/proc/self/status"))) {
-      for (String line = reader.readLine(); line != null; line = reader.readLine()) {
-        if (line.startsWith("VmHWM:")) return Long.parseLong(line.replaceAll("[^0-9]", ""));
-      }
-    }
-    return 0;
   }
 }

@@ -51,6 +51,13 @@ export class Piece {
     return piece
   }
 
+  /** What was reading it reads on. */
+  resume(cursor: Reading): Reading {
+    cursor.piece = this
+    this.cursor = undefined
+    return cursor
+  }
+
   private like(piece: Piece): Piece {
     piece.taken = this.taken
     piece.time = this.time

@@ -292,8 +292,10 @@ export class Round {
         const { task, slice, ms } = look.silent
         return { kind: 'failed', task, error: slice.stalledError(ms, task.records), records: task.records, hint: undefined }
       }
-      if (outputs.bytes >= streamBytes && !this.isHeld) this.send(false)
-      if (look !== undefined) time.enter(look.called ? 'calling' : 'finishing')
+      if (look !== undefined) {
+        if (outputs.bytes >= streamBytes && !this.isHeld) this.send(false)
+        time.enter(look.called ? 'calling' : 'finishing')
+      }
       await wakeup.wait(LOOK_MS)
       const { last } = open
       if (last !== undefined && this.slices.size > 1) time.waitedFor(last.partition, clock.monotonic() - now)

@@ -324,12 +324,7 @@ export class Task {
         this.counted.add(piece.batch)
         this.bytes += piece.batch.bytes.length
       }
-      if (piece.cursor !== undefined) {
-        this.current = piece.cursor
-        this.current.piece = piece
-        piece.cursor = undefined
-        return this.current
-      }
+      if (piece.cursor !== undefined) return (this.current = piece.resume(piece.cursor))
       const source = markedSource(piece.topic, this.partition, piece.batch)
       const reader = new BatchReader(piece.batch, source, piece.fromOffset)
       return (this.current = { piece, reader, marks: source.marks, ahead: undefined, count: 0, from: 0, lastOffset: piece.fromOffset - 1 })

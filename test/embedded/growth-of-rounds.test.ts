@@ -1,17 +1,19 @@
 import { countOperationsOf } from '../support/operations.js'
 import { mergeMap } from 'rxjs'
 import { expect, it } from 'vitest'
-import { withTransaction, type RawRecord } from '../../src/index.js'
+import { toTopic, withTransaction, type RawRecord } from '../../src/index.js'
 import { createTestKit } from '../../src/testing/index.js'
 
 it('a transaction whose tasks end one after the other costs what each of them does', async () => {
   /** For each of the tasks, from when all records are in. */
   const workOfEach = async (tasks: number): Promise<number> => {
-    const kit = await createTestKit({ topics: { in: { partitions: tasks } } })
+    const kit = await createTestKit({ topics: { in: { partitions: tasks }, out: { partitions: tasks } } })
     const answers: (() => void)[] = []
     const called = mergeMap((record: RawRecord) => new Promise<RawRecord>((resolve) => answers.push(() => resolve(record))))
     const member = kit.run(
-      kit.cluster.source({ group: 'g', topics: ['in'] }).pipe(withTransaction((records) => records.pipe(called), { every: 10 })),
+      kit.cluster
+        .source({ group: 'g', topics: ['in'] })
+        .pipe(withTransaction((records) => records.pipe(called, toTopic({ topic: 'out' })), { every: 10 })),
     )
     await kit.feed(
       'in',
