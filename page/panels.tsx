@@ -111,7 +111,7 @@ export function TransactionPanel({ group }: { readonly group: Group }) {
       transaction === undefined ? '–' : `${whole(transaction.records)} in, ${whole(transaction.outputs)} out`,
       transaction === undefined || transaction.heldBy.length === 0 ? '–' : transaction.heldBy.join(', '),
       whole(commits.committed),
-      whole(commits.aborted),
+      whole(commits.aborted + commits.unknown),
       last === undefined ? '–' : `${clockTime(last.at)}, ${whole(last.records)} in ${span(last.durationMs)}`,
     ]
   })

@@ -181,8 +181,7 @@ export class Committer {
         { error: errorMessage(error) },
         'the answer to a commit was lost, and no stored offset tells whether it took effect: the state is read again',
       )
-      round.traces?.settle('unknown')
-      await this.giveUp(round, false)
+      await this.giveUp(round, false, 'unknown')
       this.run.stale = true
       this.run.tasks = []
       return false
@@ -256,11 +255,11 @@ export class Committer {
   }
 
   /** Undoes a round and tells those outside the log. `certain`: it did not commit, and what becomes of its records is still ours to say. */
-  async giveUp(round: Round, certain = true): Promise<void> {
+  async giveUp(round: Round, certain = true, result: 'aborted' | 'unknown' = 'aborted'): Promise<void> {
     const { wakeup, chronicle } = this.run.parts
     chronicle.time.enter('recovering')
-    round.traces?.settle('aborted')
-    if (round.touched().length > 0) chronicle.aborted++
+    round.traces?.settle(result)
+    if (round.touched().length > 0) chronicle.undone[result]++
     this.run.commit = undefined
     await this.undo(round)
     if (!round.joined) return

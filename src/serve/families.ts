@@ -90,6 +90,7 @@ export const FAMILIES: readonly Family[] = [
   counter('transactions_total', 'Transactions by how they ended', ({ commits }) => [
     { value: commits.committed, labels: { result: 'committed' } },
     { value: commits.aborted, labels: { result: 'aborted' } },
+    { value: commits.unknown, labels: { result: 'unknown' } },
   ]),
   histogram('transaction_duration_seconds', 'From the first record to the commit', ({ commits }) => commits.duration),
   histogram('commit_duration_seconds', 'The commit itself', ({ commits }) => commits.commit),

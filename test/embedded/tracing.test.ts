@@ -20,10 +20,12 @@ import {
   count,
   withTransaction,
   type Commit,
+  type PipelineStatus,
   type RawRecord,
   type RecordStream,
   type TransactionOptions,
 } from '../../src/index.js'
+import { FAMILIES } from '../../src/serve/families.js'
 import { traceIdPropagator } from '../../src/opentelemetry/index.js'
 import { createTestKit, type FeedRecord, type TestKit } from '../../src/testing/index.js'
 import { PARENT, TRACE, spanIn, spans, traceparent, type Spans } from '../support/spans.js'
@@ -416,7 +418,12 @@ describe('traces', () => {
     expect(sdk.all).toHaveLength(sdk.begun)
     // It had taken effect: the record is there, once.
     expect(await kit.read('out')).toHaveLength(1)
-    expect(kit.cluster.status.snapshot().pipelines[0]?.totals.records).toBe(0)
+    const status = kit.cluster.status.snapshot().pipelines[0] as PipelineStatus
+    expect(status).toMatchObject({ totals: { records: 0 }, commits: { aborted: 0, unknown: 1 } })
+    expect(FAMILIES.find(({ name }) => name === 'millrace_transactions_total')?.samples(status)).toContainEqual({
+      value: 1,
+      labels: { result: 'unknown' },
+    })
   })
 
   it('go by an id in a header of one name, where told so', async () => {

@@ -33,7 +33,7 @@ export class Chronicle {
   readonly time: TimeLedger
   readonly profile: StepProfile
   lastError: ErrorStatus | undefined
-  aborted = 0
+  readonly undone = { aborted: 0, unknown: 0 }
   private readonly events: EventStatus[] = []
   private readonly logged = { warnings: 0, errors: 0 }
   private readonly totals = { records: 0, processed: 0, filtered: 0, duplicate: 0, late: 0, failed: 0, outputs: 0 }
@@ -126,7 +126,7 @@ export class Chronicle {
   > & {
     readonly rebalances: RebalancesStatus
   } {
-    const { rates, rebalances, waits, lastError, aborted, last } = this
+    const { rates, rebalances, waits, lastError, undone, last } = this
     const now = this.clock.monotonic()
     return {
       totals: { ...this.totals },
@@ -140,7 +140,7 @@ export class Chronicle {
       time: { ...this.time.told(), ...this.profile.told(), calls: [] },
       commits: {
         committed: this.commit.result().count,
-        aborted,
+        ...undone,
         duration: this.duration.result(),
         commit: this.commit.result(),
         last,

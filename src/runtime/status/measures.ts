@@ -49,7 +49,7 @@ export function measuresOfMember(samples: readonly PipelineStatus[]): MemberMeas
     records,
     outputs: last.totals.outputs - first.totals.outputs,
     commits: last.commits.committed - first.commits.committed,
-    aborted: last.commits.aborted - first.commits.aborted,
+    aborted: last.commits.aborted + last.commits.unknown - first.commits.aborted - first.commits.unknown,
     commitMs: last.commits.commit.sumMs - first.commits.commit.sumMs,
     rebalances: last.rebalances.count - first.rebalances.count,
     gcShare: upMs > 0 ? (last.process.gcMs - first.process.gcMs) / upMs : 0,

@@ -41,7 +41,7 @@ const UNTOLD = {
   waits: [],
   lastError: undefined,
   time: NO_TIME,
-  commits: { committed: 0, aborted: 0, duration: NOTHING, commit: NOTHING, last: undefined },
+  commits: { committed: 0, aborted: 0, unknown: 0, duration: NOTHING, commit: NOTHING, last: undefined },
   rebalances: { count: 0, duration: NOTHING, lastAt: undefined, recent: 0 },
 } satisfies Partial<PipelineStatus>
 

@@ -146,6 +146,8 @@ export interface CommitsStatus {
   readonly committed: number
   /** Transactions that were given up, whose records came again. */
   readonly aborted: number
+  /** Those whose commit was not answered, where nothing told how it ended: their state was read again, and their records if they did not commit. */
+  readonly unknown: number
   /** From the first record to the commit. */
   readonly duration: Histogram
   /** The commit itself. */
