@@ -104,7 +104,7 @@ export { deadLetter, type DeadLetterOptions } from './operators/dead-letter.js'
 export type { DeadLetterHeaders } from './runtime/dead-letter.js'
 export { aggregate, type AggregateOptions } from './operators/aggregate.js'
 export { repartition, type Repartitioned, type RepartitionOptions } from './operators/repartition.js'
-export { joinTable, type JoinDatabaseTableOptions, type JoinTableOptions } from './operators/join/join-table.js'
+export { joinTable, type JoinTableOptions } from './operators/join/join-table.js'
 export { joinStream, type Joined, type JoinStreamOptions, type LateJoinRecord } from './operators/join/join-stream.js'
 export { window, type LateRecord, type WindowOptions, type WindowResult } from './operators/window/window.js'
 export {

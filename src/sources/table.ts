@@ -47,11 +47,13 @@ export interface TableRows<V> {
 }
 
 /** Values by key that others write, which records are joined with. */
-export abstract class LookupTable<V> {
+export abstract class LookupTable<V, Whole extends boolean = boolean> {
+  /** Never set: of which type its values are. */
+  declare readonly valueType?: V
   /** Where its rows lie, for messages. */
   abstract readonly place: string
   /** Whether every row is at hand in every task, not only those that are partitioned as the task is. */
-  abstract readonly whole: boolean
+  abstract readonly whole: Whole
 
   constructor(readonly name: string) {}
 
@@ -60,7 +62,7 @@ export abstract class LookupTable<V> {
 }
 
 /** A compacted topic whose latest values are at hand; made by `table`, used by `joinTable`. It may be used in several places. */
-export class Table<V> extends LookupTable<V> {
+export class Table<V> extends LookupTable<V, false> {
   /** @internal */
   readonly spec: StoreSpec<ViewStore<V>>
   readonly place: string

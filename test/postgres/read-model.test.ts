@@ -77,7 +77,7 @@ describe('a read model in PostgreSQL', () => {
     for (let i = 0; i < 20; i++) await write()
     const first = build(1)
     await first.waitFor([0, 1, 2, 3].map((partition) => ({ topic: 'orders', partition, offset: 99 })))
-    await sql('CREATE ROLE reader; GRANT SELECT ON orders TO reader')
+    await sql(`CREATE ROLE reader; GRANT SELECT ON orders TO reader; GRANT USAGE ON SCHEMA ${schema} TO reader`)
 
     const reader = pool()
     const seen: number[] = []

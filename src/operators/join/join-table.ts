@@ -10,8 +10,7 @@ import { grouping, groupingFields, saysPartitioned, type ByFunction, type ByReco
 import { InOrder } from '../../runtime/in-order.js'
 import { operate } from '../../runtime/operate.js'
 import { functionOption, parseOptions } from '../../runtime/options.js'
-import type { DatabaseTable } from '../../sources/database-table/database-table.js'
-import { LookupTable, type Table } from '../../sources/table.js'
+import { LookupTable } from '../../sources/table.js'
 
 type AnyRecord = StreamRecord<unknown, unknown>
 
@@ -27,13 +26,15 @@ interface Left<R, T, V> {
   readonly join: (record: NoInfer<R>, row: DeepReadonly<T> | undefined) => V & NotSpread<V>
 }
 
-export type JoinTableOptions<R, T, V> = (Inner<R, T, V> | Left<R, T, V>) & (ByRecordKey | ByFunction<R>)
+/** What to look up: of a table that is partitioned, as the records are; of one that is whole in every task, whatever it is. */
+type LookUp<R, Whole extends boolean> = Whole extends true
+  ? {
+      /** What to look up. Default: the record's key. */
+      readonly key?: (record: NoInfer<R>) => string
+    }
+  : ByRecordKey | ByFunction<R>
 
-/** Every row of a database's table is at hand, so any key may be looked up. */
-export type JoinDatabaseTableOptions<R, T, V> = (Inner<R, T, V> | Left<R, T, V>) & {
-  /** What to look up. Default: the record's key. */
-  readonly key?: (record: NoInfer<R>) => string
-}
+export type JoinTableOptions<R, T, V, Whole extends boolean = false> = (Inner<R, T, V> | Left<R, T, V>) & LookUp<R, Whole>
 
 const fields = z.strictObject({
   kind: z.enum(['inner', 'left']).default('inner'),
@@ -64,17 +65,13 @@ const schema = fields.refine(
  * const customers = table({ topic: 'customers', value: Customer })
  * orders.pipe(joinTable(customers, { kind: 'left', join: (order, customer) => ({ ...order.value, city: customer?.city }) }))
  */
-export function joinTable<R extends RecordOrFailure = AnyRecord, T = unknown, V = unknown>(
-  table: Table<T>,
-  options: Handled<R> & JoinTableOptions<Good<R>, T, V>,
-): OperatorFunction<R, StreamRecord<KeyOf<R>, V>>
-export function joinTable<R extends RecordOrFailure = AnyRecord, T = unknown, V = unknown>(
-  table: DatabaseTable<T>,
-  options: Handled<R> & JoinDatabaseTableOptions<Good<R>, T, V>,
+export function joinTable<R extends RecordOrFailure = AnyRecord, T = unknown, V = unknown, Whole extends boolean = false>(
+  table: LookupTable<T, Whole>,
+  options: Handled<R> & JoinTableOptions<Good<R>, T, V, Whole>,
 ): OperatorFunction<R, StreamRecord<KeyOf<R>, V>>
 export function joinTable<R extends AnyRecord, T, V>(
   table: LookupTable<T>,
-  options: JoinDatabaseTableOptions<R, T, V>,
+  options: JoinTableOptions<R, T, V, true>,
 ): OperatorFunction<R, StreamRecord<KeyOf<R>, V>> {
   if (!(table instanceof LookupTable))
     throw new MillraceError(

@@ -59,7 +59,7 @@ const schema = z.strictObject({
 })
 
 /** The rows of a database's query, at hand in each process; made by `databaseTable`, used by `joinTable`. */
-export class DatabaseTable<V> extends LookupTable<V> {
+export class DatabaseTable<V> extends LookupTable<V, true> {
   readonly place: string
   readonly whole = true
 
