@@ -240,6 +240,8 @@ export class Round {
     for (const task of tasks) {
       if (task.alarms.untilNext() > 0) continue
       const slice = this.sliceOf(task)
+      // A record that was on its way may have failed since it was looked last.
+      if (slice.failure !== undefined) return this.failed(task, slice)
       slice.ring()
       // No record set it off.
       if (slice.failure !== undefined) return { kind: 'failed', task, error: slice.failure.error, records: 0, hint: undefined }

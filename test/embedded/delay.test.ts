@@ -45,6 +45,29 @@ const feed = (kit: TestKit, ...values: string[]): Promise<number> =>
 const sum = (commits: readonly Commit[], name: string): number => commits.reduce((total, { meters }) => total + (meters[name] ?? 0), 0)
 
 describe('delayUntil', () => {
+  it('a record that fails at the very moment something else is due is the one that is taken out', async () => {
+    const kit = await inOutDeadKit()
+    kit.run(
+      pipeline(
+        kit,
+        (records) =>
+          records.pipe(
+            mergeMap(async (record) => {
+              if (String(record.value) !== 'bad@0') return record
+              await new Promise((resolve) => kit.clock.after(1_000, () => resolve(undefined)))
+              throw new Error('cannot take it')
+            }),
+            delaying,
+          ),
+        { every: '10s', retries: 0, onError: { deadLetter: 'dead' } },
+      ),
+    )
+    await feed(kit, 'good@1000', 'bad@0')
+    await kit.advance('30s')
+    expect(await outputs(kit)).toEqual(['good@1000'])
+    expect(await outputs(kit, 'dead')).toEqual(['bad@0'])
+  })
+
   it('a record passes at its time, not before, though no other comes; one whose time has come passes at once', async () => {
     const kit = await inOutDeadKit()
     const running = kit.run(pipeline(kit, delaying))

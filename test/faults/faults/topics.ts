@@ -65,7 +65,7 @@ export const topicFaults: readonly Fault[] = [
   },
   {
     name: 'the input deleted',
-    how: 'when all of it was read: the members end and say so within some two minutes; made anew, it is read from its beginning',
+    how: 'when all of it was read: the members end and say so; made anew, it is read from its beginning',
     pipelines: ['copy'],
     async inject(run) {
       const { inputs } = run.topics
@@ -77,6 +77,23 @@ export const topicFaults: readonly Fault[] = [
       await run.order('create', { topics: inputs, partitions: PARTITIONS, replicas: run.lab.replicas })
       await run.feed()
       await startTwo(run)
+    },
+  },
+  {
+    name: 'the input deleted and made anew at once',
+    how: "when all of it was read, under the eyes of its members, with onOutOfRange: 'earliest': what is written then is read from its beginning",
+    pipelines: ['copy'],
+    env: { OUT_OF_RANGE: 'earliest' },
+    async inject(run) {
+      const { inputs } = run.topics
+      await run.stopFeed()
+      await until(async () => (await run.behind()) === 0, { within: 60_000, what: 'the last record to be committed' })
+      await run.order('keep', {})
+      await run.order('remove', { topics: inputs })
+      await run.order('create', { topics: inputs, partitions: PARTITIONS, replicas: run.lab.replicas })
+      const since = Date.now()
+      await run.feed()
+      await run.recovers(run.allPartitions, since)
     },
   },
 ]
