@@ -110,6 +110,11 @@ export class PartitionLog {
     this.changed()
   }
 
+  /** How many elections there were. */
+  get leaderEpoch(): number {
+    return this.elections.at(-1)?.epoch ?? UNKNOWN_EPOCH
+  }
+
   /**
    * As a broker tells it: where the log parts from what was fetched up to `offset`, whose last record was written in the time of a leader
    * epoch. 'unknown': it has never had that epoch.
@@ -161,7 +166,7 @@ export class PartitionLog {
     const bytes = Buffer.from(stamped)
     const baseOffset = this.end
     writeInt64(bytes, AT.baseOffset, baseOffset)
-    bytes.writeInt32BE(this.elections.at(-1)?.epoch ?? UNKNOWN_EPOCH, AT.leaderEpoch)
+    bytes.writeInt32BE(this.leaderEpoch, AT.leaderEpoch)
     const lastOffset = baseOffset + bytes.readInt32BE(AT.lastOffsetDelta)
     this.batches.push({ bytes, baseOffset, lastOffset, maxTimestamp: readInt64(bytes, AT.maxTimestamp) })
     this.end = lastOffset + 1

@@ -338,7 +338,7 @@ export class KafkaReader implements LogReader {
         if (diverging !== undefined) {
           const { topic, partition, position } = fetch
           this.cluster.logger.warn({ topic, partition, position, fetched: fetch.fetchOffset, diverging }, 'the log was truncated')
-          if (fetch.truncated(diverging, end)) arrived = true
+          if (fetch.truncated(diverging, end, fetch.leaderEpoch)) arrived = true
           continue
         }
         if (fetch.accept({ batches: [records], aborted: readCommitted ? aborted : [], end }) || first) arrived = true

@@ -187,7 +187,7 @@ export class FetchQueue {
    * `endOffset`: what was fetched beyond is gone from it. What was not taken of that is dropped, and read anew; what was taken cannot be,
    * which is an error. Returns whether there is one.
    */
-  truncated({ epoch, endOffset }: Divergence, end: number): boolean {
+  truncated({ epoch, endOffset }: Divergence, end: number, leaderEpoch: number): boolean {
     this.learnEnd(end)
     let at = this.head
     while (at < this.entries.length && !isBeyond(this.entries[at] as Entry)) at++
@@ -207,7 +207,7 @@ export class FetchQueue {
         `${this.where} was read up to offset ${nextOffset}${takenEpoch < 0 ? '' : ` (leader epoch ${takenEpoch})`}, but the log was truncated: ` +
         `it parts from what was read at offset ${endOffset} or before, where its leader epoch ${epoch} ends. ` +
         'Its leader was elected without all that was written (an unclean election), so records that were read no longer exist; or the topic was created anew'
-      this.fail(truncated(message, origin, { goesOnAt: this.epochs.sharedUpTo({ epoch, endOffset }, nextOffset) }))
+      this.fail(truncated(message, origin, { goesOnAt: this.epochs.sharedUpTo({ epoch, endOffset }, nextOffset, leaderEpoch) }))
     }
     this.settings.changed(-freed)
     return lost

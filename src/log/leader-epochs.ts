@@ -36,10 +36,14 @@ export class LeaderEpochs {
   /**
    * Up to where what was taken, which ends at `end`, is what the log has. Logs that agree on the leader epoch at an offset agree on all before
    * it; so of the latest epoch that both may have, the shorter one counts. Where its end in what was taken is not known, all of that may be
-   * another.
+   * another. A log is cut short by an election alone: where there has been none since what was taken, the topic was deleted and made anew, in
+   * which elections are counted from the beginning, and nothing of it was read.
+   *
+   * @param leaderEpoch of whoever leads the partition now; -1 where that is not known
    */
-  sharedUpTo({ epoch, endOffset }: Divergence, end: number): Truncation['goesOnAt'] {
+  sharedUpTo({ epoch, endOffset }: Divergence, end: number, leaderEpoch: number): Truncation['goesOnAt'] {
     const { current, reigns } = this
+    if (leaderEpoch !== UNKNOWN_EPOCH && leaderEpoch <= current) return undefined
     const known: readonly Reign[] = current === UNKNOWN_EPOCH ? reigns : [...reigns, { epoch: current, end }]
     const last = known.findLast((reign) => reign.epoch <= epoch)
     return last && { offset: Math.min(last.end, endOffset), leaderEpoch: last.epoch }

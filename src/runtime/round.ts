@@ -242,9 +242,9 @@ export class Round {
       const slice = this.sliceOf(task)
       // A record that was on its way may have failed since it was looked last.
       if (slice.failure !== undefined) return this.failed(task, slice)
-      slice.ring()
+      const failure = slice.ring()
       // No record set it off.
-      if (slice.failure !== undefined) return { kind: 'failed', task, error: slice.failure.error, records: 0, hint: undefined }
+      if (failure !== undefined) return { kind: 'failed', task, error: failure.error, records: 0, hint: undefined }
       this.startedAt ??= clock.monotonic()
     }
     return undefined

@@ -123,7 +123,7 @@ export class Slice implements SliceContext {
   }
 
   /** Rings the alarms that are due. */
-  ring(): void {
+  ring(): Slice['failure'] {
     const names = this.environment.alarms.take()
     runInSlice(this, () => {
       try {
@@ -132,6 +132,7 @@ export class Slice implements SliceContext {
         this.fail(error)
       }
     })
+    return this.failure
   }
 
   endInput(): void {

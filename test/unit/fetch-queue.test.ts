@@ -1,3 +1,4 @@
+import { LeaderEpochs } from '../../src/log/leader-epochs.js'
 import { setImmediate } from 'node:timers/promises'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
@@ -207,6 +208,13 @@ describe('what is fetched of a partition', () => {
 })
 
 describe('a log that was truncated', () => {
+  it('without an election since what was read the topic was made anew: nothing of it was read', () => {
+    const read = new LeaderEpochs(3)
+    expect(read.sharedUpTo({ epoch: 3, endOffset: 2 }, 5, 4)).toEqual({ offset: 2, leaderEpoch: 3 })
+    expect(read.sharedUpTo({ epoch: 3, endOffset: 2 }, 5, -1)).toEqual({ offset: 2, leaderEpoch: 3 })
+    for (const leaderEpoch of [0, 3]) expect(read.sharedUpTo({ epoch: 3, endOffset: 2 }, 5, leaderEpoch)).toBeUndefined()
+  })
+
   it('what is dropped is not counted on, also where it was on its way through a codec', async () => {
     const held: (() => void)[] = []
     const codecs: CodecLookup = () => ({
@@ -228,7 +236,7 @@ describe('a log that was truncated', () => {
     held.shift()?.()
     await until(() => held.length === 1)
     // The first is ready, the second under way.
-    expect(queue.truncated({ epoch: 1, endOffset: 5 }, 5)).toBe(false)
+    expect(queue.truncated({ epoch: 1, endOffset: 5 }, 5, 2)).toBe(false)
     expect([queue.fetchOffset, queue.fetchEpoch, counted]).toEqual([1, 1, queue.bytes])
     queue.accept(answer(5, batch(1, 1)))
     held.shift()?.()
