@@ -165,7 +165,8 @@ export class EmbeddedReader implements LogReader {
     if (room <= 0) return known === undefined
     const divergence = log.divergence(offset, fetched.fetchEpoch)
     if (divergence === 'unknown') return fail(fetched, outOfRange(fetched, log.start, log.end))
-    if (divergence !== undefined && offset >= log.start) return fetched.truncated(divergence, log.stable, log.leaderEpoch) || known === undefined
+    if (divergence !== undefined && offset >= log.start)
+      return fetched.truncated(divergence, log.stable, log.leaderEpoch) || known === undefined
     if (offset < log.start || offset > log.end) return fail(fetched, outOfRange(fetched, log.start, log.end))
     const limit = readCommitted ? log.stable : log.end
     if (offset >= limit) return known === undefined

@@ -51,7 +51,7 @@ final class Check {
 
   void run(Follower follower) throws Exception {
     try (Admin admin = Topics.admin(brokers); KafkaConsumer<byte[], byte[]> consumer = Topics.consumer(brokers, "read_committed")) {
-      stable(consumer);
+      stable(admin, consumer);
       offsets(admin, consumer);
     }
     Map<Integer, List<Topics.Seen>> input = new TreeMap<>();
@@ -79,15 +79,29 @@ final class Check {
   }
 
   /** Nothing is left open: the last stable offset is the high watermark, on all topics. */
-  private void stable(KafkaConsumer<byte[], byte[]> consumer) throws InterruptedException {
+  private void stable(Admin admin, KafkaConsumer<byte[], byte[]> consumer) throws Exception {
     List<TopicPartition> partitions = Topics.partitions(consumer, all);
     Map<TopicPartition, Long> stable = consumer.endOffsets(partitions);
     try (KafkaConsumer<byte[], byte[]> uncommitted = Topics.consumer(brokers, "read_uncommitted")) {
-      uncommitted.endOffsets(partitions).forEach((partition, high) -> {
-        if (!high.equals(stable.get(partition)))
-          problems.add(partition + ": a transaction is left open, the last stable offset is " + stable.get(partition) + " of " + high);
-      });
+      for (Map.Entry<TopicPartition, Long> high : uncommitted.endOffsets(partitions).entrySet()) {
+        TopicPartition partition = high.getKey();
+        if (!high.getValue().equals(stable.get(partition)))
+          problems.add(partition + ": a transaction is left open, the last stable offset is " + stable.get(partition) + " of " + high.getValue() + openOn(admin, partition));
+      }
     }
+  }
+
+  /** Whose transactions are open on a partition, and what their coordinator says of them. */
+  private static String openOn(Admin admin, TopicPartition partition) throws Exception {
+    StringBuilder told = new StringBuilder();
+    var transactions = admin.listTransactions().all().get();
+    for (var producer : admin.describeProducers(List.of(partition)).partitionResult(partition).get().activeProducers()) {
+      if (producer.currentTransactionStartOffset().isEmpty()) continue;
+      told.append(told.isEmpty() ? ": " : ", ").append("since ").append(producer.currentTransactionStartOffset().getAsLong()).append(" of producer ").append(producer.producerId())
+          .append(", epoch ").append(producer.producerEpoch());
+      for (var one : transactions) if (one.producerId() == producer.producerId()) told.append(" (").append(one.transactionalId()).append(", by its coordinator ").append(one.state()).append(")");
+    }
+    return told.toString();
   }
 
   /** The group's offsets are at the end: no committed record is behind them. */
