@@ -57,7 +57,8 @@ describe('delayUntil', () => {
               await new Promise((resolve) => kit.clock.after(1_000, () => resolve(undefined)))
               throw new Error('cannot take it')
             }),
-            delaying,
+            delayUntil(timeOf),
+            toTopic({ topic: 'out' }),
           ),
         { every: '10s', retries: 0, onError: { deadLetter: 'dead' } },
       ),
