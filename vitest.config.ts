@@ -33,6 +33,15 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'registry',
+          // Against a schema registry, where it has been fetched: npm run test:registry.
+          include: ['test/registry/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 180_000,
+        },
+      },
+      {
+        test: {
           name: 'redis',
           // Each starts the Redis servers it needs.
           include: ['test/redis/**/*.test.ts'],

@@ -54,35 +54,34 @@ function runs(program: 'java' | 'mvn'): boolean {
   return spawnSync(program, ['-version'], { stdio: 'ignore' }).error === undefined
 }
 
+/** Apicurio's schema registry, the last that runs on Java 17, with the storage it keeps in memory. */
+const registryVersion = '2.6.13.Final'
+
+/** Where its distribution is, once it was fetched. */
+export function cachedRegistry(): string {
+  return join(cacheRoot(), `apicurio-registry-${registryVersion}`, 'app')
+}
+
+export function resolveRegistry(): Promise<string> {
+  requireJava()
+  const directory = cachedRegistry()
+  return cached(directory, () =>
+    download(`apicurio-registry-${registryVersion}`, directory, (partial) => [
+      'dependency:unpack',
+      `-Dartifact=io.apicurio:apicurio-registry-app:${registryVersion}:tar.gz:all`,
+      `-DoutputDirectory=${partial}`,
+    ]),
+  )
+}
+
 async function resolve(profile: 'broker' | 'streams' | 'streams-test', release: string): Promise<string> {
   requireJava()
   const name = `${{ broker: 'kafka', streams: 'kafka-streams', 'streams-test': 'kafka-streams-test' }[profile]}-${release}`
   // A changed pom.xml gives another directory, so a cache filled by an older checkout is never taken for this one.
   const fingerprint = createHash('sha256').update(readFileSync(pom)).digest('hex').slice(0, 8)
-  const parent = join(cacheRoot(), name)
-  const libs = join(parent, fingerprint)
-  if (existsSync(libs)) return libs
-
-  await mkdir(parent, { recursive: true })
-  const unlock = await lock(join(parent, `${fingerprint}.lock`), () => existsSync(libs))
-  try {
-    if (!existsSync(libs)) await download(profile, release, libs, name)
-  } finally {
-    await unlock()
-  }
-  return libs
-}
-
-/** Into a directory beside the final one, renamed when complete: the final name never holds half a distribution. */
-async function download(profile: string, release: string, libs: string, name: string): Promise<void> {
-  if (!runs('mvn')) throw new Error(`mvn was not found. ${howToGetKafka}`)
-  process.stderr.write(`fetching ${name} with Maven into ${libs} (once; about 50 MB) ...\n`)
-  const partial = `${libs}.${randomUUID()}.partial`
-  const started = performance.now()
-  try {
-    await maven([
-      '-B',
-      '-q',
+  const libs = join(cacheRoot(), name, fingerprint)
+  return cached(libs, () =>
+    download(name, libs, (partial) => [
       '-f',
       pom,
       `-P${profile}`,
@@ -91,17 +90,43 @@ async function download(profile: string, release: string, libs: string, name: st
       '-DincludeScope=runtime',
       `-DexcludeArtifactIds=${notWanted}`,
       `-DoutputDirectory=${partial}`,
-    ])
-    await rename(partial, libs)
+    ]),
+  )
+}
+
+/** A directory that is there, or that one process fetches while others wait. */
+async function cached(directory: string, fetch: () => Promise<void>): Promise<string> {
+  if (existsSync(directory)) return directory
+  await mkdir(join(directory, '..'), { recursive: true })
+  const unlock = await lock(`${directory}.lock`, () => existsSync(directory))
+  try {
+    if (!existsSync(directory)) await fetch()
+  } finally {
+    await unlock()
+  }
+  return directory
+}
+
+/** Into a directory beside the final one, renamed when complete: the final name never holds half a distribution. */
+async function download(name: string, directory: string, goal: (partial: string) => readonly string[]): Promise<void> {
+  if (!runs('mvn')) throw new Error(`mvn was not found. ${howToGetKafka}`)
+  process.stderr.write(`fetching ${name} with Maven into ${directory} (once) ...\n`)
+  const partial = `${directory}.${randomUUID()}.partial`
+  const started = performance.now()
+  try {
+    await mkdir(partial)
+    await maven(['-B', '-q', ...goal(partial)], partial)
+    await rename(partial, directory)
   } finally {
     await rm(partial, { recursive: true, force: true })
   }
   process.stderr.write(`fetched ${name} in ${((performance.now() - started) / 1000).toFixed(1)} s\n`)
 }
 
-function maven(args: readonly string[]): Promise<void> {
+/** In a directory of its own: some goals leave things where they run. */
+function maven(args: readonly string[], cwd: string): Promise<void> {
   return new Promise((done, failed) => {
-    const child = spawn('mvn', args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn('mvn', args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
     let output = ''
     const keep = (chunk: Buffer): void => {
       output = (output + chunk.toString()).slice(-4_000)
