@@ -33,6 +33,9 @@ const schema = z.strictObject({
  * A broker in this process, with partitions, groups and transactions like Kafka's: for a first try, demos and tests. What it holds ends
  * with the process.
  *
+ * Memory: all that is written, about 300 bytes a record beside key and value in small batches, until `deleteTopics` or the end: retention and
+ * compaction are taken as configuration and not acted on.
+ *
  * @example
  * const cluster = embedded()
  * await cluster.createTopics([{ topic: 'in', partitions: 4 }])
