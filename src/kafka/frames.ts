@@ -75,7 +75,9 @@ export class Frames {
         start = end
         break
       }
-      const whole = Buffer.from(scratch.subarray(start, start + length))
+      // Not of the pool: a batch that stays would keep all that lies beside it there.
+      const whole = Buffer.allocUnsafeSlow(length)
+      scratch.copy(whole, 0, start, start + length)
       start += length
       this.onFrame(whole)
     }
@@ -85,7 +87,7 @@ export class Frames {
 }
 
 function grown(frame: Buffer, filled: number, size: number): Buffer {
-  const larger = Buffer.allocUnsafe(size)
+  const larger = Buffer.allocUnsafeSlow(size)
   frame.copy(larger, 0, 0, filled)
   return larger
 }

@@ -30,7 +30,7 @@ function batchAt(offset: number, count = 1, compression: 0 | 1 | 3 = 0, records?
 function queueOf(settings: Partial<QueueSettings> = {}, offset = 0): FetchQueue {
   return new FetchQueue(
     { topic: 't', partition: 0, offset },
-    { codecs: builtInCodecs, inflateBytes: () => 1_000, changed: () => {}, ...settings },
+    { codecs: builtInCodecs, inflateBytes: () => 10_000, changed: () => {}, ...settings },
   )
 }
 
@@ -152,6 +152,18 @@ describe('what is fetched of a partition', () => {
     expect(error).toMatchObject({ code: 'CORRUPT_BATCH', message: expect.stringContaining('more than 100000 bytes') as string })
     expect((error as Error).message).toContain('offsets 1 to 2')
     expect([sizes, queue.bytes]).toEqual([[100_000], 0])
+  })
+
+  it('counts what a batch takes besides its bytes: of tiny ones that is most', () => {
+    let counted = 0
+    const queue = queueOf({ changed: (bytes) => (counted += bytes) })
+    const batches = Array.from({ length: 100 }, (_, offset) => batchAt(offset))
+    queue.accept(answer(100, ...batches))
+    const bytes = batches.reduce((sum, { length }) => sum + length, 0)
+    expect(queue.bytes).toBeGreaterThan(bytes + 100 * 500)
+    expect(counted).toBe(queue.bytes)
+    expect(drain(queue)).toHaveLength(100)
+    expect([queue.bytes, counted]).toEqual([0, 0])
   })
 
   it('a header that claims more records than there can be gets no room for them', async () => {

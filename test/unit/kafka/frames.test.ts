@@ -43,6 +43,13 @@ describe('frames', () => {
     )
   })
 
+  it('lie in buffers of their own: one that is kept keeps nothing else', () => {
+    const got: Buffer[] = []
+    const frames = new Frames((frame) => got.push(frame))
+    for (const size of [4, 100, 5_000, 200_000]) frames.push(framed(Buffer.alloc(size)))
+    expect(got.map((frame) => frame.buffer.byteLength)).toEqual(got.map((frame) => frame.length))
+  })
+
   it('that pretend to be very long take room only as they come', () => {
     const frames = new Frames(() => {})
     // A TLS alert.
