@@ -142,12 +142,17 @@ describe.each(databases)('a read model in %s', (name, open, run) => {
 
   it('is live when it has caught up, and is read by its name; who wrote reads their own write', async () => {
     await orders(0, 10)
-    const first = model(1)
+    await run('DROP TABLE IF EXISTS counted')
+    await run('CREATE TABLE counted (n integer)')
+    const onLive = (tx: SqlTransaction, tables: { readonly orders: string }): unknown =>
+      tx.query(`INSERT INTO counted SELECT count(*) FROM ${tables.orders}`)
+    const first = model(1, { onLive })
     expect(await first.live()).toBeUndefined()
     await expect(first.waitFor([], { within: 20 })).rejects.toMatchObject({ code: 'TIMEOUT' })
     start(first)
     await first.waitFor([{ topic: 'orders', partition: 0, offset: 4 }])
     expect(await count()).toBe(10)
+    expect(await run('SELECT n FROM counted')).toEqual([{ n: 10 }])
     await order(11)
     await first.waitFor([{ topic: 'orders', partition: 1, offset: 5 }])
     expect(await run("SELECT total FROM orders WHERE id = '11'")).toEqual([{ total: 11 }])
@@ -212,6 +217,8 @@ describe.each(databases)('a read model in %s', (name, open, run) => {
     expect(await second.versions.switch(goal(5, 5), 1)).toBe('live')
     expect(await count()).toBe(0)
     // Nobody can be further than the topic, whatever the position of a version that read another of its name.
+    await run(`UPDATE millrace_positions SET "group" = 'orders-v2'`)
+    expect(await model(3).versions.switch(goal(5, 0), 1)).toBe('building')
     expect(await model(3).versions.switch(goal(0, 0), 1)).toBe('live')
   })
 
