@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { CodecLookup } from '../log/batch/compression.js'
 import { codecLookup, type CompressionCodecs } from './codecs.js'
 import { logError } from '../log/error.js'
@@ -68,6 +69,8 @@ export class Cluster {
 
   constructor(private readonly settings: ClusterSettings) {
     this.signal = this.closing.signal
+    // As many listen as there are connections being made: that is no leak.
+    setMaxListeners(0, this.signal)
     this.logger = settings.logger
     this.codecs = codecLookup(settings.codecs ?? {})
     this.requestTimeoutMs = settings.requestTimeoutMs
