@@ -25,6 +25,9 @@ export class OneBroker {
   readonly requests: FetchRequest[] = []
   answersAfterMs = 1
   readonly sessions = new BrokerSessions()
+  /** Which broker leads all partitions, and which were asked, in turn. */
+  node = 1
+  readonly asked: number[] = []
   leaderLooks = 0
   leaderChanges = 0
   /** What the client knows, and which election made the broker leader. */
@@ -36,8 +39,9 @@ export class OneBroker {
   constructor(private readonly records: (partition: number, offset: number) => { readonly bytes: Buffer; readonly end: number }) {}
 
   reader(onData: (reader: KafkaReader) => void, prefetchBytes = 1024 * 1024): KafkaReader {
-    const send = async (_address: unknown, _api: unknown, request: FetchRequest): Promise<FetchResponse> => {
+    const send = async ({ port }: { readonly port: number }, _api: unknown, request: FetchRequest): Promise<FetchResponse> => {
       this.fetches++
+      this.asked.push(port)
       this.requests.push(request)
       await new Promise((resolve) => setTimeout(resolve, this.answersAfterMs))
       return this.sessions.answer(request, ({ topic, partition, offset, leaderEpoch, lastFetchedEpoch }) => {
@@ -55,7 +59,7 @@ export class OneBroker {
       closeLane: () => {},
       leader: () => {
         this.leaderLooks++
-        return 1
+        return this.node
       },
       leaderEpoch: () => this.knownEpoch,
       get leadersVersion(): number {
@@ -66,7 +70,7 @@ export class OneBroker {
         this.knownEpoch = 5
         this.leaderChanges++
       },
-      addressOf: () => ({ host: 'localhost', port: 1 }),
+      addressOf: (node: number) => ({ host: 'localhost', port: node }),
       forgetLeader: () => {
         this.leaderChanges++
       },

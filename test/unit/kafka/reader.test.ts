@@ -93,6 +93,33 @@ describe('the reader', () => {
     reader.close()
   })
 
+  it('goes on at the next leader, also where the answer of the one before is still out, and reads each record once', async () => {
+    let end = 0
+    const broker = new OneBroker((_partition, offset) => ({ bytes: offset < end ? batchAt(offset) : Buffer.alloc(0), end }))
+    const taken: number[][] = [[], [], []]
+    const reader = broker.reader((it) => {
+      for (const [partition, offsets] of taken.entries())
+        for (let got = it.take('t', partition); got !== undefined; got = it.take('t', partition)) offsets.push(got.fromOffset)
+    })
+    reader.assign(taken.map((_, partition) => ({ topic: 't', partition, offset: 0 })))
+    broker.answersAfterMs = 30
+    for (let move = 0; move < 4; move++) {
+      for (let times = 0; times < 5; times++) {
+        end++
+        await vi.advanceTimersByTimeAsync(17)
+      }
+      broker.node = 3 - broker.node
+      broker.leaderChanges++
+    }
+    await vi.advanceTimersByTimeAsync(2_000)
+    const offsets = Array.from({ length: end }, (_, offset) => offset)
+    expect(taken).toEqual([offsets, offsets, offsets])
+    // Led by the first again, and nothing is fetched from the other.
+    expect(new Set(broker.asked.slice(-5))).toEqual(new Set([1]))
+    expect(new Set(broker.asked)).toEqual(new Set([1, 2]))
+    reader.close()
+  })
+
   it('names the election that made its leader one: after another it looks the leader up, and waits for one that is yet to hear of it', async () => {
     const broker = new OneBroker((_partition, offset) => ({ bytes: offset === 0 ? batchAt(0) : Buffer.alloc(0), end: 1 }))
     const errors: unknown[] = []
