@@ -12,7 +12,7 @@ import { example } from './example.js'
 const Order = z.object({ customer: z.string(), amount: z.number() })
 
 const { cluster, group, topics } = await example('read-model', ['orders'])
-const sql = new PGlite()
+const sql = await PGlite.create()
 const db = pglite(sql)
 
 const columns = { 1: 'id text PRIMARY KEY, total integer', 2: 'id text PRIMARY KEY, total integer, largest integer' }
@@ -74,3 +74,4 @@ stopping.abort()
 await Promise.all(running)
 await new Promise((resolve) => server.close(resolve))
 await cluster.close()
+await sql.close()
