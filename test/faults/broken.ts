@@ -35,6 +35,7 @@ export const BROKEN: readonly BrokenBuild[] = [
     changes: [
       ['writer.int32(member.generation)', 'writer.int32(-1)'],
       ['writer.compactString(member.memberId)', "writer.compactString('')"],
+      ['writer.compactString(member.instanceId ?? null)', 'writer.compactString(null)'],
     ],
     named: true,
     fault: 'TxnOffsetCommit of a zombie',

@@ -157,6 +157,9 @@ function sensible(one: Scenario): Scenario {
   // Done twice, all else but a copy is another result.
   if (!(['copy', 'route'] as Core[]).includes(one.core) || one.dedupe !== 'none' || again.includes(failures)) guarantee = 'exactly-once'
   if (one.onError === 'stop') steps = without(steps, poisons)
+  // A join that arrives when its process was replaced takes the place of the one that lives, which then ends: brokers go by who comes last.
+  if (one.named !== 'none')
+    steps = steps.filter((step) => step.do !== 'fault' || step.fault.at !== 'join' || step.fault.delayMs === undefined)
   // One side that waits would have the other overtake it, and what is handed out alone depends on who came first.
   if (one.core === 'joinLeft' || one.core === 'joinOuter') steps = without(steps, (kind) => kind === 'slow')
   // One that was parked behind another of its key has claimed its id, whatever becomes of it, and whether it was is a matter of time.
