@@ -162,8 +162,9 @@ export class PartitionLog {
   }
 
   private write(stamped: Buffer): void {
-    // The log owns its bytes: the sender may use its buffer again.
-    const bytes = Buffer.from(stamped)
+    // The log owns its bytes: the sender may use its buffer again. Not of the pool, all of whose 8 kB would stay with each batch.
+    const bytes = Buffer.allocUnsafeSlow(stamped.length)
+    stamped.copy(bytes)
     const baseOffset = this.end
     writeInt64(bytes, AT.baseOffset, baseOffset)
     bytes.writeInt32BE(this.leaderEpoch, AT.leaderEpoch)

@@ -1,22 +1,25 @@
 import { readInt64 } from '../../log/batch/header.js'
 import type { Serde } from '../../record/serde.js'
 import { DueStore, nextOrder, type DueValue } from '../../state/due-store.js'
+import { bytesOfKey, keyOfBytes, type KeyText } from '../../state/key.js'
 import type { StoreSpec } from '../../state/store.js'
 
-/** A record that waits, as bytes; they begin with its time, as eight bytes. */
+/**
+ * A record that waits, as bytes, a character each; they begin with its time, as eight bytes. A buffer that stays for long would keep the pool
+ * it lies in.
+ */
 export interface Waiting extends DueValue {
-  readonly bytes: Buffer
+  readonly bytes: KeyText
 }
 
 export function waitingValue(bytes: Buffer): Waiting {
-  return { bytes, at: timeOf(bytes), order: nextOrder() }
+  return { bytes: keyOfBytes(bytes), at: timeOf(bytes), order: nextOrder() }
 }
 
 const serde: Serde<Waiting> = {
   name: 'waiting record',
-  encode: ({ bytes }) => bytes,
-  // Not a part of the fetched batch, which would be kept with it.
-  decode: (bytes) => waitingValue(Buffer.from(bytes)),
+  encode: ({ bytes }) => bytesOfKey(bytes),
+  decode: waitingValue,
 }
 
 /** What waits, by key. Memory: the records, and about 250 bytes each. */

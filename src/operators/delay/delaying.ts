@@ -7,7 +7,7 @@ import type { LogRecord, StreamRecord } from '../../record/record.js'
 import { bytes, withNext, type AnySerde, type AnySerdeFor } from '../../record/serde.js'
 import type { Good, KeyOf, ValueOf } from '../../record/types.js'
 import { delayStore, waitingValue } from './delay-store.js'
-import { keyOfText, type KeyText } from '../../state/key.js'
+import { bytesOfKey, keyOfText, type KeyText } from '../../state/key.js'
 import { readBack } from '../../state/read-back.js'
 import { Mark, mark } from '../../runtime/accounting.js'
 import { activeSlice } from '../../runtime/context.js'
@@ -78,7 +78,7 @@ export function delaying<R>(
         count('passed')
         count('lateMs', now - at)
         latest.count = Math.max(latest.count, now - at)
-        if (queue === undefined) pass(atOnce(delayedRecord(ownBytes(bytes), serdes), what))
+        if (queue === undefined) pass(atOnce(delayedRecord(bytesOfKey(bytes), serdes), what))
         else queue.add({ bytes })
       }
       setAlarm()
@@ -115,7 +115,7 @@ export function delaying<R>(
     /** Whether the record is to wait; if not, all is done about it. */
     const waits = (item: R, record: AnyLogRecord, at: number | undefined, id: KeyText | undefined, now: number): boolean => {
       const waiting = id === undefined ? undefined : store.get(id)?.bytes
-      if (waiting !== undefined && isNewer(waiting, record.origin)) {
+      if (waiting !== undefined && isNewer(bytesOfKey(waiting), record.origin)) {
         // It came late, from a retry topic: what waits is what was wanted after it.
         if (at !== undefined && at <= now) target.next(item)
         else count('superseded')
@@ -134,7 +134,7 @@ export function delaying<R>(
     const queue = isAsync
       ? new InOrder<Queued<R>, unknown>({
           begin(queued) {
-            if ('bytes' in queued) return delayedRecord(ownBytes(queued.bytes), serdes)
+            if ('bytes' in queued) return delayedRecord(bytesOfKey(queued.bytes), serdes)
             const { record, at, now } = queued
             if (record === undefined || at === undefined || at <= now) return undefined
             return withNext(changedPart(what, record, serdes, 'key'), () => changedPart(what, record, serdes, 'value'))
@@ -191,12 +191,7 @@ type Queued<R> =
       readonly id: KeyText | undefined
       readonly now: number
     }
-  | { readonly bytes: Buffer }
-
-/** Those that are kept come again if the transaction is aborted, whoever changed those of the record meanwhile. */
-function ownBytes(bytes: Buffer): Buffer {
-  return Buffer.from(bytes)
-}
+  | { readonly bytes: KeyText }
 
 function isNewer(
   waiting: Buffer,

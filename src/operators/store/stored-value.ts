@@ -4,6 +4,7 @@ import type { AnySerde, AsyncSerde, Serde, Written } from '../../record/serde.js
 import { cloneOf } from '../../state/clone.js'
 import { isShared } from '../../state/copy.js'
 import { nextOrder, type DueValue } from '../../state/due-store.js'
+import { bytesOfKey, keyOfBytes, type KeyText } from '../../state/key.js'
 
 /**
  * A value of user code in a store. An object is kept encoded, from when it is put: what somebody does with the object, or with one that
@@ -18,8 +19,11 @@ export class StoredValue<V> implements DueValue {
     plain: V | undefined,
     /** When it was put, by the clock its life is counted on. */
     readonly at: number,
-    /** Of a plain value from the end of its slice to the commit: what cannot be stored fails its slice, not the commit. */
-    public encoded: Buffer | undefined,
+    /**
+     * Of an object a character a byte: a buffer that stays for long would keep the pool it lies in. Of a plain value the bytes, from the end of
+     * its slice to the commit: what cannot be stored fails its slice, not the commit.
+     */
+    public encoded: KeyText | Buffer | undefined,
     private readonly form: StoredForm<V>,
     /** An object whose serde answers later is kept as it is. */
     private readonly kept?: V,
@@ -40,7 +44,7 @@ export class StoredValue<V> implements DueValue {
   /** A value of one's own. */
   copy(): V {
     if (this.plain) return this.held as V
-    return this.kept === undefined ? this.form.open(this.encoded as Buffer) : cloneOf(this.kept)
+    return this.kept === undefined ? this.form.open(this.encoded as KeyText) : cloneOf(this.kept)
   }
 
   /** The transaction is over, what was handed out in it may have been changed. */
@@ -80,7 +84,7 @@ export interface StoredForm<V> {
   /** @throws what encoding throws */
   put(value: V, at: number): StoredValue<V>
   /** Of what was put encoded. */
-  open(encoded: Buffer): V
+  open(encoded: KeyText): V
   /** Encodes what changed, at the end of a slice, if that can be done at once. @throws what encoding throws */
   encodeChanged(changed: Iterable<{ readonly value: StoredValue<V> | undefined }>): void
 }
@@ -102,24 +106,25 @@ class StoredAtOnce<V> implements StoredForm<V>, Serde<StoredValue<V>> {
   /** @throws what encoding throws */
   put(value: V, at: number): StoredValue<V> {
     return isShared(value)
-      ? new StoredValue<V>(undefined, at, this.bytesOf(value, at), this)
+      ? new StoredValue<V>(undefined, at, keyOfBytes(this.bytesOf(value, at)), this)
       : new StoredValue<V>(value, at, undefined, this)
   }
 
   encode(entry: StoredValue<V>): Buffer {
-    return entry.encoded ?? this.bytesOf(entry.value, entry.at)
+    const { encoded } = entry
+    if (typeof encoded === 'string') return bytesOfKey(encoded)
+    return encoded ?? this.bytesOf(entry.value, entry.at)
   }
 
   /** @throws what decoding throws: what cannot be read is to be noticed at the restore */
   decode(bytes: Buffer): StoredValue<V> {
     const value = this.values.decode(bytes.subarray(this.from))
     const at = this.stamped ? readInt64(bytes, 0) : 0
-    return isShared(value) ? new StoredValue<V>(undefined, at, Buffer.from(bytes), this) : new StoredValue<V>(value, at, undefined, this)
+    return isShared(value) ? new StoredValue<V>(undefined, at, keyOfBytes(bytes), this) : new StoredValue<V>(value, at, undefined, this)
   }
 
-  open(encoded: Buffer): V {
-    // A copy, as a serde of bytes hands out the very bytes.
-    return this.values.decode(Buffer.from(encoded.subarray(this.from)))
+  open(encoded: KeyText): V {
+    return this.values.decode(bytesOfKey(encoded).subarray(this.from))
   }
 
   encodeChanged(changed: Iterable<{ readonly value: StoredValue<V> | undefined }>): void {
