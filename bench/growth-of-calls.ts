@@ -198,11 +198,11 @@ const cases: Readonly<Record<string, Case>> = {
       const subscription = commits.subscribe(({ records }) => {
         seen += records
         if (seen < n || asked !== undefined) return
-        asked = async () => {
-          let found = 0
-          for await (const _ of queryStore(commits, 'window').entries()) found++
+        asked = () => {
+          const found = [...queryStore(commits, 'window').entries()].length
           if (found !== n) throw new Error(`${found} entries of ${n}`)
           subscription.unsubscribe()
+          return Promise.resolve()
         }
         resolve()
       })
