@@ -34,7 +34,7 @@ export default defineConfig({
       {
         test: {
           name: 'registry',
-          // Against a schema registry, where it has been fetched: npm run test:registry.
+          // Against a schema registry, which is fetched: npm run test:registry, not part of npm test.
           include: ['test/registry/**/*.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 180_000,

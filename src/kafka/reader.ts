@@ -265,8 +265,10 @@ export class KafkaReader implements LogReader {
     // Half of the prefetch is under way, in equal parts from all brokers, while the other half waits to be taken.
     const part = Math.min(FETCH_BYTES, (prefetchBytes * (1 - KEPT_PART)) / 2 / this.leading)
     const bytes = group.behind.size === 0 ? Math.min(part, CAUGHT_UP_BYTES) : part
-    if (this.room() >= bytes) return void this.fetch(group, bytes)
-    this.roomNeeded = Math.min(this.roomNeeded, bytes)
+    // What came takes more than its bytes, and leaves less than a part: that is asked for too, if it is worth a request.
+    const room = this.room()
+    if (room >= bytes / 2) return void this.fetch(group, Math.min(bytes, room))
+    this.roomNeeded = Math.min(this.roomNeeded, bytes / 2)
     group.broker.setAside(group)
     const kept = (prefetchBytes * KEPT_PART) / Math.max(1, this.assigned.all.length)
     if (group.members.size > 0) void this.fetch(group, Math.min(part, kept * group.members.size))

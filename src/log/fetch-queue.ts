@@ -13,7 +13,7 @@ export const MAX_BATCH_BYTES = 64 * 1024 * 1024
  * What a batch takes in memory besides its bytes: what is known of it, and its share of the answer that it lies in. Of tiny batches it is most:
  * without it a prefetch of 16 MiB held 180 MiB of them.
  */
-const BATCH_OVERHEAD = 1_024
+const BATCH_OVERHEAD = 512
 
 interface Entry {
   batch: BatchView | undefined

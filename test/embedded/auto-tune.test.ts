@@ -180,7 +180,7 @@ describe('autoTune', () => {
       (records) =>
         records.pipe(mergeMap((record) => (String(record.value) === 'hold' ? new Promise<void>((resolve) => (release = resolve)) : []))),
       { every: '100ms', autoTune: true },
-      { prefetchBytes: 1_000 },
+      { prefetchBytes: 5_000 },
     )
     /** How many batches are fetched while nothing is taken. */
     const ahead = async (): Promise<number> => {

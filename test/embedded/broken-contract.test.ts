@@ -73,9 +73,7 @@ const BROKEN: readonly Broken[] = [
   },
   {
     name: 'reads on without looking whether the log still has what was read',
-    noticed: [
-      'a committed position that the log has not got as it was stops a pipeline, naming it, or it goes on where the log parts from it',
-    ],
+    noticed: ['a committed position that the log has not got as it was stops a pipeline, naming it, or it reads what is there'],
     breaks: (log) =>
       reading(log, (inner) => ({
         assign: (positions) => inner.assign(positions.map(({ topic, partition, offset }) => ({ topic, partition, offset }))),

@@ -3,7 +3,7 @@ import { map } from 'rxjs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { deadLetter, decode, embedded, silentLogger, toTopic, type MillraceError } from '../../src/index.js'
 import { registrySerde, topicSubject, type RegistrySerdeOptions } from '../../src/schema-registry/index.js'
-import { canStartRegistry, startRegistry, type Registry } from '../support/apicurio.js'
+import { startRegistry, type Registry } from '../support/apicurio.js'
 import { contents, runUntil } from '../support/pipelines.js'
 import { z } from 'zod'
 
@@ -26,8 +26,8 @@ const JSON_SCHEMA = {
   schema: JSON.stringify({ type: 'object', properties: { n: { type: 'integer' }, name: { type: 'string' } }, required: ['n'] }),
 }
 
-/** Apicurio's registry, by its interface for clients of Confluent's. It is fetched by `npm run test:registry`. */
-describe.skipIf(!canStartRegistry())('a real schema registry', () => {
+/** Apicurio's registry, by its interface for clients of Confluent's. Its 140 MB are fetched, once, by `npm run test:registry` alone. */
+describe('a real schema registry', () => {
   let registry: Registry
 
   beforeAll(async () => {

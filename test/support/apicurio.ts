@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { cachedRegistry, canRunJava, resolveRegistry } from './kafka/distribution.js'
+import { resolveRegistry } from './kafka/distribution.js'
 import { freePorts } from './kafka/ports.js'
 import { until } from './until.js'
 
@@ -11,11 +11,6 @@ export interface Registry {
   /** Of its interface for clients of Confluent's. */
   readonly url: string
   stop(): Promise<void>
-}
-
-/** Whether there is one: its 140 MB are fetched only where that is asked for. */
-export function canStartRegistry(): boolean {
-  return canRunJava() && (process.env['MILLRACE_FETCH'] === 'registry' || existsSync(cachedRegistry()))
 }
 
 /** Starts Apicurio's, which keeps everything in memory. */

@@ -160,7 +160,7 @@ describe('what is fetched of a partition', () => {
     const batches = Array.from({ length: 100 }, (_, offset) => batchAt(offset))
     queue.accept(answer(100, ...batches))
     const bytes = batches.reduce((sum, { length }) => sum + length, 0)
-    expect(queue.bytes).toBeGreaterThan(bytes + 100 * 500)
+    expect(queue.bytes).toBeGreaterThan(bytes + 100 * 400)
     expect(counted).toBe(queue.bytes)
     expect(drain(queue)).toHaveLength(100)
     expect([queue.bytes, counted]).toEqual([0, 0])

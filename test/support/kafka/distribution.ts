@@ -41,13 +41,8 @@ function cacheRoot(): string {
   return process.env['MILLRACE_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'millrace')
 }
 
-/** Whether this machine can run a broker at all. */
-export function canRunJava(): boolean {
-  return runs('java')
-}
-
 export function requireJava(): void {
-  if (!canRunJava()) throw new Error(`java was not found. ${howToGetKafka}`)
+  if (!runs('java')) throw new Error(`java was not found. ${howToGetKafka}`)
 }
 
 function runs(program: 'java' | 'mvn'): boolean {
@@ -58,7 +53,7 @@ function runs(program: 'java' | 'mvn'): boolean {
 const registryVersion = '2.6.13.Final'
 
 /** Where its distribution is, once it was fetched. */
-export function cachedRegistry(): string {
+function cachedRegistry(): string {
   return join(cacheRoot(), `apicurio-registry-${registryVersion}`, 'app')
 }
 
