@@ -36,7 +36,7 @@ import {
 import { sqlite } from 'millrace/sqlite'
 import type { Observable } from 'rxjs'
 import { startKafka } from '../test/support/kafka/broker.js'
-import { median } from './compare/median.js'
+import { measureGrowth } from './compare/growth.js'
 
 const { values } = parseArgs({
   options: {
@@ -47,7 +47,6 @@ const { values } = parseArgs({
     only: { type: 'string', default: '' },
   },
 })
-const MOST = 1.1
 
 interface Place {
   readonly cluster: Cluster
@@ -234,32 +233,16 @@ async function cpuMs(one: Case, n: number): Promise<number> {
   }
 }
 
-const wanted = values.only === '' ? [] : values.only.split(',')
 const N = Number(values.n)
-const results: Record<string, string | number>[] = []
 try {
-  for (const [name, one] of Object.entries(cases)) {
-    if (wanted.length > 0 && !wanted.some((part) => name.includes(part))) continue
-    // Compiled first.
-    await cpuMs(one, Math.ceil(N / 10))
-    const spent: number[] = []
-    for (const times of [1, 2, 4]) {
-      const runs: number[] = []
-      for (let i = 0; i < Number(values.runs); i++) runs.push(await cpuMs(one, N * times))
-      spent.push(median(runs))
-    }
-    const [at1, at2, at4] = spent as [number, number, number]
-    const exponent = Math.log2(at4 / at1) / 2
-    const times = { 'n, ms': Math.round(at1), '2n, ms': Math.round(at2), '4n, ms': Math.round(at4) }
-    results.push({ name, ...times, exponent: Number(exponent.toFixed(2)), verdict: exponent <= MOST ? 'ok' : 'GROWS' })
-    process.stderr.write(`${name}: ${exponent.toFixed(2)}\n`)
+  const { rows: results, summary, exitCode } = await measureGrowth(cases, cpuMs, { n: N, runs: Number(values.runs), only: values.only })
+  if (values.json) console.log(JSON.stringify({ node: process.version, n: N, log: values.kafka ? 'kafka' : 'embedded', results }, null, 2))
+  else {
+    console.log(`n = ${N}, medians of ${values.runs} runs, CPU; node ${process.version}; ${values.kafka ? 'Kafka' : 'the embedded broker'}`)
+    console.table(results)
+    console.log(summary)
   }
+  process.exitCode = exitCode
 } finally {
   await server?.stop()
 }
-if (values.json) console.log(JSON.stringify({ node: process.version, n: N, log: values.kafka ? 'kafka' : 'embedded', results }, null, 2))
-else {
-  console.log(`n = ${N}, medians of ${values.runs} runs, CPU; node ${process.version}; ${values.kafka ? 'Kafka' : 'the embedded broker'}`)
-  console.table(results)
-}
-process.exitCode = results.some(({ verdict }) => verdict !== 'ok') ? 1 : 0

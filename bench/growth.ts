@@ -38,7 +38,7 @@ import {
   type RecordStream,
 } from 'millrace'
 import { filter, from, mergeMap, type Observable } from 'rxjs'
-import { median } from './compare/median.js'
+import { measureGrowth } from './compare/growth.js'
 
 const { values } = parseArgs({
   options: {
@@ -49,8 +49,6 @@ const { values } = parseArgs({
   },
 })
 const N = Number(values.n)
-/** Above it something costs what is merely held. */
-const MOST = 1.1
 const COMMITS = 300
 const LATER = Date.now() + 86_400_000
 
@@ -236,32 +234,7 @@ async function cpuMs({ project, held, fed, other, twoInputs = false }: Case, n: 
   return spent
 }
 
-const wanted = values.only === '' ? [] : values.only.split(',')
-const results: Record<string, string | number>[] = []
-for (const [name, one] of Object.entries(cases)) {
-  if (wanted.length > 0 && !wanted.some((part) => name.includes(part))) continue
-  // Compiled first.
-  await cpuMs(one, Math.ceil(N / 10))
-  const spent: number[] = []
-  for (const times of [1, 2, 4]) {
-    const runs: number[] = []
-    for (let i = 0; i < Number(values.runs); i++) runs.push(await cpuMs(one, N * times))
-    spent.push(median(runs))
-  }
-  const [at1, at2, at4] = spent as [number, number, number]
-  // The line through the three, in logarithms: its middle point does not count.
-  const exponent = Math.log2(at4 / at1) / 2
-  const row = {
-    name,
-    'n, ms': Math.round(at1),
-    '2n, ms': Math.round(at2),
-    '4n, ms': Math.round(at4),
-    exponent: Number(exponent.toFixed(2)),
-  }
-  results.push({ ...row, verdict: exponent <= MOST ? 'ok' : 'GROWS' })
-  process.stderr.write(`${name}: ${exponent.toFixed(2)}\n`)
-}
-const growing = results.filter(({ verdict }) => verdict !== 'ok')
+const { rows: results, summary, exitCode } = await measureGrowth(cases, cpuMs, { n: N, runs: Number(values.runs), only: values.only })
 if (values.json)
   console.log(
     JSON.stringify({ versions: { node: process.version, cores: cpus().length, runs: Number(values.runs) }, n: N, results }, null, 2),
@@ -269,10 +242,6 @@ if (values.json)
 else {
   console.log(`n = ${N}, medians of ${values.runs} runs, CPU; node ${process.version}, ${cpus().length} cores`)
   console.table(results)
-  console.log(
-    growing.length === 0
-      ? `no exponent is above ${MOST}`
-      : `${growing.length} above ${MOST}: ${growing.map(({ name }) => name).join('; ')}`,
-  )
+  console.log(summary)
 }
-process.exitCode = growing.length === 0 ? 0 : 1
+process.exitCode = exitCode

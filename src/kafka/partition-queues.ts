@@ -1,18 +1,17 @@
+import { PartitionMap } from '../log/partition-map.js'
 import { PartitionQueue, type QueuedBatch } from './partition-queue.js'
 
 /** The queues of all partitions that were ever written to; what a transaction has to do with those it writes to costs no more for the others. */
 export class PartitionQueues {
-  private readonly queues = new Map<string, Map<number, PartitionQueue>>()
+  private readonly queues = new PartitionMap<PartitionQueue>()
   /** Those that the open transaction has. */
   private readonly taken = new Set<PartitionQueue>()
   /** Those whose sequence has begun. */
   private readonly counted = new Set<PartitionQueue>()
 
   of(topic: string, partition: number): PartitionQueue {
-    let of = this.queues.get(topic)
-    if (of === undefined) this.queues.set(topic, (of = new Map()))
-    let queue = of.get(partition)
-    if (queue === undefined) of.set(partition, (queue = new PartitionQueue(topic, partition)))
+    let queue = this.queues.get(topic, partition)
+    if (queue === undefined) this.queues.set(topic, partition, (queue = new PartitionQueue(topic, partition)))
     return queue
   }
 
@@ -43,6 +42,6 @@ export class PartitionQueues {
 
   /** Gives up all that is not on its way. */
   *discard(): Generator<QueuedBatch> {
-    for (const of of this.queues.values()) for (const queue of of.values()) yield* queue.discard()
+    for (const queue of this.queues.values()) yield* queue.discard()
   }
 }

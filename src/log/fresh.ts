@@ -1,3 +1,4 @@
+import { PartitionMap } from './partition-map.js'
 import type { TopicPartition } from './port.js'
 
 /**
@@ -5,7 +6,7 @@ import type { TopicPartition } from './port.js'
  * nothing to take, and nobody looks.
  */
 export class Fresh<T extends TopicPartition> {
-  private readonly known = new Map<string, Map<number, T>>()
+  private readonly known = new PartitionMap<T>()
   private fresh = new Set<T>()
 
   constructor(all: Iterable<T> = []) {
@@ -17,17 +18,14 @@ export class Fresh<T extends TopicPartition> {
     this.known.clear()
     this.fresh.clear()
     for (const one of all) {
-      const { topic, partition } = one
-      const of = this.known.get(topic)
-      if (of === undefined) this.known.set(topic, new Map([[partition, one]]))
-      else of.set(partition, one)
+      this.known.set(one.topic, one.partition, one)
       this.fresh.add(one)
     }
   }
 
   /** The reader has news of a partition. */
   readonly tell = (topic: string, partition: number): void => {
-    const one = this.known.get(topic)?.get(partition)
+    const one = this.known.get(topic, partition)
     if (one !== undefined) this.fresh.add(one)
   }
 
@@ -40,6 +38,6 @@ export class Fresh<T extends TopicPartition> {
 
   /** There was something to take, and there may be more. */
   keep(one: T): void {
-    if (this.known.get(one.topic)?.get(one.partition) === one) this.fresh.add(one)
+    if (this.known.get(one.topic, one.partition) === one) this.fresh.add(one)
   }
 }

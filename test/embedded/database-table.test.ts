@@ -1,10 +1,5 @@
-import { PGlite } from '@electric-sql/pglite'
-import { createClient, type Client } from '@libsql/client'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { lastValueFrom } from 'rxjs'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import {
   databaseTable,
@@ -23,31 +18,18 @@ import {
 import { pglite } from '../../src/sinks/database/pglite.js'
 import { sqlite } from '../../src/sinks/database/sqlite.js'
 import { contents } from '../support/pipelines.js'
+import { twoDatabases } from '../support/two-databases.js'
 import { until } from '../support/until.js'
 
-let pg: PGlite
-let directory: string
-let client: Client
+const databases = twoDatabases()
 
-beforeAll(async () => {
-  pg = await PGlite.create()
-  directory = await mkdtemp(join(tmpdir(), 'millrace-tables-'))
-  client = createClient({ url: `file:${join(directory, 'tables.db')}` })
-  // It compiles PostgreSQL, which takes its time on a busy machine.
-}, 60_000)
-afterAll(async () => {
-  await pg.close()
-  client.close()
-  await rm(directory, { recursive: true, force: true })
-})
-
-const databases: [name: string, open: () => Database, run: (sql: string) => Promise<unknown>, version: string][] = [
-  ['PGlite, by dates', () => pglite(pg), (sql) => pg.exec(sql), `timestamptz '2026-01-01' + interval '1 second' * N`],
-  ['PGlite, by numbers beyond 32 bits', () => pglite(pg), (sql) => pg.exec(sql), '10000000000000 + N'],
-  ['SQLite', () => sqlite(client), (sql) => client.execute(sql), 'N'],
+const kinds: [name: string, open: () => Database, run: (sql: string) => Promise<unknown>, version: string][] = [
+  ['PGlite, by dates', () => pglite(databases.pg), (sql) => databases.pg.exec(sql), `timestamptz '2026-01-01' + interval '1 second' * N`],
+  ['PGlite, by numbers beyond 32 bits', () => pglite(databases.pg), (sql) => databases.pg.exec(sql), '10000000000000 + N'],
+  ['SQLite', () => sqlite(databases.client), (sql) => databases.client.execute(sql), 'N'],
 ]
 
-describe.each(databases)('a table of %s', (name, open, run, version) => {
+describe.each(kinds)('a table of %s', (name, open, run, version) => {
   const byDate = name.includes('dates')
   let cluster: Cluster
   let stopping: AbortController

@@ -1,11 +1,7 @@
-import { PGlite } from '@electric-sql/pglite'
-import { createClient, type Client } from '@libsql/client'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { createClient } from '@libsql/client'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { lastValueFrom, type Observable } from 'rxjs'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   append,
   embedded,
@@ -27,41 +23,26 @@ import {
 } from '../../src/index.js'
 import { pglite } from '../../src/sinks/database/pglite.js'
 import { sqlite } from '../../src/sinks/database/sqlite.js'
+import { twoDatabases } from '../support/two-databases.js'
 import { until } from '../support/until.js'
 
-let pg: PGlite
-let directory: string
-let url: string
-let client: Client
-
-beforeAll(async () => {
-  pg = await PGlite.create()
-  directory = await mkdtemp(join(tmpdir(), 'millrace-models-'))
-  url = `file:${join(directory, 'models.db')}`
-  client = createClient({ url })
-  // It compiles PostgreSQL, which takes its time on a busy machine.
-}, 60_000)
-afterAll(async () => {
-  await pg.close()
-  client.close()
-  await rm(directory, { recursive: true, force: true })
-})
+const databases = twoDatabases()
 
 type Tables = 'orders'
 type Options = Partial<ReadModelOptions<Tables, SqlTransaction>>
 type Write = (tables: { readonly orders: string }) => DatabaseWrite<SqlTransaction, RawRecord>
 
-const databases: [name: string, open: () => Database, run: (sql: string) => Promise<readonly Record<string, unknown>[]>][] = [
-  ['PGlite', () => pglite(pg), async (sql) => (await pg.query<Record<string, unknown>>(sql)).rows],
+const kinds: [name: string, open: () => Database, run: (sql: string) => Promise<readonly Record<string, unknown>[]>][] = [
+  ['PGlite', () => pglite(databases.pg), async (sql) => (await databases.pg.query<Record<string, unknown>>(sql)).rows],
   [
     'SQLite',
-    () => sqlite(client),
+    () => sqlite(databases.client),
     async (sql) => {
       // It has one writer, and while that is at work nobody else.
       return until(
         async () => {
           // A statement that met that writer stays open in its connection, and then no table can be dropped over it.
-          const own = createClient({ url })
+          const own = createClient({ url: databases.url })
           try {
             return (await own.execute(sql)).rows.map((row) => ({ ...row }))
           } finally {
@@ -74,7 +55,7 @@ const databases: [name: string, open: () => Database, run: (sql: string) => Prom
   ],
 ]
 
-describe.each(databases)('a read model in %s', (name, open, run) => {
+describe.each(kinds)('a read model in %s', (name, open, run) => {
   let db: Database
   let cluster: Cluster
   let running: { readonly stop: () => Promise<unknown>; readonly done: Promise<unknown> }[]

@@ -1,10 +1,5 @@
-import { PGlite } from '@electric-sql/pglite'
-import { createClient, type Client } from '@libsql/client'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { lastValueFrom, tap, type Observable } from 'rxjs'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   append,
   contentHash,
@@ -31,30 +26,17 @@ import {
 import { pglite } from '../../src/sinks/database/pglite.js'
 import { sqlite } from '../../src/sinks/database/sqlite.js'
 import { claimStoreContract, createEmbeddedBroker, type EmbeddedBroker } from '../../src/testing/index.js'
+import { twoDatabases } from '../support/two-databases.js'
 import { until } from '../support/until.js'
 
-let pg: PGlite
-let directory: string
-let client: Client
+const databases = twoDatabases()
 
-beforeAll(async () => {
-  pg = await PGlite.create()
-  directory = await mkdtemp(join(tmpdir(), 'millrace-claims-'))
-  client = createClient({ url: `file:${join(directory, 'claims.db')}` })
-  // It compiles PostgreSQL, which takes its time on a busy machine.
-}, 60_000)
-afterAll(async () => {
-  await pg.close()
-  client.close()
-  await rm(directory, { recursive: true, force: true })
-})
-
-const databases: [name: string, open: () => Database][] = [
-  ['PGlite', () => pglite(pg)],
-  ['SQLite', () => sqlite(client)],
+const kinds: [name: string, open: () => Database][] = [
+  ['PGlite', () => pglite(databases.pg)],
+  ['SQLite', () => sqlite(databases.client)],
 ]
 
-describe.each(databases)('claims in %s', (_, open) => {
+describe.each(kinds)('claims in %s', (_, open) => {
   it.each(claimStoreContract)('$name', ({ run }) => run(() => sqlClaims({ db: open() })))
 
   it('are counted, and cleaned up when their time is over', async () => {
@@ -78,14 +60,21 @@ describe('a handler of its own', () => {
   const inbox = (db: Database): SqlClaims => sqlClaims({ db, table: 'handled' })
 
   it.each([
-    ['PGlite', () => [inbox(pglite(pg)), (work: (tx: never) => Promise<unknown>) => pg.transaction((tx) => work(tx as never))] as const],
+    [
+      'PGlite',
+      () =>
+        [
+          inbox(pglite(databases.pg)),
+          (work: (tx: never) => Promise<unknown>) => databases.pg.transaction((tx) => work(tx as never)),
+        ] as const,
+    ],
     [
       'SQLite',
       () =>
         [
-          inbox(sqlite(client)),
+          inbox(sqlite(databases.client)),
           async (work: (tx: never) => Promise<unknown>) => {
-            const tx = await client.transaction('write')
+            const tx = await databases.client.transaction('write')
             try {
               const done = await work(tx as never)
               await tx.commit()
@@ -135,11 +124,13 @@ describe('dedupe by claims in the database that is written to', () => {
   let runs: { readonly stop: AbortController; readonly done: Promise<unknown>; readonly commits: Commit[] }[]
 
   beforeEach(async () => {
-    await pg.exec('DROP TABLE IF EXISTS payments, millrace_positions, millrace_inbox; CREATE TABLE payments (id text, place serial)')
+    await databases.pg.exec(
+      'DROP TABLE IF EXISTS payments, millrace_positions, millrace_inbox; CREATE TABLE payments (id text, place serial)',
+    )
     broker = createEmbeddedBroker()
     cluster = embedded({ broker, logger: silentLogger })
     await cluster.createTopics(['a', 'b', 'out', 'dead'].map((topic) => ({ topic, partitions: 2 })))
-    db = pglite(pg)
+    db = pglite(databases.pg)
     claims = sqlClaims({ db })
     runs = []
   })
@@ -179,7 +170,7 @@ describe('dedupe by claims in the database that is written to', () => {
     runs.flatMap(({ commits }) => commits).reduce((total, commit) => total + commit[field], 0)
   const consumed = (count: number): Promise<unknown> => until(() => sum('records') >= count, { what: `${count} records`, within: 20_000 })
   const paid = async (): Promise<string[]> =>
-    (await pg.query<{ id: string }>('SELECT id FROM payments ORDER BY id')).rows.map(({ id }) => id)
+    (await databases.pg.query<{ id: string }>('SELECT id FROM payments ORDER BY id')).rows.map(({ id }) => id)
   const out = async (): Promise<string[]> => {
     const values: string[] = []
     for await (const { value } of cluster.read({ topic: 'out' })) values.push(String(value))
@@ -234,7 +225,7 @@ describe('dedupe by claims in the database that is written to', () => {
   })
 
   it('claims nothing for a record that fails for good, or whose rows cannot be stored', async () => {
-    await pg.exec("ALTER TABLE payments ADD CHECK (id <> 'bad')")
+    await databases.pg.exec("ALTER TABLE payments ADD CHECK (id <> 'bad')")
     start('a', undefined, { onError: { deadLetter: 'dead' } })
     await cluster.produce({ topic: 'a', records: [ofId('1'), ofId('2', 0, 'bad'), ofId('3'), ofId('2', 0, 'good')] })
     await consumed(4)
