@@ -247,7 +247,8 @@ class Redrive {
     }
     // Looked up whenever the group is joined: where another run has taken over and is done, there is nothing left to commit.
     const openLog = async (): Promise<LogClient> => new BoundedLog(await this.host.openLog(), part, reached)
-    const commits = new PartitionSource(this.source.settings, { ...this.host, openLog }).pipe(
+    // Whoever started the run that takes over may see to it that this one ends.
+    const commits = new PartitionSource(this.source.settings, { ...this.host, openLog, yieldsAtOnce: true }).pipe(
       withTransaction((letters) => letters.pipe(sendBack({ ...this.rules, targets: Object.keys(chosen.byTarget), rate })), {
         // Targets exist, so only the changelog can be missing.
         provision: true,

@@ -14,6 +14,8 @@ export interface PipelineHost {
   readonly trace: ((event: TraceEvent) => void) | undefined
   /** Where it tells what it measures, and follows records. */
   readonly telemetry?: Telemetry | undefined
+  /** Whether one whose place another process takes by its instance id ends at once. Default: not if that one turns out to be dead. */
+  readonly yieldsAtOnce?: boolean
   /** Told of every run, so that closing the cluster can wait for it. Never rejects. */
   readonly onRun: (ended: Promise<void>) => void
   /** Told of every pipeline that is subscribed. */

@@ -8,6 +8,7 @@ import { Committer } from './committer.js'
 import { Membership, type Assignment } from './group/membership.js'
 import type { PipelineHandle, PipelineHost, PipelineSpec } from './host.js'
 import { Investigator } from './investigator.js'
+import { NewTopics } from './new-topics.js'
 import { Outputs, type MakeOutput } from './outputs.js'
 import { persist } from './persist.js'
 import { Producers } from './producers.js'
@@ -48,7 +49,7 @@ export class Pipeline implements PipelineHandle {
   private heldIn: Assignment['member'] | undefined
   private readonly host: PipelineHost
   /** Made by this one, and not told of yet. */
-  private readonly newChangelogs = new Set<string>()
+  private readonly newTopics = new NewTopics()
   private readonly chronicle: Chronicle
   private ends: FreshEnds | undefined
 
@@ -181,8 +182,8 @@ export class Pipeline implements PipelineHandle {
     const { clock, logger, trace, telemetry } = this.host
     const { provision } = transaction
     const plan = await checkPlan(this.plan, log, provision === true ? {} : provision === false ? undefined : provision)
-    for (const topic of plan.newChangelogs) this.newChangelogs.add(topic)
-    if (this.newChangelogs.size > 0) await this.tellOfNewState(log, plan.tasks)
+    this.newTopics.add(plan)
+    await this.newTopics.tell(log, logger, { group: source.group, inputs: source.topics, tasks: plan.tasks })
     const traces = telemetry?.tracer === undefined ? undefined : new PipelineTraces(telemetry.tracer, source.group)
     const make: MakeOutput | undefined =
       traces === undefined ? undefined : (info, checkSize) => new TracedTopicOutput(info, checkSize, traces)
@@ -232,6 +233,8 @@ export class Pipeline implements PipelineHandle {
       stateful: stores.length > 0,
       seated: producers.seated,
       sessionTimeoutMs: source.sessionTimeout,
+      // A join that arrives in a rebalance is held until that is over, and only then does its session begin.
+      outlastMs: this.host.yieldsAtOnce === true ? 0 : source.sessionTimeout + source.rebalanceTimeout,
       standbys: stores.length > 0 ? source.standbys : 0,
       warm: () => standbys.tasks,
       address: source.address,
@@ -273,20 +276,6 @@ export class Pipeline implements PipelineHandle {
       traces,
       durations,
     })
-  }
-
-  /** A store that is new, or one whose changelog somebody deleted: which, only who runs the pipeline knows. */
-  private async tellOfNewState(log: LogClient, tasks: number): Promise<void> {
-    const { group, topics } = this.spec.source
-    const changelogs = [...this.newChangelogs]
-    const partitions = topics.flatMap((topic) => Array.from({ length: tasks }, (_, partition) => ({ topic, partition })))
-    const committed = await log.committedOffsets(group, partitions)
-    this.newChangelogs.clear()
-    if (!committed.some((offset) => offset !== undefined && offset > 0)) return
-    this.host.logger.warn(
-      { group, changelogs },
-      'the group has read records before, and these changelogs were missing and have been made: nothing of those records is in that state. Where the topics were deleted by mistake, stop the pipeline and read the input from its beginning, under another group',
-    )
   }
 
   private async takePart(run: RunContext): Promise<void> {

@@ -44,7 +44,7 @@ export async function checkPlan<P extends PlanTopics>(
   plan: P,
   log: LogAdmin,
   provision: Provision | undefined,
-): Promise<P & CheckedTopics & { readonly newChangelogs: readonly string[] }> {
+): Promise<P & CheckedTopics & { readonly newChangelogs: readonly string[]; readonly newInlets: readonly string[] }> {
   const { inputs, outputs, inlets, changelogs, all } = namesOf(plan)
   let infos = await log.topics(all)
   const missingInputs = inputs.filter((topic) => !infos.has(topic))
@@ -74,8 +74,8 @@ export async function checkPlan<P extends PlanTopics>(
     if (left.length > 0) throw logError('MISSING_TOPIC', 'retry', `${list(left)} was created and is not to be seen yet`)
   }
   checkOwn(plan, infos, tasks)
-  const newChangelogs = changelogs.filter((topic) => missing.includes(topic))
-  return { ...plan, tasks, newChangelogs, ...found(outputs, changelogs, infos) }
+  const made = (topics: readonly string[]): string[] => topics.filter((topic) => missing.includes(topic))
+  return { ...plan, tasks, newChangelogs: made(changelogs), newInlets: made(inlets), ...found(outputs, changelogs, infos) }
 
   function newTopic(topic: string, { partitions = tasks, replicationFactor, config = {} }: Provision): OwnTopic {
     const inlet = plan.inlets.find((one) => one.topic === topic)

@@ -41,17 +41,20 @@ function residentLimit(): number {
   return limit > 0 && limit < totalmem() ? limit : 0
 }
 
-/** What the process does, collections counted from the first time it is asked for. */
-export function processStatus(): ProcessStatus {
-  const { live, limit } = processHeap()
-  return {
-    upMs: performance.now(),
-    busyMs: performance.eventLoopUtilization().active,
-    gcMs,
-    heapUsedBytes: getHeapStatistics().used_heap_size,
-    heapLiveBytes: live,
-    heapLimitBytes: limit,
-    residentBytes: process.memoryUsage.rss(),
-    residentLimitBytes: residentLimit(),
-  }
+/** Who is asked what this process does: a simulation answers for it. */
+export const thisProcess = {
+  /** Collections counted from the first time it is asked for. */
+  status(): ProcessStatus {
+    const { live, limit } = processHeap()
+    return {
+      upMs: performance.now(),
+      busyMs: performance.eventLoopUtilization().active,
+      gcMs,
+      heapUsedBytes: getHeapStatistics().used_heap_size,
+      heapLiveBytes: live,
+      heapLimitBytes: limit,
+      residentBytes: process.memoryUsage.rss(),
+      residentLimitBytes: residentLimit(),
+    }
+  },
 }

@@ -48,7 +48,8 @@ export interface SourceOptions {
    * Name of this process within the group, unique among those alive. Default: none, a random member. Set it where restarts are
    * common: a restart within the session timeout takes its place again without a rebalance (KIP-345) and ends its own dangling transaction
    * at once. Its transactions go by the id `<group>/<instanceId>`, which the process needs the right to write. Such a member does not leave
-   * the group when it stops: its partitions wait for it until its session ends.
+   * the group when it stops: its partitions wait for it until its session ends. One whose id another process takes works on nothing from
+   * then on; it goes on if that one proves dead, and ends with INSTANCE_FENCED if not, after `sessionTimeout` + `rebalanceTimeout`.
    */
   readonly instanceId?: string
   /**

@@ -112,6 +112,7 @@ async function run(
         innerTopics: [],
         stateful: false,
         sessionTimeoutMs: sessionTimeout,
+        outlastMs: sessionTimeout + rebalanceTimeout,
         standbys: 0,
         warm: () => [],
         address: undefined,

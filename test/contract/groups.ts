@@ -84,6 +84,30 @@ export const groups: readonly ContractCase[] = [
     },
   },
   {
+    name: 'a member whose place a dead process took is told when it is free, under its old id or any other; asking so takes it from nobody',
+    async run({ client, newClient }) {
+      const name = uniqueName('group')
+      const old = new Participant(client, name, 'one')
+      await old.enter()
+      // It never beats.
+      const late = new Participant(newClient(), name, 'one', 1_000)
+      await late.join()
+      const ask = (memberId: string): Promise<LogError> =>
+        old.group.join(memberId, [{ name: 'test', metadata: SUBSCRIPTION }]).then(
+          () => expect.fail('was let in'),
+          (error: unknown) => error as LogError,
+        )
+      const ids = [old.member.memberId, 'no id of anybody']
+      for (const id of ids) expect(await ask(id)).toMatchObject({ code: 'INSTANCE_FENCED', reaction: 'fatal' })
+      await late.group.heartbeat(late.member)
+      for (const id of ids) await until(async () => (await ask(id)).code === 'MEMBER_LOST', { what: 'the place to be free' })
+      expect(await ask(ids[0] as string)).toMatchObject({ reaction: 'lost' })
+      const again = new Participant(client, name, 'one')
+      await again.enter()
+      await again.group.heartbeat(again.member)
+    },
+  },
+  {
     name: 'members that know several protocols take the newest that all of them know, and the leader sees what they say in that one',
     async run({ client, newClient }) {
       const name = uniqueName('group')

@@ -17,16 +17,18 @@ import { createTestKit, type TestKit } from '../../src/testing/index.js'
 const memory = { part: 0.3, resident: 0 }
 vi.mock('../../src/runtime/process-heap.js', () => ({
   processHeap: () => ({ live: memory.part * 1_000, limit: 1_000 }),
-  processStatus: () => ({
-    upMs: 0,
-    busyMs: 0,
-    gcMs: 0,
-    heapUsedBytes: 0,
-    heapLiveBytes: memory.part * 1_000,
-    heapLimitBytes: 1_000,
-    residentBytes: memory.resident * 1_000,
-    residentLimitBytes: 1_000,
-  }),
+  thisProcess: {
+    status: () => ({
+      upMs: 0,
+      busyMs: 0,
+      gcMs: 0,
+      heapUsedBytes: 0,
+      heapLiveBytes: memory.part * 1_000,
+      heapLimitBytes: 1_000,
+      residentBytes: memory.resident * 1_000,
+      residentLimitBytes: 1_000,
+    }),
+  },
 }))
 
 describe('autoTune', () => {

@@ -102,9 +102,11 @@ describe('a process killed in the middle', () => {
   })
 
   it('two live processes with one instance id end in one clear error, not in a loop', async () => {
-    const first = start({ INSTANCE: 'same' })
+    // One that was replaced waits for both, should the other be dead.
+    const limits = { SESSION: '3000', REBALANCE: '1000' }
+    const first = start({ INSTANCE: 'same', ...limits })
     await until(() => first.lines.length > 0, { within: 20_000, what: 'the first to commit' })
-    const second = start({ INSTANCE: 'same' })
+    const second = start({ INSTANCE: 'same', ...limits })
     expect((await first.ended).code).toBe(1)
     expect(first.errors).toMatch(/INSTANCE_FENCED/)
     await until(complete, { within: 30_000, what: 'the second to go on' })

@@ -211,7 +211,7 @@ class Run {
   private start(slot: number): void {
     if (this.slots[slot]?.ended === false) return
     const { kit, scenario } = this
-    const { every, maxRecords, streamBytes, standbys, named, guarantee } = scenario
+    const { every, maxRecords, streamBytes, standbys, named, guarantee, autoTune } = scenario
     const source = kit.cluster.source({
       group: GROUP,
       topics: this.inputs,
@@ -224,7 +224,17 @@ class Run {
     const onError = scenario.onError === 'dead' ? { deadLetter: 'dead' } : scenario.onError
     const running = kit.run(
       source.pipe(
-        withTransaction(project, { onError, guarantee, retries: 1, retryDelay: 10, maxRecords, every, streamBytes, provision: true }),
+        withTransaction(project, {
+          onError,
+          guarantee,
+          retries: 1,
+          retryDelay: 10,
+          maxRecords,
+          every,
+          streamBytes,
+          provision: true,
+          ...(autoTune > 0 && { autoTune: { every: autoTune } }),
+        }),
       ),
     )
     this.slots[slot] = running

@@ -4,6 +4,7 @@ import { keptKeyOf, type KeyText } from '../../state/key.js'
 import { memoryStore, type MemoryStore } from '../../state/memory-store.js'
 import type { StoreSpec } from '../../state/store.js'
 import type { Gate } from '../../runtime/context.js'
+import type { LostNotice, VainWaits } from './vain-waits.js'
 
 /** The records of one key that are in retry topics. They are done in the order of their offsets. */
 export interface Line {
@@ -51,6 +52,8 @@ export class RetryOrder implements Gate {
     private readonly store: MemoryStore<Line>,
     /** Writes a record to where the first one of its key waits. */
     private readonly park: (record: RawRecord, behind: number, line: Line) => void,
+    private readonly vain: VainWaits,
+    private readonly lost: Pick<LostNotice, 'add'>,
   ) {}
 
   admits(given: RawRecord): boolean {
@@ -65,8 +68,11 @@ export class RetryOrder implements Gate {
       const behind = before(record, line)
       const { left } = passage
       const waits = left >= 0 && left < offset
+      const hasOneBefore = behind > Math.max(line.done, entered)
       // One that went in after the one that left may be on its way still: this one follows, and is put aside behind it.
-      if (behind > Math.max(line.done, entered) || (waits && entered <= left)) {
+      const follows = waits && entered <= left
+      if (hasOneBefore && !follows && this.vain.isVain(key, line, record)) this.goOnWithout(key, line, behind, record)
+      else if (hasOneBefore || follows) {
         // What went in with this slice is done by now, or went out again.
         const last = lastBefore(offset, passage)
         this.parkBehind(record, key, line, behind > entered ? Math.max(behind, last) : last)
@@ -142,12 +148,21 @@ export class RetryOrder implements Gate {
       const dropped = last >= 0 && last < entered ? ([last, entered] as const) : line.dropped
       let done = Math.max(line.done, left >= 0 ? left - 1 : entered)
       if (dropped !== undefined && done >= dropped[0]) done = Math.max(done, dropped[1])
-      if (done >= line.tail) this.store.delete(key)
-      else if (done !== line.done || dropped !== line.dropped) {
+      if (done >= line.tail) {
+        this.store.delete(key)
+        this.vain.forget(key)
+      } else if (done !== line.done || dropped !== line.dropped) {
         const { tail, tier, due } = line
         this.store.put(key, { done, tail, tier, due, ...(dropped !== undefined && done < dropped[0] && { dropped }) })
       }
     }
+  }
+
+  private goOnWithout(key: KeyText, { dropped, ...line }: Line, upTo: number, record: LogRecord<unknown, unknown>): void {
+    const over = dropped !== undefined && upTo >= dropped[0]
+    const done = over ? Math.max(upTo, dropped[1]) : upTo
+    this.store.put(key, { ...line, done, ...(dropped !== undefined && !over && { dropped }) })
+    this.lost.add(record as RawRecord, line.done, upTo)
   }
 
   private waits({ offset }: LogRecord<unknown, unknown>, key: KeyText): boolean {

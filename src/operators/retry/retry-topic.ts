@@ -16,8 +16,9 @@ import { subscribeStep, type Step } from '../../runtime/operate.js'
 import { duration, parseOptions, storeName } from '../../runtime/options.js'
 import type { TopicOutput } from '../../runtime/outputs.js'
 import { stageOf } from '../../runtime/stages.js'
-import { RetryOrder, orderStore } from './retry-order.js'
+import { RetryOrder, orderStore, type Line } from './retry-order.js'
 import { tierInlet, tierTopic, tiersOf, type Tier } from './retry-tiers.js'
+import { LostNotice, VainWaits } from './vain-waits.js'
 
 export interface RetryTopicOptions {
   /**
@@ -27,8 +28,8 @@ export interface RetryTopicOptions {
   readonly delays: readonly Duration[]
   /**
    * false (default): others go on while a record waits, also those of its key. 'key': records of its key that come later wait behind it,
-   * and are done in the order they came; those of other keys go on. Costs an entry of state for each key that waits, and its look-up for
-   * each record.
+   * and are done in the order they came; those of other keys go on. Where records it waits for are gone from the retry topics, the key goes
+   * on without them, with a warning. Costs an entry of state for each key that waits, and its look-up for each record.
    */
   readonly ordered?: false | 'key'
   /**
@@ -81,8 +82,9 @@ const PAUSE_MS = 1_000
  * fails and this operator, besides `attempt` with its order by key; the key is the one the record was read with. Offsets: those of the
  * retry topics commit with the others of the task. State, memory: none beyond the outputs of the transaction; see `ordered`. A hop counts
  * as `failed` in the Commit, and a record that comes back as a record of the retry topic; `Commit.meters` has, for each delay,
- * `retry.<delay>.sent`, `.taken`, and by how much they were late, `.lateMs` in all and `.maxLateMs`; and `retry.parked`. What was not read
- * from an input of the source, but made by the program or read from a `repartition`, passes on at once.
+ * `retry.<delay>.sent`, `.taken`, and by how much they were late, `.lateMs` in all and `.maxLateMs`; `retry.parked`; and `retry.lost`, keys
+ * that went on without records which are gone. What was not read from an input of the source, but made by the program or read from a
+ * `repartition`, passes on at once.
  *
  * @throws MillraceError INVALID_OPTIONS; OUTSIDE_SLICE when subscribed outside withTransaction; MISSING_TOPIC, PARTITION_MISMATCH before
  * anything is read
@@ -140,18 +142,18 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
 
       const notice = new FailureNotice(slice, what, `records failed and come again (${what})`)
 
-      const order =
-        store === undefined
-          ? undefined
-          : new RetryOrder(slice.store(what, store), (record, behind, { tier, due }) => {
-              slice.meter(`${prefix}.parked`).count++
-              const hop = record as HopRecord
-              const now = slice.clock.now()
-              // One that has waited already finds the first of its key before it in the topic. Should that ever be lost, it must not go
-              // round at once.
-              const from = hop.source.retries === undefined ? due : Math.max(due, now + PAUSE_MS)
-              write(hop, Math.min(tier, tiers.length - 1), waiting(hop, behind, from), now)
-            })
+      const park = (record: RawRecord, behind: number, { tier, due }: Line): void => {
+        slice.meter(`${prefix}.parked`).count++
+        const hop = record as HopRecord
+        const now = slice.clock.now()
+        // One that has waited already finds the first of its key before it in the topic. Where that was lost, it must not go round at once.
+        const from = hop.source.retries === undefined ? due : Math.max(due, now + PAUSE_MS)
+        write(hop, Math.min(tier, tiers.length - 1), waiting(hop, behind, from), now)
+      }
+
+      const lost = new LostNotice(slice, what, `${prefix}.lost`)
+      const kept = store && slice.store(what, store)
+      const order = kept && new RetryOrder(kept, park, VainWaits.of(kept, slice.clock), lost)
 
       const pass = (failed: FailedRecord): void => {
         const { retries: before } = inLog(failed).source
@@ -202,6 +204,7 @@ export function retryTopic<R>(options: RetryTopicOptions): MonoTypeOperatorFunct
         complete() {
           order?.complete()
           notice.end()
+          lost.end()
           target.complete()
         },
       }

@@ -8,6 +8,7 @@ import { divide } from './divide.js'
 import { FORMATS, decodeDivision, emptyDivision, encodeSubscription, type GroupFormat } from './formats.js'
 import { Heartbeat } from './heartbeat.js'
 import type { Division } from './messages.js'
+import { Replaced } from './replaced.js'
 import { agree, mismatch } from './topic-agreement.js'
 
 export interface MembershipOptions {
@@ -23,6 +24,8 @@ export interface MembershipOptions {
   /** Whether its transactional id is the group's to give. Default: it needs none, or has one of its own. */
   readonly seated?: boolean
   readonly sessionTimeoutMs: number
+  /** How long one whose place another process took by its instance id waits for that one to prove dead. Default 0: it ends at once. */
+  readonly outlastMs?: number
   /** Warm copies that each task should have. */
   readonly standbys: number
   /** Tasks this member keeps a warm copy of. */
@@ -45,6 +48,8 @@ export type MemberState = 'stable' | 'rebalancing' | 'lost' | 'fatal'
 
 const FIRST_DELAY_MS = 100
 const LARGEST_DELAY_MS = 5_000
+/** Asks for its place without taking it, where the coordinator had told no member id yet when another one took it. */
+const REPLACED_ID = 'replaced'
 
 /** Takes part in a group: joins, divides the tasks when leader, and heartbeats by the clock, whatever user code does. */
 export class Membership {
@@ -60,17 +65,20 @@ export class Membership {
   /** When the coordinator was asked for the assignment: the session lasts at least from then on. */
   private syncedAt = 0
   private readonly heartbeat: Heartbeat
+  private readonly replaced: Replaced
   private readonly formats: readonly GroupFormat[]
 
   constructor(
     private readonly group: LogGroup,
     private readonly options: MembershipOptions,
   ) {
-    const { clock, logger, sessionTimeoutMs, formats } = options
+    const { clock, logger, sessionTimeoutMs, outlastMs = 0, formats } = options
     this.formats = formats ?? FORMATS
+    this.replaced = new Replaced({ group: options.group, instanceId: options.instanceId, outlastMs, clock, logger })
     this.heartbeat = new Heartbeat(group, clock, logger, sessionTimeoutMs, (answer, error) => {
-      if (answer === 'fatal') this.failure = error
-      if (answer !== 'known') this.enter(answer)
+      const lost = answer === 'fatal' && this.replaced.mayPass(error)
+      if (answer === 'fatal' && !lost) this.failure = error
+      if (answer !== 'known') this.enter(lost ? 'lost' : answer)
     })
   }
 
@@ -115,18 +123,24 @@ export class Membership {
           this.generation = member.generation
           this.state = 'stable'
           this.heartbeat.start(member, this.syncedAt)
+          this.replaced.over()
           logger.info({ group, generation: this.generation, memberId: this.memberId, tasks: this.owned }, 'joined the group')
           return { ...division, member }
         } catch (error) {
           const reaction = reactionTo(error)
-          if (reaction === 'fatal') throw error
+          const replaced = reaction === 'fatal' && this.replaced.mayPass(error)
+          if (reaction === 'fatal' && !replaced) throw error
           report.because(error)
-          if (reaction === 'lost') {
-            this.memberId = ''
+          // Before anybody else takes it, who would then be replaced in turn.
+          const free = reaction === 'lost' && this.memberId !== '' && this.replaced.isWaiting
+          if (replaced || reaction === 'lost') {
+            // Under an id that is not the one in its place it is told once that is free; without one it would take it from who may live.
+            this.memberId = replaced ? this.memberId || REPLACED_ID : ''
             this.forgetTasks()
           }
           // Another member that came meanwhile is no reason to wait; whatever goes on like this is.
-          const atOnce = failures++ === 0 && (reaction === 'rejoin' || reaction === 'lost')
+          const atOnce = free || (failures === 0 && (reaction === 'rejoin' || reaction === 'lost'))
+          failures++
           if (!atOnce) await sleep(clock, Math.min(LARGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(failures, 16)), signal)
         }
       }

@@ -6,7 +6,7 @@ import { limitsOf } from '../tuning/tuner.js'
 import type { Chronicle } from './chronicle.js'
 import type { FreshEnds } from './fresh-ends.js'
 import { DurationHistogram } from './histogram.js'
-import { processStatus } from '../process-heap.js'
+import { thisProcess } from '../process-heap.js'
 import { placesOf } from './places.js'
 import { NO_TIME } from './time-ledger.js'
 import type { HeldStatus, LagStatus, PartitionStatus, PipelineStatus, TaskStatus, TransactionStatus } from './status.js'
@@ -80,7 +80,7 @@ export function snapshotOf(sources: Sources): PipelineStatus {
     transaction,
     ...told,
     time: { ...told.time, calls: run === undefined ? [] : run.calls },
-    process: processStatus(),
+    process: thisProcess.status(),
     limits: run === undefined ? limitsOf(source, sources.transaction) : { ...run.parts.limits },
     deadLetters: deadLettersOf(sources, told.written),
     retries: [...tiers].map((topic) => heldOf(topic, partitions, run)),

@@ -6,7 +6,8 @@ import { lastValueFrom, tap } from 'rxjs'
 import { kafka, shutdownSignal, toTopic, withTransaction } from '../../../src/index.js'
 import { doomed } from '../../support/doomed.js'
 
-const { INPUT = '', OUTPUT = '', GROUP = '', INSTANCE, MAX_RECORDS = '500', SESSION = '6000', GUARANTEE = 'exactly-once' } = process.env
+const { INPUT = '', OUTPUT = '', GROUP = '', INSTANCE, MAX_RECORDS = '500', GUARANTEE = 'exactly-once' } = process.env
+const { SESSION = '6000', REBALANCE = '60000' } = process.env
 
 const cluster = kafka(doomed())
 
@@ -17,6 +18,7 @@ await lastValueFrom(
       topics: [INPUT],
       signal: shutdownSignal(),
       sessionTimeout: Number(SESSION),
+      rebalanceTimeout: Number(REBALANCE),
       ...(INSTANCE === undefined ? {} : { instanceId: INSTANCE }),
     })
     .pipe(
