@@ -3,7 +3,7 @@ import type { LogRecord, RawRecord } from '../../record/record.js'
 import type { Meter, SliceContext } from '../../runtime/context.js'
 import { Notice } from '../../runtime/notice.js'
 import type { KeyText } from '../../state/key.js'
-import type { Line } from './retry-order.js'
+import type { Line } from './line.js'
 
 /** So long a record goes round at least before it is let go. */
 const VAIN_AFTER_MS = 10_000
