@@ -29,7 +29,7 @@ async function measure(commitMs: number): Promise<Record<string, number>> {
   await cluster.createTopics([input, output].map((topic) => ({ topic, partitions: 4 })))
 
   const latencies: number[] = []
-  let inSlice: number[] = []
+  const inSlice: number[] = []
   let committed = 0
   const stop = new AbortController()
   const finished = new Promise<void>((resolve, reject) => {
@@ -48,9 +48,10 @@ async function measure(commitMs: number): Promise<Record<string, number>> {
       .subscribe({
         next: (commit) => {
           const now = Date.now()
+          // The next round may have begun: what it took in is not committed yet.
+          const done = inSlice.splice(0, commit.records)
           // The first second warms up: joining, first metadata, compilation.
-          if (committed > rate) for (const producedAt of inSlice) latencies.push(now - producedAt)
-          inSlice = []
+          if (committed > rate) for (const producedAt of done) latencies.push(now - producedAt)
           committed += commit.records
           if (committed >= total) stop.abort()
         },

@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { chart } from './chart.js'
+import { NOTES } from './notes.js'
 import type { Results } from './results.js'
 
 const number = (value: number): string => value.toLocaleString('en-US')
@@ -32,6 +33,7 @@ export async function writePage(docs: string, results: Results): Promise<void> {
             ),
           ]
         : []),
+      ...noteOn(id),
       '',
     ].join('\n')
   })
@@ -45,6 +47,7 @@ export async function writePage(docs: string, results: Results): Promise<void> {
       `| ${names.join(' | ')} |`,
       `|${names.map(() => '---').join('|')}|`,
       ...result.rows.map((row) => `| ${names.map((name) => cell(row[name])).join(' | ')} |`),
+      ...noteOn(result.id),
       '',
     ].join('\n')
   })
@@ -59,6 +62,11 @@ differs by from itself is noise. Ratios travel better to other machines than rat
 ${[...workloads, ...figures].join('\n')}`
   await writeFile(join(docs, 'performance.md'), page)
   await writeFile(join(docs, 'performance.svg'), chart(results.workloads.map(({ result }) => result)))
+}
+
+function noteOn(id: string): string[] {
+  const note = NOTES[id]
+  return note === undefined ? [] : ['', note]
 }
 
 function cell(value: unknown): string {

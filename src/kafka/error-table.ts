@@ -300,6 +300,9 @@ export const ERRORS_BY_API: Readonly<Record<ApiName, ErrorsOfApi>> = {
     ],
   },
 
+  /** Its answer only says whether to wait: an error says no. */
+  DescribeTransactions: { otherwise: ['retry', 'fatal'], rows: [] },
+
   OffsetCommit: { otherwise: ['abort', 'fatal'], rows: [...ofGroup('abort'), ...OFFSETS_REFUSED] },
 
   OffsetFetch: {

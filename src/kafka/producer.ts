@@ -5,6 +5,7 @@ import { systemClock } from '../record/clock.js'
 import type { Cluster } from './cluster.js'
 import { asReaction, closedError, givesTransactionUp, withReaction } from './errors.js'
 import type { Lane } from './lane.js'
+import { Markers } from './markers.js'
 import type { TransactionIdentity } from './protocol/transaction.js'
 import { CONNECTIONS } from './routes.js'
 import { IndependentSender } from './independent-sender.js'
@@ -26,6 +27,7 @@ export class KafkaProducer implements LogProducer {
   private readonly lanes: readonly [Lane, ...Lane[]]
   private readonly sender: Sender
   private readonly requests: TransactionRequests
+  private readonly markers: Markers
   private state: State = 'new'
   private failure: LogError | undefined
   private identity: ProducerIdentity = NO_IDENTITY
@@ -53,11 +55,13 @@ export class KafkaProducer implements LogProducer {
     this.lanes = [cluster.lane(), ...Array.from({ length: CONNECTIONS - 1 }, () => cluster.lane())]
     const signal = AbortSignal.any([cluster.signal, this.closing.signal])
     this.requests = new TransactionRequests(cluster, this.lanes[0], signal, options, this.requestMs)
+    this.markers = new Markers(systemClock, () => this.requests.markersWritten())
     this.sender = new (independent ? IndependentSender : Sender)(cluster, this.lanes, {
       transactionalId,
       compression: options.compression,
       deliveryMs: this.deliveryMs,
       requestMs: this.requestMs,
+      open: () => this.markers.wait(),
       onSent: () => {
         this.started = true
         this.requests.trace('produce-sent')
@@ -174,6 +178,7 @@ export class KafkaProducer implements LogProducer {
   private async commitOffsets(offsets: readonly Position[], member: GroupMember): Promise<void> {
     this.started = true
     const { tries } = this
+    await this.markers.wait()
     try {
       await this.requests.commitOffsets(this.transaction(), this.protocol, member, offsets, this.deadline(), tries)
     } catch (error) {
@@ -239,8 +244,10 @@ export class KafkaProducer implements LogProducer {
 
   /** After the end of a transaction, which took so many tries. */
   private async next(identity: ProducerIdentity | undefined, { unanswered }: Tries): Promise<void> {
-    if (identity !== undefined) this.use(identity)
-    else if (unanswered || this.tries.unanswered) await this.bumpEpoch()
+    if (identity !== undefined) {
+      this.use(identity)
+      this.markers.ended()
+    } else if (unanswered || this.tries.unanswered) await this.bumpEpoch()
     else this.reopen()
   }
 

@@ -9,6 +9,8 @@ export interface SenderOptions {
   readonly deliveryMs: number
   /** How long one request may take. */
   readonly requestMs: number
+  /** What the first batch of a transaction has to wait for; undefined where it has not to. */
+  readonly open?: () => Promise<void> | undefined
   readonly onSent: () => void
   readonly onAcknowledged: () => void
   /** Of the first transaction protocol: makes the partitions part of the transaction. @throws Refused, Unanswered, LogError */

@@ -134,10 +134,13 @@ export class Sender {
   protected schedule(): void {
     if (this.scheduled) return
     this.scheduled = true
-    queueMicrotask(() => {
+    const pump = (): void => {
       this.scheduled = false
       this.pump()
-    })
+    }
+    const open = this.options.open?.()
+    if (open === undefined) queueMicrotask(pump)
+    else void open.then(pump)
   }
 
   private pump(): void {

@@ -1,10 +1,12 @@
 import type { GroupMember, Position, ProducerOptions, TopicPartition, TraceStep } from '../log/port.js'
+import { errorMessage } from '../record/error.js'
 import type { Cluster, Subject } from './cluster.js'
 import { ERROR, check, checkEach } from './errors.js'
 import type { Lane } from './lane.js'
 import { AddOffsetsToTxn } from './protocol/add-offsets-to-txn.js'
 import { AddPartitionsToTxn } from './protocol/add-partitions-to-txn.js'
 import type { Api, Throttled } from './protocol/api.js'
+import { DescribeTransactions } from './protocol/describe-transactions.js'
 import { EndTxn, EndTxnBumpingEpoch, type EndTxnResponse } from './protocol/end-txn.js'
 import {
   INIT_PRODUCER_ID_KEY,
@@ -21,6 +23,9 @@ export interface ProducerIdentity {
   readonly producerId: bigint
   readonly producerEpoch: number
 }
+
+/** States of a transaction whose markers are yet to be written. */
+const ENDING: ReadonlySet<string> = new Set(['PrepareCommit', 'PrepareAbort'])
 
 export const NO_IDENTITY: ProducerIdentity = { producerId: -1n, producerEpoch: -1 }
 
@@ -126,6 +131,20 @@ export class TransactionRequests {
     )
     this.trace('end-acknowledged', commit)
     return response
+  }
+
+  /** Whether the markers of the transaction that has ended are written, as far as its coordinator says. */
+  async markersWritten(): Promise<boolean> {
+    const transactionalId = this.options.transactionalId as string
+    try {
+      const address = await this.cluster.coordinator('transaction', transactionalId)
+      const { transactions } = await this.lane.send(address, DescribeTransactions, { transactionalId }, this.requestMs)
+      return !transactions.some(({ error, state }) => error === ERROR.none && ENDING.has(state))
+    } catch (error) {
+      // What waits for the answer is sent next, meets the same, and says so.
+      this.cluster.logger.debug({ transactionalId, reason: errorMessage(error) }, 'asking whether markers are written')
+      return true
+    }
   }
 
   trace(step: TraceStep, commit?: boolean): void {

@@ -5,6 +5,7 @@ import { ApiVersions, type VersionRange } from './protocol/api-versions.js'
 import { CreateTopics } from './protocol/create-topics.js'
 import { DeleteTopics } from './protocol/delete-topics.js'
 import { DescribeConfigs } from './protocol/describe-configs.js'
+import { DescribeTransactions } from './protocol/describe-transactions.js'
 import { EndTxn, EndTxnBumpingEpoch } from './protocol/end-txn.js'
 import { Fetch, FetchWithoutEpoch } from './protocol/fetch.js'
 import { FindCoordinator } from './protocol/find-coordinator.js'
@@ -70,6 +71,7 @@ export const REQUESTS: readonly Spoken[] = [
   spoken('protocol 2', ProduceImplicit),
   spoken('protocol 2', TxnOffsetCommitImplicit),
   spoken('protocol 2', EndTxnBumpingEpoch),
+  spoken('protocol 2', DescribeTransactions),
   spoken('sasl', ...SASL_HANDSHAKE),
   spoken('sasl', ...SASL_AUTHENTICATE),
 ]

@@ -22,6 +22,7 @@ export type ApiName =
   | 'EndTxn'
   | 'TxnOffsetCommit'
   | 'DescribeConfigs'
+  | 'DescribeTransactions'
 
 /** One kind of request in the one version of it that is used. */
 export interface Api<Request, Response extends Throttled> {

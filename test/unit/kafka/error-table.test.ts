@@ -7,7 +7,15 @@ const APIS = Object.keys(ERRORS_BY_API) as ApiName[]
 const ALL = APIS.flatMap((api) => ERRORS_BY_API[api].rows.map((row) => [api, row[0], row] as const))
 
 /** What changes nothing at a broker. */
-const LOOKS: readonly ApiName[] = ['ApiVersions', 'Metadata', 'FindCoordinator', 'Fetch', 'ListOffsets', 'DescribeConfigs']
+const LOOKS: readonly ApiName[] = [
+  'ApiVersions',
+  'Metadata',
+  'FindCoordinator',
+  'Fetch',
+  'ListOffsets',
+  'DescribeConfigs',
+  'DescribeTransactions',
+]
 /** What a transaction consists of: what keeps failing there ends the transaction, and does not wait. */
 const STEPS: readonly ApiName[] = ['Produce', 'AddPartitionsToTxn', 'AddOffsetsToTxn', 'TxnOffsetCommit', 'OffsetCommit']
 

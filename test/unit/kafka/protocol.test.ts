@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Position } from '../../../src/log/port.js'
 import type { Api, Throttled } from '../../../src/kafka/protocol/api.js'
 import { ApiVersions } from '../../../src/kafka/protocol/api-versions.js'
+import { DescribeTransactions } from '../../../src/kafka/protocol/describe-transactions.js'
 import { EndTxn, EndTxnBumpingEpoch } from '../../../src/kafka/protocol/end-txn.js'
 import { Fetch, FetchWithoutEpoch } from '../../../src/kafka/protocol/fetch.js'
 import { initProducerId } from '../../../src/kafka/protocol/init-producer-id.js'
@@ -52,6 +53,10 @@ describe('requests', () => {
   it('EndTxn', () => {
     expect(written(EndTxn, { ...identity, commit: true })).toBe('000274780000000000000007000301')
     expect(written(EndTxnBumpingEpoch, { ...identity, commit: true })).toBe('037478000000000000000700030100')
+  })
+
+  it('DescribeTransactions', () => {
+    expect(written(DescribeTransactions, { transactionalId: 'tx' })).toBe('0203747800')
   })
 
   it('InitProducerId', () => {
@@ -140,6 +145,11 @@ describe('responses', () => {
       error: 0,
       next: { producerId: 8n, producerEpoch: 0 },
     })
+  })
+
+  it('DescribeTransactions says in which state it is', () => {
+    const bytes = '000000090200000374780e50726570617265436f6d6d69740000ea600000000000000005000000000000000700030202740200000001000000'
+    expect(read(DescribeTransactions, bytes)).toEqual({ throttleMs: 9, transactions: [{ error: 0, state: 'PrepareCommit' }] })
   })
 
   it('OffsetFetch', () => {
