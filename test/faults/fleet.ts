@@ -1,5 +1,5 @@
 import { Child } from '../support/child.js'
-import { until } from '../support/until.js'
+import { Hopeless, until } from '../support/until.js'
 
 const PROGRAM = new URL('./pipelines/member.ts', import.meta.url)
 
@@ -18,6 +18,12 @@ function endedBadly({ exit, lines }: Child): boolean {
   if (exit === undefined || exit.code === 0 || exit.signal === 'SIGKILL') return false
   // Told to end while it was still being loaded.
   return !(exit.signal === 'SIGTERM' && lines.length === 0)
+}
+
+/** The last that it logged: what it waits for. */
+function saysOf({ errors }: Child): string {
+  const last = errors.trimEnd().split('\n').at(-1)
+  return last === undefined || last === '' ? '' : ` and says "${last}"`
 }
 
 /** The members of a group, each a process. */
@@ -69,13 +75,14 @@ export class Fleet {
 
   /** Waits until each of these partitions was committed after the moment. Resolves to how long that took. */
   async recovered(partitions: readonly number[], moment: number, within: number): Promise<number> {
-    await until(
+    await this.wait(
       () => {
         this.complain()
         const first = this.committedSince(moment)
         return partitions.every((partition) => first.has(partition))
       },
-      { within, every: 50, what: `partitions ${partitions.join(', ')} to be committed again; ${this.state()}` },
+      within,
+      () => `partitions ${partitions.filter((partition) => !this.committedSince(moment).has(partition)).join(', ')} to be committed again`,
     )
     const first = this.committedSince(moment)
     return Math.max(...partitions.map((partition) => (first.get(partition) as number) - moment))
@@ -99,7 +106,11 @@ export class Fleet {
 
   /** Waits until a member has its share of the work. */
   async works(member: Child, within: number): Promise<void> {
-    await until(() => member.lines.length > 0, { within, every: 50, what: `a member to commit; ${this.state()}` })
+    await this.wait(
+      () => member.lines.length > 0,
+      within,
+      () => 'a member to commit',
+    )
   }
 
   async term(member: Child): Promise<void> {
@@ -117,11 +128,22 @@ export class Fleet {
   }
 
   state(): string {
-    return this.members.map((member, i) => `member ${i} ${member.running ? 'runs' : 'ended'}, ${member.lines.length} commits`).join('; ')
+    return this.members
+      .map((member, i) => `member ${i} ${member.running ? `runs${saysOf(member)}` : 'ended'}, ${member.lines.length} commits`)
+      .join('; ')
+  }
+
+  /** What was waited for in vain is told as it is in the end. */
+  private async wait(condition: () => boolean, within: number, what: () => string): Promise<void> {
+    try {
+      await until(condition, { within, every: 50 })
+    } catch (error) {
+      throw new Error(`waited for ${what()}, ${within} ms at most; ${this.state()}`, { cause: error })
+    }
   }
 
   private complain(): void {
     if (this.running.length > 0) return
-    throw new Error(`no member runs any more: ${this.problems().join('\n')}`)
+    throw new Hopeless(new Error(`no member runs any more: ${this.problems().join('\n')}`))
   }
 }

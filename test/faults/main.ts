@@ -4,7 +4,7 @@ import { BROKEN, build } from './broken.js'
 import { FAULTS } from './faults/index.js'
 import { openLab, type Lab } from './lab.js'
 import { PIPELINE_NAMES, type PipelineName } from './pipelines/index.js'
-import { Run, type Outcome } from './run.js'
+import { Run, type Fault, type Outcome } from './run.js'
 import { randomFault } from './soak.js'
 import { tableOf, writeDocs } from './table.js'
 
@@ -24,15 +24,16 @@ const { values } = parseArgs({
 const seed = Number(values.seed)
 const brokers = Number(values.brokers)
 const soak = values.soak === undefined ? undefined : Number(values.soak)
+const wanted = values.pipeline?.split(',') as PipelineName[] | undefined
 if (
   !Number.isSafeInteger(seed) ||
   (brokers !== 1 && brokers !== 3) ||
   (values.kafka !== '4.3' && values.kafka !== '3.9') ||
   (soak !== undefined && !(soak > 0)) ||
-  (values.pipeline !== undefined && !PIPELINE_NAMES.includes(values.pipeline as PipelineName))
+  wanted?.some((name) => !PIPELINE_NAMES.includes(name)) === true
 ) {
   console.error(
-    `usage: npm run faults -- [--only REGEXP] [--pipeline ${PIPELINE_NAMES.join('|')}] [--seed N] [--brokers 1|3] [--kafka 4.3|3.9] [--soak MINUTES] [--broken] [--docs] [--json]`,
+    `usage: npm run faults -- [--only REGEXP] [--pipeline ${PIPELINE_NAMES.join('|')},...] [--seed N] [--brokers 1|3] [--kafka 4.3|3.9] [--soak MINUTES] [--broken] [--docs] [--json]`,
   )
   process.exit(2)
 }
@@ -65,11 +66,13 @@ const chosen = FAULTS.filter(({ name }) => values.only === undefined || new RegE
   ({ replicated = false, ownDisk = false }) => replicated === (brokers === 3) || (brokers === 3 && values.only !== undefined && !ownDisk),
 )
 
+function pipelinesOf({ pipelines, also = [] }: Fault): readonly PipelineName[] {
+  return wanted?.filter((name) => pipelines.includes(name) || also.includes(name)) ?? pipelines
+}
+
 async function all(lab: Lab): Promise<void> {
   const runs = chosen.flatMap((fault) =>
-    fault.pipelines
-      .filter((pipeline) => values.pipeline === undefined || pipeline === values.pipeline)
-      .map((pipeline, i) => new Run(lab, fault, pipeline, { seed: seed + i })),
+    pipelinesOf(fault).map((pipeline, i) => new Run(lab, fault, pipeline, { seed: seed + i })),
   )
   for (const [i, run] of runs.entries()) {
     say(`${i + 1} of ${runs.length}: ${run.pipeline}, ${run.fault.name}`)

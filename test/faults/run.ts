@@ -20,6 +20,8 @@ export interface Fault {
   /** How it is brought about, for the table. */
   readonly how: string
   readonly pipelines: readonly PipelineName[]
+  /** Further ones that it is for, where they are asked for by name. */
+  readonly also?: readonly PipelineName[]
   /** Needs a disk for each broker that can be filled. */
   readonly ownDisk?: boolean
   /** The pipeline keeps its state elsewhere than in changelogs. */
@@ -228,6 +230,8 @@ export class Run {
       counts = await this.work()
     } catch (error) {
       this.problems.push(error instanceof Error ? [error.message, error.cause].filter(Boolean).map(String).join(': ') : String(error))
+      const open = await this.order<readonly string[]>('transactions', {}).catch((why: unknown) => [String(why)])
+      if (open.length > 0) this.problems.push(`open by their coordinator: ${open.join('; ')}`)
     } finally {
       this.fleet.killAll()
       await Promise.all(this.fleet.members.map(({ ended }) => ended))

@@ -154,6 +154,11 @@ public final class Daemon {
           return Map.of("group", ofGroup, "leader", leader, "transaction", ofTransaction);
         }
       }
+      case "transactions" -> {
+        try (Admin admin = Topics.admin(brokers)) {
+          return Topics.open(admin, order.get("group").asText());
+        }
+      }
       case "move" -> {
         try (Admin admin = Topics.admin(brokers)) {
           return Topics.move(admin, order.get("topic").asText());

@@ -7,8 +7,11 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Properties;
+import java.util.Set;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewPartitionReassignment;
+import org.apache.kafka.clients.admin.TransactionListing;
+import org.apache.kafka.clients.admin.TransactionState;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.ElectionType;
@@ -21,6 +24,7 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 final class Topics {
   /** Longer than any fault lasts: a broker that is down is waited for. */
   private static final Duration PATIENCE = Duration.ofMinutes(3);
+  private static final Set<TransactionState> OVER = Set.of(TransactionState.EMPTY, TransactionState.COMPLETE_COMMIT, TransactionState.COMPLETE_ABORT);
 
   record Seen(String topic, int partition, long offset, long timestamp, byte[] keyBytes, byte[] valueBytes, String id) {
     String key() {
@@ -73,6 +77,15 @@ final class Topics {
       if (info.leader() != null && info.leader().id() != earlier) moved++;
     }
     return moved;
+  }
+
+  /** What its coordinator says of each transaction of a group that is not over. The transactional ids of a group begin with its name. */
+  static List<String> open(Admin admin, String group) throws Exception {
+    List<String> ids = admin.listTransactions().all().get().stream()
+        .filter(one -> one.transactionalId().startsWith(group) && !OVER.contains(one.state())).map(TransactionListing::transactionalId).toList();
+    List<String> told = new ArrayList<>();
+    for (var one : admin.describeTransactions(ids).all().get().entrySet()) told.add(one.getKey() + ": " + one.getValue());
+    return told;
   }
 
   private static List<TopicPartitionInfo> describe(Admin admin, String topic) throws Exception {

@@ -1,3 +1,4 @@
+import { PIPELINE_NAMES } from '../pipelines/index.js'
 import type { Fault, Run } from '../run.js'
 
 async function pausedBroker(run: Run, index: number, ms: number): Promise<void> {
@@ -14,6 +15,7 @@ export const brokerFaults: readonly Fault[] = [
     name: 'the only broker killed',
     how: 'SIGKILL to the broker, and started again on its data',
     pipelines: ['copy', 'count', 'window', 'dedupe'],
+    also: PIPELINE_NAMES,
     soak: true,
     async inject(run) {
       if (run.lab.server.brokers.length > 1) return await oneByOne(run)
@@ -26,6 +28,7 @@ export const brokerFaults: readonly Fault[] = [
     name: 'the only broker paused',
     how: 'SIGSTOP to the broker for 8 s, the session of the members being 6 s',
     pipelines: ['copy', 'count'],
+    also: PIPELINE_NAMES,
     soak: true,
     inject: (run) => pausedBroker(run, run.random.below(run.lab.server.brokers.length), 8_000),
   },
@@ -47,6 +50,7 @@ export const replicatedFaults: readonly Fault[] = [
     name: 'brokers killed one by one',
     how: 'SIGKILL to each of three brokers in turn, started again when the pipeline goes on without it',
     pipelines: ['copy', 'count', 'window'],
+    also: PIPELINE_NAMES,
     replicated: true,
     inject: oneByOne,
   },
@@ -54,6 +58,7 @@ export const replicatedFaults: readonly Fault[] = [
     name: 'all brokers killed',
     how: 'SIGKILL to all three at once, and all started again',
     pipelines: ['copy', 'count'],
+    also: PIPELINE_NAMES,
     replicated: true,
     async inject(run) {
       await run.lab.server.kill('SIGKILL')
@@ -70,6 +75,7 @@ export const replicatedFaults: readonly Fault[] = [
     name: `all ${what} moved`,
     how: `every partition of ${topic} gets another leader, by reassignment and election; three times`,
     pipelines: ['copy', 'count'],
+    also: PIPELINE_NAMES,
     replicated: true,
     async inject(run) {
       for (let i = 0; i < 3; i++) {
@@ -85,6 +91,7 @@ export const replicatedFaults: readonly Fault[] = [
     name: `the ${role === 'leader' ? 'leader of a partition' : `${role} coordinator`} paused`,
     how: `SIGSTOP for 12 s to the broker that is it`,
     pipelines: ['copy', 'count'],
+    also: PIPELINE_NAMES,
     replicated: true,
     async inject(run) {
       const ids = await run.order<Record<string, number>>('coordinators', { topic: run.topics.out })
@@ -95,6 +102,7 @@ export const replicatedFaults: readonly Fault[] = [
     name: 'one member cut off from its coordinator only',
     how: 'its connections to the group coordinator end and none comes up, for 9 s with a session of 6 s',
     pipelines: ['copy', 'count'],
+    also: PIPELINE_NAMES,
     replicated: true,
     async inject(run) {
       const { group = 1 } = await run.order<Record<string, number>>('coordinators', { topic: run.topics.out })
@@ -110,6 +118,7 @@ export const replicatedFaults: readonly Fault[] = [
     name: 'one member cut off from one broker only',
     how: 'its connections to one of three brokers are a black hole for 15 s',
     pipelines: ['copy', 'count'],
+    also: PIPELINE_NAMES,
     replicated: true,
     async inject(run) {
       const link = run.random.of(run.linksOf(run.victim()))

@@ -1,5 +1,6 @@
 import type { Fate, Proxy } from '../../support/kafka/proxy.js'
 import { API, type Api } from '../inject/requests.js'
+import { PIPELINE_NAMES } from '../pipelines/index.js'
 import type { Fault, Run } from '../run.js'
 
 /** What becomes of so many requests of a kind; undefined for ever more. */
@@ -32,6 +33,7 @@ function answersLost(api: Api): Fault {
     name: `answers to ${api} lost`,
     how: `the broker gets the request, its answer never arrives, the connection ends; three times`,
     pipelines: ['copy', 'count'],
+    also: PIPELINE_NAMES,
     soak: true,
     async inject(run) {
       const links = run.linksOf(run.victim())
@@ -56,6 +58,7 @@ function answersLate(api: Api): Fault {
     name: `answers to ${api} late`,
     how: `each answer of this kind to one member 3 s late, for 12 s`,
     pipelines: ['copy'],
+    also: PIPELINE_NAMES,
     soak: true,
     async inject(run) {
       const links = run.linksOf(run.victim())
@@ -78,6 +81,7 @@ export const networkFaults: readonly Fault[] = [
     name: 'EndTxn and TxnOffsetCommit delivered late',
     how: 'the connection ends before the broker has the request, which arrives 2 s later all the same',
     pipelines: ['copy', 'count'],
+    also: PIPELINE_NAMES,
     soak: true,
     async inject(run) {
       const links = run.linksOf(run.victim())
@@ -93,6 +97,7 @@ export const networkFaults: readonly Fault[] = [
     name: 'one member cut off',
     how: 'its connections to all brokers end and none comes up, for 9 s with a session of 6 s',
     pipelines: ['copy', 'count', 'window'],
+    also: PIPELINE_NAMES,
     soak: true,
     inject: (run) => cutOff(run, run.linksOf(run.victim()), 'cut', 9_000),
   },
@@ -100,6 +105,7 @@ export const networkFaults: readonly Fault[] = [
     name: 'one member in a black hole',
     how: 'nothing it sends arrives and nothing comes, for 9 s with a session of 6 s; then all of it does',
     pipelines: ['copy', 'count', 'window'],
+    also: PIPELINE_NAMES,
     soak: true,
     inject: (run) => cutOff(run, run.linksOf(run.victim()), 'paused', 9_000),
   },
@@ -107,6 +113,7 @@ export const networkFaults: readonly Fault[] = [
     name: 'all members cut off',
     how: 'no connection of any member to any broker, for 5 s',
     pipelines: ['copy', 'join'],
+    also: PIPELINE_NAMES,
     soak: true,
     inject: (run) => cutOff(run, [...run.links.values()].flat(), 'cut', 5_000),
   },
@@ -114,6 +121,7 @@ export const networkFaults: readonly Fault[] = [
     name: 'slow links',
     how: 'every answer to every member 150 ms later, for 15 s',
     pipelines: ['copy', 'retry'],
+    also: PIPELINE_NAMES,
     soak: true,
     async inject(run) {
       const links = [...run.links.values()].flat()

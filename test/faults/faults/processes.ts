@@ -1,4 +1,5 @@
 import type { TraceStep } from '../../../src/index.js'
+import { PIPELINE_NAMES } from '../pipelines/index.js'
 import type { Fault, Run } from '../run.js'
 
 const STEPS: readonly TraceStep[] = ['produce-acknowledged', 'offsets-acknowledged', 'end-sent', 'end-acknowledged']
@@ -42,6 +43,7 @@ export const processFaults: readonly Fault[] = [
     name: 'kill -9, named member',
     how: 'the same with an instance id each and a session of 5 minutes: the place is taken again, its session not waited for',
     pipelines: ['copy', 'count'],
+    also: PIPELINE_NAMES,
     named: true,
     env: { SESSION_MS: '300000' },
     async inject(run) {
@@ -52,6 +54,7 @@ export const processFaults: readonly Fault[] = [
     name: 'kill -9 at named points',
     how: `SIGKILL by itself at ${STEPS.join(', ')}, after a random number of transactions`,
     pipelines: ['copy', 'count', 'window', 'dedupe'],
+    also: PIPELINE_NAMES,
     named: true,
     members: 1,
     async inject(run) {
@@ -84,6 +87,7 @@ export const processFaults: readonly Fault[] = [
     name: 'SIGSTOP longer than the session',
     how: 'SIGSTOP for 9 s with a session of 6 s, then SIGCONT: a zombie',
     pipelines: ['copy', 'count', 'window'],
+    also: PIPELINE_NAMES,
     soak: true,
     inject: (run) => stopped(run, 9_000),
   },
@@ -91,6 +95,7 @@ export const processFaults: readonly Fault[] = [
     name: 'SIGSTOP longer than the transaction',
     how: 'SIGSTOP for 7 s with a transaction timeout of 2 s and a session of 30 s, then SIGCONT',
     pipelines: ['copy', 'count'],
+    also: PIPELINE_NAMES,
     env: { SESSION_MS: '30000', TRANSACTION_MS: '2000' },
     async inject(run) {
       for (let i = 0; i < 2; i++) await stopped(run, 7_000)
@@ -113,6 +118,7 @@ export const processFaults: readonly Fault[] = [
     name: 'members come and go',
     how: 'every 5 s a member more or one less, by SIGTERM or SIGKILL; six times',
     pipelines: ['copy', 'count', 'dedupe'],
+    also: PIPELINE_NAMES,
     soak: true,
     async inject(run) {
       for (let i = 0; i < 6; i++) {
@@ -129,6 +135,7 @@ export const processFaults: readonly Fault[] = [
     name: 'killed while it restores',
     how: 'SIGKILL to a member soon after it started, again and again',
     pipelines: ['count', 'window'],
+    also: ['join', 'dedupe', 'retry', 'delay', 'idle'],
     members: 1,
     async inject(run) {
       let member = run.victim()

@@ -39,7 +39,7 @@ export const topicFaults: readonly Fault[] = [
   },
   {
     name: 'partitions added',
-    how: 'two more for the output, then for the input, while it is read and written',
+    how: 'two more for the output, then for the input, while it is read and written by members that look for new ones once a minute',
     pipelines: ['copy'],
     async inject(run) {
       const partitions = PARTITIONS + 2

@@ -1,5 +1,6 @@
 import { until } from '../../support/until.js'
 import { API, type Api } from '../inject/requests.js'
+import { PIPELINE_NAMES } from '../pipelines/index.js'
 import type { Fault, Run } from '../run.js'
 
 /**
@@ -30,6 +31,7 @@ export const zombieFaults: readonly Fault[] = (['Produce', 'TxnOffsetCommit', 'E
   name: `${api} of a zombie`,
   how: `a ${api} held back, its member stopped until others have its partitions, then both let go`,
   pipelines: ['copy', 'count'],
+  also: PIPELINE_NAMES,
   env: { TRANSACTION_MS: '40000' },
   soak: true,
   inject: (run) => late(run, api),
