@@ -88,7 +88,8 @@ const MOST_ENDED = 8
 
 /** What makes a cluster the one it is. */
 export interface ClusterHost {
-  readonly openLog: () => Promise<LogClient>
+  /** With a logger of whoever uses it, which is told in place of the cluster's. */
+  readonly openLog: (logger?: Logger) => Promise<LogClient>
   readonly clock: Clock
   readonly logger: Logger
   readonly trace?: ((event: TraceEvent) => void) | undefined

@@ -77,14 +77,14 @@ export function kafka(options: KafkaOptions): Cluster {
     logger,
     trace,
     telemetry,
-    openLog: async () => {
+    openLog: async (own = logger) => {
       const { createKafkaLog } = await import('../kafka/client.js')
       return createKafkaLog({
         ...given,
         codecs: codecs as CompressionCodecs,
         connectionTimeoutMs: connectionTimeout,
         requestTimeoutMs: requestTimeout,
-        logger: inArea(logger, 'log'),
+        logger: inArea(own, 'log'),
       })
     },
   })

@@ -179,7 +179,7 @@ const ROWS: readonly Row[] = [
     88,
     'UNSTABLE_OFFSET_COMMIT',
     true,
-    'a transaction is about to move the offset: it has been open all this time, mostly because its producer died; the broker ends it after its timeout',
+    'a transaction is about to move the offset: it has been open all this time, mostly because its producer died; the broker ends it after its timeout. One that stays open longer was left unfinished by the broker: kafka-transactions.sh finds it on __consumer_offsets (find-hanging) and ends it (abort)',
   ],
   [89, 'THROTTLING_QUOTA_EXCEEDED', true, 'the quota of this user is used up for the moment'],
   [90, 'PRODUCER_FENCED', false, 'another producer took this transactional id over'],

@@ -1,4 +1,5 @@
 import type { Logger } from '../record/logger.js'
+import { WaitBoard } from '../record/wait-report.js'
 import { sleep, systemClock } from '../record/clock.js'
 import { Absence } from './absence.js'
 import { asLogError, closedError, refreshAfter, type Refresh } from './errors.js'
@@ -44,6 +45,7 @@ export async function retrying<T>(options: RetryOptions, attempt: () => Promise<
       if (outdated === undefined) throw asLogError(error, what)
       if (now + delay >= until) throw asLogError(absence.verdict(error, now), what)
       logger.debug({ what, tries: tries + 1, reason: (error as Error).message }, 'trying again')
+      WaitBoard.of(logger)?.heard(asLogError(error, what))
       await sleep(systemClock, delay, signal)
       try {
         await refresh(outdated)

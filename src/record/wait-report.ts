@@ -69,6 +69,11 @@ export class WaitBoard {
     this.open.delete(report)
   }
 
+  /** Something went wrong below, where it is tried again for a while before whoever waits is told. */
+  heard(error: unknown): void {
+    for (const report of this.open) report.heard(error)
+  }
+
   list(): OpenWait[] {
     return [...this.open].map((report) => report.told())
   }
@@ -82,6 +87,8 @@ export class WaitReport {
   private reason: string | undefined
   /** What of the reason may be shown where no record may be seen. */
   private sayable: string | undefined
+  /** Until there is a reason: what was tried again last. */
+  private below: { readonly reason: string; readonly sayable: string | undefined } | undefined
   private readonly began: number
   private readonly board: WaitBoard | undefined
   private cancel: () => void = () => {}
@@ -105,19 +112,27 @@ export class WaitReport {
     this.logger.debug({ ...this.fields, error: this.reason }, `trying again: ${this.waitsFor}`)
   }
 
+  heard(error: unknown): void {
+    this.below = { reason: errorMessage(error), sayable: WaitBoard.sayable(error) }
+  }
+
   end(): void {
     this.board?.remove(this)
     this.cancel()
   }
 
   told(): OpenWait {
-    return { what: this.waitsFor, forMs: this.clock.monotonic() - this.began, why: this.sayable }
+    return {
+      what: this.waitsFor,
+      forMs: this.clock.monotonic() - this.began,
+      why: this.sayable ?? (this.reason === undefined ? this.below?.sayable : undefined),
+    }
   }
 
   private arm(ms: number): void {
     this.cancel = this.clock.after(ms, () => {
       const seconds = Math.round((this.clock.monotonic() - this.began) / 1_000)
-      this.logger.warn({ ...this.fields, seconds, error: this.reason }, `still waiting: ${this.waitsFor}`)
+      this.logger.warn({ ...this.fields, seconds, error: this.reason ?? this.below?.reason }, `still waiting: ${this.waitsFor}`)
       this.arm(Math.min(LARGEST_MS, seconds * 1_000))
     })
   }

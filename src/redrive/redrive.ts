@@ -1,6 +1,7 @@
 import { notShared } from '../log/shared.js'
 import type { LogClient, PartitionOffset, Position, TopicInfo } from '../log/port.js'
 import { MillraceError } from '../record/error.js'
+import type { Logger } from '../record/logger.js'
 import { outcomeName, sendBack } from './send-back.js'
 import { withTransaction } from '../operators/with-transaction.js'
 import type { Commit } from '../runtime/commit.js'
@@ -246,7 +247,7 @@ class Redrive {
       wanted: (partition: number, start: number, end: number) => picks[partition]?.hasAny(start, end) === true,
     }
     // Looked up whenever the group is joined: where another run has taken over and is done, there is nothing left to commit.
-    const openLog = async (): Promise<LogClient> => new BoundedLog(await this.host.openLog(), part, reached)
+    const openLog = async (logger?: Logger): Promise<LogClient> => new BoundedLog(await this.host.openLog(logger), part, reached)
     // Whoever started the run that takes over may see to it that this one ends.
     const commits = new PartitionSource(this.source.settings, { ...this.host, openLog, yieldsAtOnce: true }).pipe(
       withTransaction((letters) => letters.pipe(sendBack({ ...this.rules, targets: Object.keys(chosen.byTarget), rate })), {

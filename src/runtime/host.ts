@@ -8,7 +8,8 @@ import type { Telemetry } from './telemetry.js'
 
 /** Where a pipeline lives. */
 export interface PipelineHost {
-  readonly openLog: () => Promise<LogClient>
+  /** With a logger of whoever uses it, which is told in place of the cluster's. */
+  readonly openLog: (logger?: Logger) => Promise<LogClient>
   readonly clock: Clock
   readonly logger: Logger
   readonly trace: ((event: TraceEvent) => void) | undefined

@@ -133,7 +133,7 @@ export class Pipeline implements PipelineHandle {
   /** Runs until stopped. @throws MillraceError for everything that needs somebody to change something */
   async run(): Promise<void> {
     try {
-      await this.runOn(await this.host.openLog())
+      await this.runOn(await this.host.openLog(this.host.logger))
       this.chronicle.enter('stopped')
     } catch (error) {
       this.chronicle.failed('end', error)

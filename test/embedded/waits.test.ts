@@ -10,7 +10,10 @@ import {
   type Logger,
   type SourceOptions,
 } from '../../src/index.js'
+import { LogCluster } from '../../src/cluster/cluster.js'
 import { logError } from '../../src/log/error.js'
+import { inArea } from '../../src/record/logger.js'
+import { WaitBoard } from '../../src/record/wait-report.js'
 import { VirtualClock, createEmbeddedBroker, type EmbeddedBroker } from '../../src/testing/index.js'
 
 describe('waiting for the log', () => {
@@ -83,6 +86,30 @@ describe('waiting for the log', () => {
     member.stop.abort()
     await clock.advance(0)
     expect(member).toMatchObject({ ended: true, error: undefined })
+  })
+
+  it('what the log tries again by itself is the reason of the wait for it', async () => {
+    const logger: Logger = { ...silentLogger, warn: (fields, message) => void warnings.push({ ...fields, message }) }
+    cluster = new LogCluster({
+      clock,
+      logger,
+      openLog: async (own) => {
+        const client = broker.client()
+        client.connect = () => {
+          WaitBoard.of(inArea(own ?? silentLogger, 'log'))?.heard(logError('TIMEOUT', 'retry', 'the coordinator loads'))
+          return new Promise(() => {})
+        }
+        return client
+      },
+    })
+    const member = run()
+    await clock.advance('6s')
+    expect(waits()).toEqual(['still waiting: for the cluster, to start: the coordinator loads'])
+    expect(cluster.status.snapshot().pipelines).toMatchObject([
+      { waits: [{ what: 'for the cluster, to start', why: 'the coordinator loads' }] },
+    ])
+    member.stop.abort()
+    await clock.advance(0)
   })
 
   it('a stop ends that wait at once; startWithin ends it with the error', async () => {

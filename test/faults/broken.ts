@@ -82,7 +82,7 @@ export const BROKEN: readonly BrokenBuild[] = [
     name: 'a transactional id for each process',
     file: 'runtime/producers.js',
     changes: [['seat === undefined', 'true']],
-    fault: 'kill -9',
+    fault: 'kill -9 in an open transaction',
     pipeline: 'count',
     told: /committed again after \d+ ms, later than/,
   },

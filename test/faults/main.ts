@@ -71,9 +71,7 @@ function pipelinesOf({ pipelines, also = [] }: Fault): readonly PipelineName[] {
 }
 
 async function all(lab: Lab): Promise<void> {
-  const runs = chosen.flatMap((fault) =>
-    pipelinesOf(fault).map((pipeline, i) => new Run(lab, fault, pipeline, { seed: seed + i })),
-  )
+  const runs = chosen.flatMap((fault) => pipelinesOf(fault).map((pipeline, i) => new Run(lab, fault, pipeline, { seed: seed + i })))
   for (const [i, run] of runs.entries()) {
     say(`${i + 1} of ${runs.length}: ${run.pipeline}, ${run.fault.name}`)
     await one(run)

@@ -69,6 +69,21 @@ export const processFaults: readonly Fault[] = [
     },
   },
   {
+    name: 'kill -9 in an open transaction',
+    how: 'SIGKILL by itself when its outputs are in the log and their transaction is open, to one that joined; three times',
+    pipelines: ['copy', 'count'],
+    also: PIPELINE_NAMES,
+    withinMs: 8_000,
+    async inject(run) {
+      for (let i = 0; i < 3; i++) {
+        const doomed = await run.start({ env: { KILL_AT: 'produce-acknowledged', KILL_AFTER: String(run.random.between(10, 30)) } })
+        await doomed.ended
+        const last = run.fleet.lastPartitions(doomed)
+        await run.recovers(last.length > 0 ? last : run.allPartitions, Date.now())
+      }
+    },
+  },
+  {
     name: 'rolling SIGTERM',
     how: 'SIGTERM to each member in turn, and another started in its place',
     pipelines: ['copy', 'count', 'window', 'join', 'dedupe', 'retry', 'delay', 'idle'],
