@@ -15,6 +15,8 @@ interface Due {
  */
 export class Alarms {
   private times = new Map<string, Due>()
+  /** As the transaction that goes to the log left them. */
+  private sealed: Map<string, Due> | undefined
   private committed = new Map<string, Due>()
   /** The next one by either time; infinity where none is set. */
   next: Readonly<Record<TimeKind, number>> = { date: Number.POSITIVE_INFINITY, span: Number.POSITIVE_INFINITY }
@@ -64,11 +66,19 @@ export class Alarms {
     return due
   }
 
+  /** The transaction goes to the log: what is set from here on belongs to the next. */
+  seal(): void {
+    this.sealed = new Map(this.times)
+  }
+
+  /** What was sealed is in the log; what is set now, where nothing was. */
   commit(): void {
-    this.committed = new Map(this.times)
+    this.committed = this.sealed ?? new Map(this.times)
+    this.sealed = undefined
   }
 
   rollback(): void {
+    this.sealed = undefined
     this.times = new Map(this.committed)
     this.lookAhead()
   }

@@ -38,6 +38,8 @@ export interface RoundEnvironment {
    * over.
    */
   readonly before: CommitFate | undefined
+  /** State is kept: what is written of it goes by how the commit before ended. */
+  readonly keeps: boolean
   readonly time: TimeLedger
   readonly profile: StepProfile
   /** Set where tracing is on. */

@@ -53,8 +53,9 @@ export class Round {
   readonly meters = new Map<string, Meter>()
   /** When the first record went in, by the monotonic clock. */
   startedAt: number | undefined
-  /** When the last slice was done. */
+  /** When the last slice was done, had none waited for the commit before. */
   endedAt = 0
+  private heldMs = 0
   records = 0
   /** True once anything was handed to the producer. */
   sent = false
@@ -130,9 +131,9 @@ export class Round {
 
   private async runThrough(): Promise<RoundEnd> {
     try {
-      const early = (await this.takeIn()) ?? this.endInput() ?? (await this.finish())
+      const early = (await this.takeIn()) ?? (await this.settleBefore()) ?? this.endInput() ?? (await this.finish())
       if (early !== undefined) return early
-      this.endedAt = this.environment.clock.monotonic()
+      this.endedAt = this.environment.clock.monotonic() - this.heldMs
       return this.startedAt === undefined ? { kind: 'idle' } : { kind: 'done' }
     } catch (error) {
       // Only the reader throws here: user code fails its slice instead.
@@ -261,6 +262,20 @@ export class Round {
 
   private get isBroken(): boolean {
     return this.environment.before?.state === 'failed'
+  }
+
+  /** Slices write what changed in their stores when they end, and that goes by what the log has of the transaction before. */
+  private async settleBefore(): Promise<RoundEnd | undefined> {
+    const { keeps, clock, wakeup, demand, time } = this.environment
+    if (!keeps || !this.isHeld) return undefined
+    const since = clock.monotonic()
+    time.enter('committing')
+    while (this.isHeld) {
+      if (demand() === 'drop') return { kind: 'dropped' }
+      await wakeup.wait(LOOK_MS)
+    }
+    this.heldMs = clock.monotonic() - since
+    return this.isBroken ? { kind: 'dropped' } : undefined
   }
 
   private endInput(): RoundEnd | undefined {

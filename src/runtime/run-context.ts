@@ -273,7 +273,7 @@ export class RunContext {
 
   /** What a round works with; `before` where the commit before it is under way. */
   roundEnvironment(before?: CommitFate): RoundEnvironment {
-    const { spec, outputs, producers, clock, wakeup, log, chronicle, traces, durations } = this.parts
+    const { spec, plan, outputs, producers, clock, wakeup, log, chronicle, traces, durations } = this.parts
     const producer = producers.current
     const { source, transaction, project } = spec
     return {
@@ -302,6 +302,7 @@ export class RunContext {
       drainMs: transaction.drainWithin,
       demand: () => this.demand(),
       before,
+      keeps: plan.stores.some(({ spec: { source: view } }) => view === undefined),
       time: chronicle.time,
       profile: chronicle.profile,
       traces,

@@ -20,6 +20,7 @@ interface Held extends PlannedStore {
 export class TaskState {
   private readonly held: ReadonlyMap<string, Held>
   private flushed = false
+  private isSealed = false
   /** What is to be read before the first record, and how far it was. */
   readonly restoring: readonly Restoring[]
 
@@ -83,7 +84,8 @@ export class TaskState {
 
   /**
    * Hands all changes to the changelogs' outputs, each key once: at the end of the task's slice, so that a state that cannot be kept is a
-   * failure of the records that made it. Nothing changes from there to the end of the transaction.
+   * failure of the records that made it. Nothing changes from there to the end of the transaction. Not while the transaction before goes to
+   * the log: what is written of it may depend on how that ends.
    *
    * @throws MillraceError ENCODE_FAILED, RECORD_TOO_LARGE
    */
@@ -105,13 +107,22 @@ export class TaskState {
     return [...this.held.values()].map(({ spec, store }) => ({ name: spec.name, ...store.extent }))
   }
 
-  commit(): void {
+  /** The transaction goes to the log: what changes from here on belongs to the next. */
+  seal(): void {
     this.flushed = false
+    this.isSealed = true
+    for (const { store } of this.held.values()) store.seal?.()
+  }
+
+  /** The sealed transaction is in the log. */
+  commit(): void {
+    if (!this.isSealed) this.seal()
+    this.isSealed = false
     for (const { store } of this.held.values()) store.commit()
   }
 
   rollback(): void {
-    this.flushed = false
+    this.flushed = this.isSealed = false
     for (const { store } of this.held.values()) store.rollback()
   }
 }

@@ -198,10 +198,12 @@ export class Task {
     this.committing = { pieces: this.used, positions: new Map(this.positions), unstored: [...this.unstoredTopics] }
     this.unstoredTopics.clear()
     this.used = []
+    this.state.seal()
+    this.alarms.seal()
     this.forgetCounts()
   }
 
-  /** The transaction that went to the log is in it: its records are not needed again. */
+  /** The transaction that went to the log is in it: its records are not needed again, nor what undoes its changes. */
   commit(): void {
     for (const [topic, position] of (this.committing as Committing).positions) this.committed.set(topic, position)
     this.committing = undefined

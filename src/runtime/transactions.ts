@@ -30,8 +30,8 @@ export class Transactions {
     while (run.demand() === 'none' && !run.stale && !watch.news) {
       watch.lookIfDue()
       tuner?.lookIfDue()
+      await this.checkMemory()
       if (committer.fate === undefined) {
-        run.checkMemory()
         if (this.restoring.failed) await this.restoring.recover()
         if (!(await committer.readyProducer())) break
         const failing = troubles.due()
@@ -58,7 +58,7 @@ export class Transactions {
       } else if (end.kind === 'done') {
         this.limit.adapt(round, run.callsAtOnce * round.width)
         tuner?.done(round, spec.transaction.every)
-        if (plan.overlaps && troubles.isEmpty) committer.start(round)
+        if (plan.overlaps && troubles.isEmpty && !this.restoring.failed) committer.start(round)
         else await committer.commit(round)
       } else if (end.kind === 'failed') {
         await committer.giveUp(round)
@@ -72,6 +72,16 @@ export class Transactions {
     // Positions of what is kept are compared with the committed offsets when the next assignment comes.
     for (const task of run.tasks) task.rollback()
     watch.raise()
+  }
+
+  /** @throws MillraceError STATE_TOO_LARGE, when the commit under way is decided */
+  private async checkMemory(): Promise<void> {
+    try {
+      this.run.checkMemory()
+    } catch (error) {
+      await this.committer.settle()
+      throw error
+    }
   }
 
   private limits(): RoundLimits {

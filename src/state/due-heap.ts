@@ -51,11 +51,11 @@ export class DueHeap<T> {
   }
 
   /** Keeps only what `wanted` says yes to. */
-  filter(wanted: (item: T, at: number) => boolean): void {
+  filter(wanted: (item: T, at: number, order: number) => boolean): void {
     const { times, orders, items } = this
     let kept = 0
     for (let i = 0; i < items.length; i++) {
-      if (!wanted(items[i] as T, times[i] as number)) continue
+      if (!wanted(items[i] as T, times[i] as number, orders[i] as number)) continue
       this.move(i, kept++)
     }
     // Copies, as a cut array keeps the room it had.

@@ -55,6 +55,11 @@ export class DueStore<V extends DueValue> extends MemoryStore<V> {
     return value
   }
 
+  override seal(): void {
+    super.seal()
+    this.values.seal()
+  }
+
   override commit(): void {
     super.commit()
     this.values.commit(this.size)

@@ -18,6 +18,12 @@ export interface DueOptions<T> {
   readonly orderOf?: (item: T) => number
 }
 
+interface Taken<T> {
+  readonly item: T
+  readonly at: number
+  readonly order: number
+}
+
 /** Below it nobody minds what is out of date. */
 const FEW = 1_000
 
@@ -30,7 +36,9 @@ const FEW = 1_000
 export class Due<T extends DueItem> {
   private readonly heap = new DueHeap<T>()
   /** Taken in the open transaction, or found to be due later in it, with where they stood. */
-  private taken: { readonly item: T; readonly at: number; readonly order: number }[] = []
+  private taken: Taken<T>[] = []
+  /** The same of the one before it, while that goes to the log. */
+  private sealed: Taken<T>[] | undefined
   private pushes = 0
   private readonly dueOf: DueOptions<T>['dueOf']
   private readonly orderOf: DueOptions<T>['orderOf']
@@ -80,22 +88,31 @@ export class Due<T extends DueItem> {
     return at === NEVER || at > upTo ? undefined : this.pop(at)
   }
 
-  /** What was taken stays out. `live` is how many items there are. */
+  /** What is taken from here on belongs to the next transaction. */
+  seal(): void {
+    this.sealed = this.taken
+    this.taken = []
+  }
+
+  /** What was taken in the sealed transaction, or the open one where none was sealed, stays out. `live` is how many items there are. */
   commit(live: number): void {
-    if (this.taken.length > 0) this.taken = []
+    if (this.sealed === undefined) this.seal()
+    this.sealed = undefined
     this.tidy(live)
   }
 
   /** What was taken stands where it did. Called when the items are again as they were. */
   rollback(live: number): void {
-    for (const { item, at, order } of this.taken) if (at < item.dueAt) this.pushAs(item, at, order)
+    for (const { item, at, order } of [...(this.sealed ?? []), ...this.taken]) if (at < item.dueAt) this.pushAs(item, at, order)
     this.taken = []
+    this.sealed = undefined
     this.tidy(live)
   }
 
   clear(): void {
     this.heap.clear()
     this.taken = []
+    this.sealed = undefined
   }
 
   private pushAs(item: T, at: number, order: number): void {
@@ -114,11 +131,13 @@ export class Due<T extends DueItem> {
   private tidy(live: number): void {
     const { heap } = this
     if (heap.size <= FEW || heap.size <= 2 * live) return
-    heap.filter((item, at) => {
+    heap.filter((item, at, order) => {
       if (item.dueAt !== at) return false
       const isGone = this.dueOf(item, at) === NEVER
       // Not a time: one that stands here twice is kept once.
       item.dueAt = isGone ? NEVER : Number.NaN
+      // The open transaction may have deleted it, and be undone.
+      if (isGone) this.taken.push({ item, at, order })
       return !isGone
     })
     heap.forEach((item, at) => (item.dueAt = at))

@@ -1,43 +1,20 @@
 import { readInt64, writeInt64 } from '../log/batch/header.js'
-import { MillraceError, errorMessage } from '../record/error.js'
-import { kindOf } from '../record/kind-of.js'
-import { isLater, type AnySerde, type Serde, type Written } from '../record/serde.js'
+import { MillraceError } from '../record/error.js'
+import { isLater, type AnySerde, type Serde } from '../record/serde.js'
 import { atOnce } from './at-once.js'
 import { cloneOf } from './clone.js'
 import { copyOf, decodedAnew } from './copy.js'
+import { Copied, Snapshot, Twice, oldOf, oldestOf, type Before, type Entry } from './entry.js'
+import { encodeLater, encodeValue, migrated } from './entry-form.js'
 import type { KeyText } from './key.js'
 import type { ChangeWriter, Loading, QueryableStore, StoreExtent } from './store.js'
 
-/** A value as it was, encoded: user code may since have changed the object itself. */
-class Snapshot {
-  readonly encoded: Buffer | string | null
-
-  constructor(encoded: Uint8Array | string | null) {
-    // A serde of bytes hands out the very bytes that are about to change.
-    this.encoded = encoded instanceof Uint8Array ? Buffer.from(encoded) : encoded
-  }
-}
-
-/** The same where its serde answers later: a copy. */
-class Copied<V> {
-  constructor(readonly value: V) {}
-}
-
-/** One value of a store. It is undefined where it is deleted; such an entry goes with the commit. */
-export abstract class Entry<V> {
-  abstract readonly key: KeyText
-  abstract readonly time: number
-  /** Tells those of one key and time apart, where there are several. */
-  abstract readonly seq: number
-  /** What it was at the last commit; means something only while `tx` is the open transaction's. */
-  old: V | Snapshot | Copied<V> | undefined = undefined
-  tx = 0
-  /** How many bytes key and value take on the changelog, as of the last commit. */
-  bytes = 0
-  /** Highest event time put into it in the open transaction. */
-  stamp = 0
-
-  constructor(public value: V | undefined) {}
+/** A transaction that goes to the log: what it changed can be undone until it is there. */
+interface Sealed<E> {
+  readonly changed: readonly E[]
+  /** Of the changed entries, in their order, what they take from then on. */
+  readonly written: readonly number[]
+  readonly time: number
 }
 
 export interface EntryStoreOptions<V> {
@@ -66,10 +43,14 @@ const ESCAPE = 0xff
 
 /**
  * What stores of entries have in common: the undo of a transaction, and the form of the changelog. Where entries lie is up to the store.
+ *
+ * There are two generations of undo: while a transaction that was sealed goes to the log, the next one changes what it left.
  */
 export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStore {
   protected changed: E[] = []
   protected tx = 1
+  /** The transaction before the open one, of which it is not known yet how it ends. */
+  protected sealed: Sealed<E> | undefined
   private live = 0
   private bytes = 0
   /** The serde answers later. */
@@ -79,6 +60,8 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
   /** Of the changed entries, in their order, what they take from now on. */
   private written: number[] = []
   private time = Number.NEGATIVE_INFINITY
+  /** As the open transaction found it. */
+  private openedAt = Number.NEGATIVE_INFINITY
   private committedTime = Number.NEGATIVE_INFINITY
   private scratch: Buffer = Buffer.allocUnsafe(256)
   private readonly keepsTime: boolean
@@ -125,16 +108,15 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
     return { keys: this.live, bytes: this.bytes }
   }
 
-  /** Nothing is in it, and nothing was put in or taken out in the open transaction. */
+  /** Nothing is in it, and nothing was put in or taken out since the last commit. */
   get isEmpty(): boolean {
-    return this.live === 0 && this.changed.length === 0
+    return this.live === 0 && this.changed.length === 0 && (this.sealed?.changed.length ?? 0) === 0
   }
 
   /** The value as of the last commit: what a reader outside the pipeline may see. */
   committed(key: KeyText, time = 0): V | undefined {
     const entry = this.find(key, time)
-    if (entry === undefined || entry.tx !== this.tx) return entry?.value
-    return this.before(entry)
+    return entry === undefined ? undefined : this.asCommitted(entry)
   }
 
   get timed(): boolean {
@@ -148,7 +130,7 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
 
   *queriedEntries(): IterableIterator<readonly [KeyText, unknown, number]> {
     for (const entry of this.all()) {
-      const value = entry.tx === this.tx ? this.before(entry) : entry.value
+      const value = this.asCommitted(entry)
       if (value !== undefined) yield [entry.key, this.reveal(value), entry.time]
     }
   }
@@ -169,7 +151,7 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
   }
 
   get dirty(): boolean {
-    return this.changed.length > 0 || (this.keepsTime && this.time !== this.committedTime)
+    return this.changed.length > 0 || (this.keepsTime && this.time !== this.openedAt)
   }
 
   prepare(): Promise<unknown> | undefined {
@@ -194,36 +176,50 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
         continue
       }
       // What came and went within one transaction was never written.
-      if (entry.old !== undefined) write(this.keyBytes(entry), null)
+      if (oldOf(entry) !== undefined) write(this.keyBytes(entry), null)
       this.written.push(0)
     }
-    if (this.keepsTime && this.time !== this.committedTime) write(META_KEY, String(this.time))
+    if (this.keepsTime && this.time !== this.openedAt) write(META_KEY, String(this.time))
+  }
+
+  seal(): void {
+    this.sealed = { changed: this.changed, written: this.written, time: this.time }
+    this.openedAt = this.time
+    this.nextTransaction()
   }
 
   commit(): void {
-    const { changed, written } = this
+    if (this.sealed === undefined) this.seal()
+    const { changed, written, time } = this.sealed as Sealed<E>
     for (let i = 0; i < changed.length; i++) {
       const entry = changed[i] as E
       const bytes = written[i] ?? 0
       this.bytes += bytes - entry.bytes
       entry.bytes = bytes
-      const was = entry.old !== undefined
+      if (entry.tx === this.tx) {
+        // The open transaction has changed it again: it can be undone to what this one made of it.
+        const { older, old } = entry.old as Twice<V>
+        entry.old = old
+        this.recount(older !== undefined, old !== undefined)
+        continue
+      }
+      this.recount(entry.old !== undefined, entry.value !== undefined)
       entry.old = undefined
       if (entry.value === undefined) this.drop(entry)
-      if (was !== (entry.value !== undefined)) this.live += was ? -1 : 1
     }
-    this.committedTime = this.time
-    this.endTransaction()
+    this.sealed = undefined
+    this.committedTime = time
+    this.dropped()
   }
 
   rollback(): void {
-    for (const entry of this.changed) {
-      entry.value = this.before(entry)
-      entry.old = undefined
-      if (entry.value === undefined) this.drop(entry)
-    }
-    this.time = this.committedTime
-    this.endTransaction()
+    for (const entry of this.changed) this.undo(entry)
+    // What both have changed is already as it was before the first.
+    for (const entry of this.sealed?.changed ?? []) if (entry.tx !== this.tx) this.undo(entry)
+    this.sealed = undefined
+    this.time = this.openedAt = this.committedTime
+    this.nextTransaction()
+    this.dropped()
   }
 
   load(key: Buffer, value: Buffer | null, version: number): Loading {
@@ -244,7 +240,7 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
   private apply(key: Buffer, value: Buffer | null, decoded: V | undefined, version: number): void {
     const { timed, numbered, migrate } = this.options
     if (this.hasTimeKey && key.length === 0) {
-      if (value !== null) this.time = this.committedTime = Number(value.toString('latin1'))
+      if (value !== null) this.time = this.openedAt = this.committedTime = Number(value.toString('latin1'))
       return
     }
     const end = key.length - this.placeBytes
@@ -279,27 +275,42 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
     this.remember(entry, serde.async === true ? new Copied(cloneOf(value)) : new Snapshot(serde.encode(value)))
   }
 
+  /** What it was at the last commit. */
+  private asCommitted(entry: E): V | undefined {
+    const { tx } = entry
+    return tx === this.tx || (tx === this.tx - 1 && this.sealed !== undefined) ? this.before(entry) : entry.value
+  }
+
   private before(entry: E): V | undefined {
-    const { old } = entry
+    const old = oldestOf(entry)
     if (old instanceof Copied) return old.value
     if (!(old instanceof Snapshot)) return old
     const { encoded } = old
     return encoded === null ? undefined : decodedAnew(this.options.serde as Serde<V>, encoded)
   }
 
-  private remember(entry: E, old: V | Snapshot | Copied<V> | undefined): void {
-    entry.old = old
+  private remember(entry: E, old: Before<V>): void {
+    entry.old = this.sealed !== undefined && entry.tx === this.tx - 1 ? new Twice(entry.old as Before<V>, old) : old
     entry.tx = this.tx
     entry.stamp = Number.NEGATIVE_INFINITY
     this.changed.push(entry)
   }
 
-  private endTransaction(): void {
+  private undo(entry: E): void {
+    entry.value = this.before(entry)
+    entry.old = undefined
+    if (entry.value === undefined) this.drop(entry)
+  }
+
+  private recount(was: boolean, is: boolean): void {
+    if (was !== is) this.live += was ? -1 : 1
+  }
+
+  private nextTransaction(): void {
     this.changed = []
     this.written = []
     this.prepared = []
     this.tx++
-    this.dropped()
   }
 
   /** Valid until the next call: the writer copies it. */
@@ -317,58 +328,4 @@ export abstract class EntryStore<V, E extends Entry<V>> implements QueryableStor
     }
     return scratch.subarray(0, end)
   }
-}
-
-function migrated<V>(value: unknown, from: number, to: number, migrate: ((value: unknown, version: number) => V) | undefined): V {
-  if (from > to)
-    throw new MillraceError(
-      'STATE_MISMATCH',
-      `the changelog holds state of version ${from}, this program knows versions up to ${to}: run the newer program, or start with another name`,
-    )
-  if (migrate === undefined) {
-    throw new MillraceError(
-      'STATE_MISMATCH',
-      `the changelog holds state of version ${from}, this program's is ${to}: give a migrate function that makes one of the other, or start with another name`,
-    )
-  }
-  return migrate(value, from)
-}
-
-function encodeValue<V>(serde: Serde<V>, entry: Entry<V>): Uint8Array | string {
-  let encoded: Written | undefined
-  try {
-    encoded = serde.encode(entry.value as V)
-  } catch (error) {
-    throw notKept(serde.name, entry, error)
-  }
-  return asKept(serde.name, entry, encoded)
-}
-
-async function encodeLater<V>(serde: AnySerde<V>, entry: Entry<V>): Promise<Uint8Array | string> {
-  let encoded: Written | undefined
-  try {
-    encoded = await serde.encode(entry.value as V)
-  } catch (error) {
-    throw notKept(serde.name, entry, error)
-  }
-  return asKept(serde.name, entry, encoded)
-}
-
-function notKept(name: string, { key }: Entry<unknown>, error: unknown): MillraceError {
-  if (error instanceof MillraceError) return error
-  return new MillraceError('ENCODE_FAILED', `${stateOf(key)} cannot be kept as ${name}: ${errorMessage(error)}`, { cause: error })
-}
-
-function asKept(name: string, { key }: Entry<unknown>, encoded: Written | undefined): Uint8Array | string {
-  if (typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
-  throw new MillraceError(
-    'ENCODE_FAILED',
-    encoded === null || encoded === undefined
-      ? `${stateOf(key)} was encoded by ${name} as ${String(encoded)}, which means deleted: delete it instead`
-      : `${stateOf(key)} was encoded by ${name} as ${kindOf(encoded)}, not bytes or text: a serde that answers later says so (async: true)`,
-  )
-}
-
-function stateOf(key: KeyText): string {
-  return `the state of key '${Buffer.from(key, 'latin1').toString('utf8')}'`
 }

@@ -1,5 +1,6 @@
 import { Due, NEVER, type DueItem } from './due.js'
-import { Entry, EntryStore, type EntryStoreOptions } from './entry-store.js'
+import { Entry } from './entry.js'
+import { EntryStore, type EntryStoreOptions } from './entry-store.js'
 import type { KeyText } from './key.js'
 import type { StoreSpec } from './store.js'
 
@@ -77,6 +78,11 @@ export class MemoryStore<V> extends EntryStore<V, MemoryEntry<V>> {
   expire(upTo: number, visit: (time: number, entries: Iterable<MemoryEntry<V>>) => void): void {
     for (let segment = this.due.take(upTo); segment !== undefined; segment = this.due.take(upTo))
       visit(segment.time, segment.entries.values())
+  }
+
+  override seal(): void {
+    super.seal()
+    this.due.seal()
   }
 
   override commit(): void {

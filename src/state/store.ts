@@ -4,7 +4,8 @@ import type { KeyText } from './key.js'
 /**
  * The state of one operator in one task: lives in memory, and on a compacted changelog topic for whoever has the task next.
  *
- * What changes is kept with what it was before, until the runtime says how the transaction ended.
+ * What changes is kept with what it was before, until the runtime says how the transaction ended. While one that was sealed goes to the
+ * log, the next may change things; its changes are asked for when the end of that one is known.
  */
 export interface TaskStore {
   /** True if a commit would write something. */
@@ -16,9 +17,14 @@ export interface TaskStore {
   prepare?(): Promise<unknown> | undefined
   /** The changes since the last commit, each key once; a null value deletes. Called once, when user code is done and all is prepared. */
   changes(write: ChangeWriter): void
-  /** The transaction is in the log. */
+  /**
+   * The transaction, its changes written, goes to the log: what changes from here on belongs to the next. A store without it holds one
+   * transaction at a time, and `commit` ends that.
+   */
+  seal?(): void
+  /** The sealed transaction is in the log; the open one, where none was sealed. */
   commit(): void
-  /** It is not: everything is again as it was at the last commit. */
+  /** It is not: everything is again as it was at the last commit, what the next one has changed included. */
   rollback(): void
   /** True where `load` and `changes` wait for a serde that answers later. */
   readonly later?: boolean

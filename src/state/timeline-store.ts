@@ -1,5 +1,6 @@
 import { Due, NEVER, type DueItem } from './due.js'
-import { Entry, EntryStore, type EntryStoreOptions } from './entry-store.js'
+import { Entry } from './entry.js'
+import { EntryStore, type EntryStoreOptions } from './entry-store.js'
 import type { KeyText } from './key.js'
 import type { StoreSpec } from './store.js'
 import { TimeTree, type Folding, type TreeNode } from './time-tree.js'
@@ -24,7 +25,7 @@ export class TimelineEntry<V> extends Entry<V> implements DueItem, TreeNode<Time
   }
 }
 
-/** All entries of one key that have a value, by time; and those deleted in the open transaction. */
+/** All entries of one key that have a value, by time; and those deleted since the last commit. */
 class Timeline<V> extends TimeTree<TimelineEntry<V>> {
   /** Most keys have one at most: a map for each would be more than the entry. */
   private gone: TimelineEntry<V> | undefined = undefined
@@ -177,7 +178,7 @@ export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
     return this.index.notBefore
   }
 
-  /** All keys there is something of, deleted in the open transaction included. */
+  /** All keys there is something of, deleted since the last commit included. */
   keys(): IterableIterator<KeyText> {
     return this.lines.keys()
   }
@@ -187,13 +188,18 @@ export class TimelineStore<V> extends EntryStore<V, TimelineEntry<V>> {
     for (const { key } of this.lines.values()) for (const { value, time } of this.range(key)) yield [key, value as V, time]
   }
 
+  override seal(): void {
+    super.seal()
+    this.index.seal()
+  }
+
   override commit(): void {
     super.commit()
     this.index.commit(this.size)
   }
 
   override rollback(): void {
-    const { changed } = this
+    const changed = [...this.changed, ...(this.sealed?.changed ?? [])]
     super.rollback()
     for (const entry of changed) {
       const { line } = entry

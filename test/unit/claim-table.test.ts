@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ClaimTable, type Claimant } from '../../src/operators/dedupe/claims/claim-table.js'
+import { ClaimTable } from '../../src/operators/dedupe/claims/claim-table.js'
+import type { Claimant } from '../../src/operators/dedupe/claims/claimant.js'
 
 const WITHIN = 100
 const clock = { now: () => 1_000_000, monotonic: () => 1_000_000, after: () => () => {} }
@@ -391,4 +392,107 @@ describe('the claims of a task', () => {
     // Many ids to a record of the changelog.
     expect(written).toBeLessThan(5_000)
   }, 60_000)
+})
+
+describe('the claims of a transaction that is made while the one before goes to the log', () => {
+  const take = fc.record({ id: fc.constantFrom('x', 'y', 'z'), source: fc.nat(1), ahead: fc.integer({ min: 0, max: 60 }) })
+  const transaction = fc.record({
+    takes: fc.array(take, { maxLength: 8 }),
+    fails: fc.boolean(),
+    restarts: fc.boolean(),
+    result: fc.boolean(),
+  })
+  type Takes = readonly Fed[]
+  const idsOf = (table: ClaimTable): unknown[] => ['x', 'y', 'z'].map((id) => table.find(id))
+
+  /** Transactions one behind the other, each wholly over before the next. */
+  function inTurn(transactions: readonly Takes[]): { readonly table: ClaimTable; readonly passed: readonly boolean[] } {
+    const table = newTable()
+    let passed: boolean[] = []
+    for (const takes of transactions) {
+      passed = takes.map((one) => passes(table.take(one.id, one)))
+      table.changes(() => {})
+      table.commit()
+    }
+    return { table, passed }
+  }
+
+  /** A transaction fails while the next is made, or is committed in the middle of it. */
+  function check(course: readonly (typeof transaction extends fc.Arbitrary<infer T> ? T : never)[], maxIds?: number): void {
+    let table = newTable(maxIds)
+    const log = new Changelog()
+    const committed: Takes[] = []
+    let sealed: { readonly takes: Takes; readonly write: (() => void)[] } | undefined
+    const next = sources.map(() => ({ offset: 0, time: 1_000 }))
+    let seen = idsOf(table)
+    // What is over goes with its chunk, and which chunks were made one may be otherwise after an abort.
+    let undone = false
+    const decide = (fails: boolean): void => {
+      if (sealed === undefined) return
+      if (fails) table.rollback()
+      else {
+        for (const write of sealed.write) write()
+        table.commit()
+        committed.push(sealed.takes)
+      }
+      sealed = undefined
+    }
+    for (const { takes, fails, restarts, result } of course) {
+      const fed = takes.map(({ id, source, ahead }): Fed => {
+        const at = next[source] as { offset: number; time: number }
+        at.time += ahead
+        return { id, source: sources[source] as Fed['source'], offset: at.offset++, timestamp: at.time }
+      })
+      const before = [...committed, ...(sealed === undefined ? [] : [sealed.takes])]
+      const half = Math.ceil(fed.length / 2)
+      const passed = fed.slice(0, half).map((one) => passes(table.take(one.id, one)))
+      const known = maxIds === undefined ? idsOf(inTurn(committed).table) : seen
+      expect(idsOf(table)).toEqual(known)
+      if (fails && sealed !== undefined) {
+        decide(true)
+        undone = true
+        expect(idsOf(table)).toEqual(known)
+        continue
+      }
+      decide(false)
+      passed.push(...fed.slice(half).map((one) => passes(table.take(one.id, one))))
+      if (maxIds === undefined) expect(passed).toEqual(inTurn([...before, fed]).passed)
+      const kept = result && fed[0] !== undefined ? table.keepResult(fed[0].id, fed[0], 'done') : false
+      if (maxIds === undefined && !undone) expect(table.extent).toEqual(inTurn(committed).table.extent)
+      seen = idsOf(table)
+      // After one, another of several claims on an id may be the first to be found.
+      if (restarts && maxIds !== undefined) {
+        table = log.restore()
+        seen = idsOf(table)
+        continue
+      }
+      const write: (() => void)[] = []
+      table.changes((key, value) => {
+        const [at, bytes] = [Buffer.from(key), value === null ? null : Buffer.from(value as string)]
+        write.push(() => log.write(at, bytes))
+      })
+      table.seal()
+      // A result is no part of what the plain course knows.
+      if (kept) {
+        table.rollback()
+        undone = true
+        continue
+      }
+      sealed = { takes: fed, write }
+    }
+  }
+
+  it('are those that they would be one behind the other', () => {
+    fc.assert(
+      fc.property(fc.array(transaction, { maxLength: 25 }), (course) => check(course)),
+      { numRuns: 300 },
+    )
+  })
+
+  it('are undone also where claims go for want of room', () => {
+    fc.assert(
+      fc.property(fc.array(transaction, { maxLength: 25 }), (course) => check(course, 3)),
+      { numRuns: 300 },
+    )
+  })
 })

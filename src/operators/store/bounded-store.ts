@@ -63,8 +63,8 @@ export class BoundedStore<V> extends DueStore<StoredValue<V>> {
     return was
   }
 
-  override commit(): void {
-    super.commit()
+  override seal(): void {
+    super.seal()
     this.opened.close()
   }
 

@@ -9,8 +9,8 @@ export class TimedStore<V> extends TimelineStore<StoredValue<V>> {
     return value.copy()
   }
 
-  override commit(): void {
-    super.commit()
+  override seal(): void {
+    super.seal()
     this.opened.close()
   }
 

@@ -44,6 +44,18 @@ function slices(windows: Windows, graceMs: number, updates: boolean): { slice: (
 }
 const upTo = (n: number, step = 1): number[] => Array.from({ length: n }, (_, i) => i * step)
 
+/** A transaction each, of which two are not decided at any time. */
+function overlapped(store: TaskStore, n: number, step: (i: number) => void): void {
+  times(n, (i) => {
+    step(2 * i)
+    if (i > 0) store.commit()
+    step(2 * i + 1)
+    store.changes(() => {})
+    store.seal?.()
+  })
+  store.rollback()
+}
+
 const cases: Readonly<Record<string, (n: number) => void>> = {
   'due index: taken out of many'(n) {
     const due = new Due<DueItem & { readonly at: number }>({ dueOf: ({ at }) => at })
@@ -66,6 +78,31 @@ const cases: Readonly<Record<string, (n: number) => void>> = {
     times(n, (i) => {
       store.put('k', i, i)
       store.commit()
+    })
+  },
+  'windows: two transactions at a time, beside many that are open'(n) {
+    const store = windows()
+    times(n, (i) => store.put('k', i, i))
+    store.commit()
+    overlapped(store, n, (i) => store.put('k', i, i))
+  },
+  'timeline: two transactions at a time, beside many'(n) {
+    const store = timeline(n)
+    times(n, (i) => store.put('k', i, i))
+    store.commit()
+    overlapped(store, n, (i) => {
+      store.put('k', n + i, i)
+      store.advance(n + i)
+      store.expire(n + i, (entry) => store.remove(entry))
+    })
+  },
+  'due store: two transactions at a time, beside many'(n) {
+    const store = waiting()
+    times(n, (i) => store.put(`held${i}`, { at: 10 * n + i, order: nextOrder() }))
+    store.commit()
+    overlapped(store, n, (i) => {
+      store.put('k', { at: i, order: nextOrder() })
+      expect(store.take(i)?.at).toBe(i)
     })
   },
   'timeline: the last of a key, when those before it were deleted'(n) {

@@ -4,6 +4,8 @@ const FIRST_ROWS = 256
 export const FRESH = -1
 /** As FRESH, and over already: it is not written. */
 export const PAST = -2
+/** It was written by the transaction that goes to the log. */
+export const SEALED = -3
 
 /** What is known of each claim, in columns: an object each would cost three times the memory, and the collector's time. */
 export class ClaimRows {
@@ -15,7 +17,7 @@ export class ClaimRows {
   /** The transaction in which it was last amended. */
   changed = new Int32Array(FIRST_ROWS)
   duplicates = new Int32Array(FIRST_ROWS)
-  /** Number of the chunk it was last written in, or FRESH, or PAST. */
+  /** Number of the chunk it was last written in, or FRESH, PAST or SEALED. */
   chunk = new Float64Array(FIRST_ROWS)
   /** Another claim on the id, further away than `within` in time, or of a topic that is elsewhere in time; -1 for none. */
   older = new Int32Array(FIRST_ROWS)

@@ -1,25 +1,17 @@
 import { readInt64 } from '../../../log/batch/header.js'
 import { MillraceError } from '../../../record/error.js'
 import type { Clock } from '../../../record/clock.js'
-import { placeInPartition, type Lineage } from '../../../record/lineage.js'
+import type { Lineage } from '../../../record/lineage.js'
 import { sameOrigin, type Origin } from '../../../record/origin.js'
 import type { ChangeWriter, StoreExtent, StoreSpec, TaskStore } from '../../../state/store.js'
 import { readChunk } from './chunk-codec.js'
+import { placeOf, type Claimant } from './claimant.js'
 import { ClaimChunks, KEY_BYTES } from './claim-chunks.js'
-import { ClaimRows, FRESH, PAST } from './claim-rows.js'
+import { ClaimRows, FRESH, PAST, SEALED } from './claim-rows.js'
+import { ClaimUndo } from './claim-undo.js'
 import { IdIndex } from './id-index.js'
 import type { ProcessedId } from './processed.js'
 import { Chunk, SourceTime } from './source-time.js'
-
-/** What a table needs of a record: a LogRecord has it. */
-export interface Claimant {
-  readonly source: { readonly topic: string; readonly partition: number }
-  /** Negative for a record that was not read from a log: such a one is never the same as another. */
-  readonly offset: number
-  readonly timestamp: number
-  /** Of one that was sent back from a dead-letter topic: its claim is that of the record it was. */
-  readonly lineage?: Lineage | undefined
-}
 
 /** How far an input partition had come; the clock is not there where an earlier release wrote it. */
 type SavedTime = readonly [topic: string, partition: number, time: number, offset: number, clock?: number | null]
@@ -53,13 +45,12 @@ export class ClaimTable implements TaskStore {
   private currentFor: Claimant['source'] | undefined
   private tx = 1
   private live = 0
-  /** How many claims of the open transaction are over already. */
-  private pastCount = 0
-  /** Those, by id. */
-  private past = new Map<string, number[]>()
+  /** Of the open transaction, and of the one that goes to the log. */
+  private undo = new ClaimUndo()
+  private sealed: ClaimUndo | undefined
+  /** Claims went that the open transaction had amended. */
+  private hasForgotten = false
   private readonly chunks: ClaimChunks
-  /** Of the amended claims of all sources, what they were. */
-  private undo = new Map<number, { readonly duplicates: number; readonly result: string | undefined }>()
   private clock: Clock | undefined
   private now = Number.NEGATIVE_INFINITY
 
@@ -67,6 +58,7 @@ export class ClaimTable implements TaskStore {
     this.chunks = new ClaimChunks(this.rows, this.index, this.results, options, (row) => {
       this.unlink(row)
       this.live--
+      if (this.undo.amended.delete(row)) this.hasForgotten = true
     })
   }
 
@@ -136,15 +128,16 @@ export class ClaimTable implements TaskStore {
   find(id: string): ProcessedId | undefined {
     const { rows } = this
     let row = this.index.find(id)
-    while (row >= 0 && rows.chunk[row] === FRESH) row = rows.older[row] as number
+    while (row >= 0 && (rows.chunk[row] as number) < 0) row = rows.older[row] as number
     if (row < 0) return undefined
     const { withinMs } = this.options
     const at = this.timeOf(row)
     if (at + withinMs <= this.sourceOf(row).committedTime) return undefined
-    const { duplicates, result } = this.undo.get(row) ?? {
-      duplicates: rows.duplicates[row] as number,
-      result: this.results.get(row),
-    }
+    const { duplicates, result } = this.sealed?.amended.get(row) ??
+      this.undo.amended.get(row) ?? {
+        duplicates: rows.duplicates[row] as number,
+        result: this.results.get(row),
+      }
     return { id, state: 'passed', origin: this.originOf(row), at, until: at + withinMs, duplicates, result }
   }
 
@@ -162,6 +155,8 @@ export class ClaimTable implements TaskStore {
   }
 
   changes(write: ChangeWriter): void {
+    if (this.hasForgotten) for (const source of this.sources) source.amended = source.amended.filter((row) => this.undo.amended.has(row))
+    this.hasForgotten = false
     this.chunks.changes(this.sources, this.live + this.freshCount, write)
     if (this.sources.some((source) => source.moved)) {
       write(
@@ -175,30 +170,38 @@ export class ClaimTable implements TaskStore {
     }
   }
 
+  seal(): void {
+    const { rows, sources } = this
+    for (const source of sources) {
+      for (const row of source.fresh) if (rows.chunk[row] === FRESH) rows.chunk[row] = SEALED
+      source.seal()
+    }
+    this.sealed = this.undo
+    this.nextTransaction()
+  }
+
   commit(): void {
-    this.live += this.freshCount
+    if (this.sealed === undefined) this.seal()
+    const { pastCount, past } = this.sealed as ClaimUndo
+    this.live += this.sources.reduce((count, { sealed }) => count + sealed.length, -pastCount)
     this.chunks.commit(this.sources)
-    for (const rows of this.past.values()) for (const row of rows) this.release(row)
+    for (const rows of past.values()) for (const row of rows) this.release(row)
     for (const source of this.sources) source.commit()
-    this.endTransaction()
+    this.sealed = undefined
   }
 
   rollback(): void {
-    for (const [row, { duplicates, result }] of this.undo) {
-      this.rows.duplicates[row] = duplicates
-      if (result === undefined) this.results.delete(row)
-      else this.results.set(row, result)
-    }
-    for (const source of this.sources) {
-      for (let i = source.fresh.length - 1; i >= 0; i--) {
-        const row = source.fresh[i] as number
-        if (this.rows.chunk[row] === PAST) this.release(row)
-        else this.unlink(row)
-      }
+    const { sources } = this
+    this.undo.takeBack(this.rows, this.results)
+    for (const { fresh } of sources) this.unclaim(fresh)
+    this.sealed?.takeBack(this.rows, this.results)
+    for (const source of sources) {
+      this.unclaim(source.sealed)
       source.rollback()
     }
-    this.chunks.rollback(this.sources)
-    this.endTransaction()
+    this.chunks.rollback(sources)
+    this.sealed = undefined
+    this.nextTransaction()
   }
 
   load(key: Buffer, value: Buffer | null): void {
@@ -217,7 +220,7 @@ export class ClaimTable implements TaskStore {
   }
 
   private get freshCount(): number {
-    return this.sources.reduce((count, { fresh }) => count + fresh.length, -this.pastCount)
+    return this.sources.reduce((count, { fresh }) => count + fresh.length, -this.undo.pastCount)
   }
 
   /** Of the claims from `newest` on, the one that the record at this offset made, or made where it was first read. */
@@ -227,7 +230,7 @@ export class ClaimTable implements TaskStore {
       (rows.offset[row] === offset && rows.source[row] === from.index) ||
       (lineage !== undefined && sameOrigin(this.originOf(row), lineage.first))
     for (let row = newest; row >= 0; row = rows.older[row] as number) if (isOwn(row)) return row
-    return this.past.get(id)?.findLast(isOwn) ?? NONE
+    return this.undo.past.get(id)?.findLast(isOwn) ?? NONE
   }
 
   /** The claim whose duplicate a record of this time is, of those from `newest` on. */
@@ -251,10 +254,7 @@ export class ClaimTable implements TaskStore {
     const { rows } = this
     rows.older[after] = rows.older[row] as number
     rows.chunk[row] = PAST
-    this.pastCount++
-    const past = this.past.get(id)
-    if (past === undefined) this.past.set(id, [row])
-    else past.push(row)
+    this.undo.setAside(id, row)
   }
 
   private sourceOf(row: number): SourceTime {
@@ -305,11 +305,12 @@ export class ClaimTable implements TaskStore {
 
   private amend(row: number): void {
     const { rows } = this
+    const chunk = rows.chunk[row]
     // Claims of the open transaction are written, or dropped, as a whole.
-    if ((rows.chunk[row] as number) < 0 || rows.changed[row] === this.tx) return
+    if (chunk === FRESH || chunk === PAST || rows.changed[row] === this.tx) return
     rows.changed[row] = this.tx
     this.sourceOf(row).amended.push(row)
-    this.undo.set(row, { duplicates: rows.duplicates[row] as number, result: this.results.get(row) })
+    this.undo.amended.set(row, { duplicates: rows.duplicates[row] as number, result: this.results.get(row) })
   }
 
   private unlink(row: number): void {
@@ -326,26 +327,30 @@ export class ClaimTable implements TaskStore {
     this.release(row)
   }
 
+  private unclaim(claims: readonly number[]): void {
+    for (let i = claims.length - 1; i >= 0; i--) {
+      const row = claims[i] as number
+      if (this.rows.chunk[row] === PAST) this.release(row)
+      else this.unlink(row)
+    }
+  }
+
   private release(row: number): void {
     this.index.clear(row)
     this.results.delete(row)
     this.rows.release(row)
   }
 
-  private endTransaction(): void {
-    if (this.undo.size > 0) this.undo = new Map()
-    if (this.past.size > 0) this.past = new Map()
-    this.pastCount = 0
+  private nextTransaction(): void {
+    this.undo = new ClaimUndo()
+    this.hasForgotten = false
     this.tx++
     if (this.clock !== undefined) this.now = this.clock.now()
   }
 
   private loadTimes(times: readonly SavedTime[]): void {
     for (const [topic, partition, time, offset, clock] of times) {
-      const source = this.sourceTime(topic, partition)
-      source.time = source.committedTime = time
-      source.offset = source.committedOffset = offset
-      source.clock = source.committedClock = clock ?? Number.NEGATIVE_INFINITY
+      this.sourceTime(topic, partition).load({ time, offset, clock: clock ?? Number.NEGATIVE_INFINITY })
     }
   }
 
@@ -380,10 +385,6 @@ export class ClaimTable implements TaskStore {
     this.live++
     return row
   }
-}
-
-function placeOf({ source: { topic, partition }, offset }: Claimant, lineage: Lineage | undefined): number {
-  return lineage === undefined ? offset : placeInPartition({ topic, partition, offset }, lineage)
 }
 
 /** The spec of a task's claims. */

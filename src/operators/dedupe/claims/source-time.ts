@@ -37,21 +37,32 @@ export class SourceChunks {
   readonly small: readonly Set<Chunk>[] = SIZES.map(() => new Set())
 }
 
+/** How far an input partition has come: see `SourceTime`. */
+export interface Reached {
+  readonly time: number
+  readonly offset: number
+  readonly clock: number
+}
+
+const NOWHERE: Reached = { time: Number.NEGATIVE_INFINITY, offset: -1, clock: Number.NEGATIVE_INFINITY }
+
 /** The time of one input partition: that of its newest record, so that a backlog and a live topic each go by their own. */
 export class SourceTime {
-  time = Number.NEGATIVE_INFINITY
+  time = NOWHERE.time
   /** The highest offset seen. */
-  offset = -1
+  offset = NOWHERE.offset
   /** What the clock said when the time was set last, or earlier. */
-  clock = Number.NEGATIVE_INFINITY
-  committedTime = Number.NEGATIVE_INFINITY
-  committedOffset = -1
-  committedClock = Number.NEGATIVE_INFINITY
+  clock = NOWHERE.clock
+  /** The three as the open transaction found them, and as of the last commit. */
+  private opened: Reached = NOWHERE
+  private committed: Reached = NOWHERE
   readonly chunks = new SourceChunks()
   /** Claims of the open transaction, in order. */
   fresh: number[] = []
   /** Written before, and changed in it. */
   amended: number[] = []
+  /** Claims of the transaction that goes to the log, in order. */
+  sealed: readonly number[] = []
 
   constructor(
     readonly index: number,
@@ -60,26 +71,48 @@ export class SourceTime {
   ) {}
 
   get moved(): boolean {
-    return this.time !== this.committedTime || this.offset !== this.committedOffset
+    return this.time !== this.opened.time || this.offset !== this.opened.offset
   }
 
-  /** What it is as of now is committed. */
+  get committedTime(): number {
+    return this.committed.time
+  }
+
+  /** What it is as of now goes to the log. */
+  seal(): void {
+    const { time, offset, clock } = this
+    this.opened = { time, offset, clock }
+    this.sealed = this.fresh
+    this.begin()
+  }
+
+  /** What it was when it was sealed is in the log. */
   commit(): void {
-    this.committedTime = this.time
-    this.committedOffset = this.offset
-    this.committedClock = this.clock
-    this.end()
+    this.committed = this.opened
+    this.sealed = []
   }
 
   rollback(): void {
-    this.time = this.committedTime
-    this.offset = this.committedOffset
-    this.clock = this.committedClock
-    this.end()
+    this.goTo(this.committed)
+    this.sealed = []
+    this.begin()
   }
 
-  private end(): void {
-    if (this.fresh.length > 0) this.fresh = []
-    if (this.amended.length > 0) this.amended = []
+  /** As the log has it. */
+  load(reached: Reached): void {
+    this.committed = reached
+    this.goTo(reached)
+  }
+
+  private goTo(reached: Reached): void {
+    this.opened = reached
+    this.time = reached.time
+    this.offset = reached.offset
+    this.clock = reached.clock
+  }
+
+  private begin(): void {
+    this.fresh = []
+    this.amended = []
   }
 }
