@@ -1,7 +1,7 @@
 import { MillraceError, errorMessage } from '../record/error.js'
 import { codecByNumber, type CodecLookup } from './batch/compression.js'
 import { CommittedFilter, type AbortedTransaction } from './batch/committed.js'
-import { extentOf, viewBatch, withUncompressed, type BatchView, type Extent } from './batch/read.js'
+import { extentOf, lengthAt, viewBatch, withUncompressed, type BatchView, type Extent } from './batch/read.js'
 import { logError, truncated, withOrigin } from './error.js'
 import { LeaderEpochs, UNKNOWN_EPOCH, type Divergence } from './leader-epochs.js'
 import type { Fetched, LogError, Position, ReaderOptions } from './port.js'
@@ -78,6 +78,8 @@ export class FetchQueue {
   dropped = false
   /** The last stable offset as of the last answer. */
   end: number | undefined
+  /** The longest batch of the last answer that had one, as it lies in the log; 0 before. */
+  batchBytes = 0
 
   readonly topic: string
   readonly partition: number
@@ -233,17 +235,21 @@ export class FetchQueue {
   /** False if what comes behind is to be fetched again. */
   private acceptAll(source: Buffer, filter: CommittedFilter): boolean {
     let at = 0
+    let longest = 0
     try {
       for (;;) {
         const batch = viewBatch(source, at, this.where)
         if (batch === undefined) break
         at += batch.bytes.length
+        longest = Math.max(longest, batch.bytes.length)
         const visible = filter.isVisible(batch)
         if (batch.lastOffset < this.fetchOffset) continue
         this.push(visible && batch.count > 0 ? batch : undefined, batch.lastOffset + 1, batch.leaderEpoch)
       }
       // A broker that has something gives at least one batch whole. Asked again, it would answer the same.
       if (at === 0 && source.length > 0) throw cut(this.where, source)
+      // One that was cut begins the next answer.
+      if (longest > 0) this.batchBytes = Math.max(longest, lengthAt(source, at))
       return true
     } catch (error) {
       this.unreadable(error, extentOf(source, at, this.fetchOffset, this.end as number))

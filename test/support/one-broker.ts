@@ -8,9 +8,9 @@ import { silentLogger } from '../../src/record/logger.js'
 import { BrokerSessions } from './fetch-sessions.js'
 
 /** A batch of one record. */
-export function batchAt(offset: number, leaderEpoch = -1): Buffer {
+export function batchAt(offset: number, leaderEpoch = -1, valueBytes = 50): Buffer {
   const writer = new BatchWriter('t', 0, 1024)
-  writer.append(null, 'x'.repeat(50), {}, 1)
+  writer.append(null, 'x'.repeat(valueBytes), {}, 1)
   const [batch] = writer.take(true)
   const stamp = { producerId: -1n, producerEpoch: -1, baseSequence: -1, transactional: false, compression: 0 }
   const bytes = stampBatch(batch as OutputBatch, stamp)
@@ -36,7 +36,9 @@ export class OneBroker {
   /** Whether the log parts from what was fetched. */
   divergence: (offset: number, lastFetchedEpoch: number) => Divergence | undefined = () => undefined
 
-  constructor(private readonly records: (partition: number, offset: number) => { readonly bytes: Buffer; readonly end: number }) {}
+  constructor(
+    private readonly records: (partition: number, offset: number, maxBytes: number) => { readonly bytes: Buffer; readonly end: number },
+  ) {}
 
   reader(onData: (reader: KafkaReader) => void, prefetchBytes = 1024 * 1024): KafkaReader {
     const send = async ({ port }: { readonly port: number }, _api: unknown, request: FetchRequest): Promise<FetchResponse> => {
@@ -44,9 +46,9 @@ export class OneBroker {
       this.asked.push(port)
       this.requests.push(request)
       await new Promise((resolve) => setTimeout(resolve, this.answersAfterMs))
-      return this.sessions.answer(request, ({ topic, partition, offset, leaderEpoch, lastFetchedEpoch }) => {
+      return this.sessions.answer(request, ({ topic, partition, offset, leaderEpoch, lastFetchedEpoch, maxBytes }) => {
         const error = leaderEpoch < this.epoch ? 74 : leaderEpoch > this.epoch ? 75 : 0
-        const { bytes, end } = error === 0 ? this.records(partition, offset) : { bytes: Buffer.alloc(0), end: -1 }
+        const { bytes, end } = error === 0 ? this.records(partition, offset, maxBytes) : { bytes: Buffer.alloc(0), end: -1 }
         const diverging = this.divergence(offset, lastFetchedEpoch)
         const records = diverging === undefined ? bytes : Buffer.alloc(0)
         return { topic, partition, error, highWatermark: end, lastStableOffset: end, aborted: [], records, diverging }

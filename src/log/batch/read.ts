@@ -103,6 +103,11 @@ export function viewBatch(source: Buffer, at: number, where: string): BatchView 
 /** Length, attributes, both deltas, and three numbers for what is not there. */
 const SMALLEST_RECORD_BYTES = 7
 
+/** How long the batch at `at` is, as far as its beginning is there to tell; 0 where it is not. */
+export function lengthAt(source: Buffer, at: number): number {
+  return source.length - at < AT.leaderEpoch ? 0 : Math.max(0, source.readInt32BE(at + AT.batchLength) + LENGTH_OVERHEAD)
+}
+
 /** Room is made for as many records as the header says. */
 function checkRoom(where: string, baseOffset: number, count: number, bytes: number): void {
   if (count * SMALLEST_RECORD_BYTES > bytes) throw corrupt(where, baseOffset, `says that it holds ${count} records in ${bytes} bytes`)

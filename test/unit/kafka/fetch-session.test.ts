@@ -16,6 +16,7 @@ function wanted(count: number): (Wanted & { fetchOffset: number })[] {
     fetchOffset: 0,
     fetchEpoch: -1,
     leaderEpoch: 0,
+    batchBytes: 0,
   }))
 }
 
