@@ -192,8 +192,9 @@ export class Round {
         const failed = this.ring(tasks)
         if (failed !== undefined) return failed
       }
-      // With a small limit the first task would otherwise take all of it.
-      const share = Math.min(CHUNK, Math.ceil(this.limits.maxRecords / Math.max(1, tasks.length)))
+      // With a small limit the first task would otherwise take all of it, and with any the last one get less: where a limit is as many records
+      // as there can be calls, those beyond another task's calls would wait for a second row of them.
+      const share = Math.min(CHUNK, Math.ceil((this.limits.maxRecords - this.records) / Math.max(1, tasks.length)))
       for (const task of tasks) {
         const room = Math.min(share, this.limits.maxRecords - this.records - fed)
         if (room <= 0) break

@@ -36,7 +36,9 @@ class ManyTasks {
     return this.looks - before
   }
 
-  async run(): Promise<{ readonly end: RoundEnd; readonly records: number; readonly touched: readonly number[] }> {
+  async run(
+    maxRecords = Math.max(100, this.count),
+  ): Promise<{ readonly end: RoundEnd; readonly records: number; readonly touched: readonly number[] }> {
     const environment = {
       group: 'g',
       taskCount: this.count,
@@ -57,7 +59,7 @@ class ManyTasks {
       time: new TimeLedger(this.clock),
       profile: new StepProfile(this.clock, undefined),
     } satisfies Partial<RoundEnvironment>
-    const limits = { everyMs: 100, maxRecords: Math.max(100, this.count), maxBytes: 1e9, live: true }
+    const limits = { everyMs: 100, maxRecords, maxBytes: 1e9, live: true }
     const tasks = this.agenda.without(() => false)
     const round = new Round(tasks, limits, environment as unknown as RoundEnvironment)
     const ended = round.run()
@@ -92,9 +94,9 @@ class ManyTasks {
       },
       inputs: { updateViews: () => look(undefined) },
       advance: () => look((waiting[partition] as number) > 0),
-      feed: (_slice: Slice) => {
-        const records = waiting[partition] as number
-        waiting[partition] = 0
+      feed: (_slice: Slice, max: number) => {
+        const records = Math.min(max, waiting[partition] as number)
+        waiting[partition] = (waiting[partition] as number) - records
         dates[partition] = Number.POSITIVE_INFINITY
         fed[partition] = (fed[partition] ?? 0) + records
         return records
@@ -113,6 +115,13 @@ describe('a round over many tasks', () => {
     }
     const [few, all] = [await looksAtAll(10), await looksAtAll(1_000)]
     expect(all / few).toBeLessThanOrEqual(100)
+  })
+
+  it('gives tasks that all have more than there is room for equal parts, up to the last record', async () => {
+    const many = new ManyTasks(4)
+    many.waiting.fill(5_000)
+    expect(await many.run(4_000)).toMatchObject({ end: { kind: 'done' }, records: 4_000 })
+    expect(many.waiting).toEqual([4_000, 4_000, 4_000, 4_000])
   })
 
   /** Looks at all tasks while one of them has a record, comes due, or nothing happens. */
