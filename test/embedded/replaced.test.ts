@@ -100,6 +100,27 @@ describe('a member whose place another process takes by its instance id', () => 
     await kit.stop()
   })
 
+  it('goes on as well where it reads without a transaction', async () => {
+    const kit = await setUp()
+    const seen: unknown[] = []
+    const stop = new AbortController()
+    let error: unknown
+    const options = { group: 'g', topics: ['in'], instanceId: 'one', sessionTimeout: SESSION_MS, signal: stop.signal } as const
+    kit.cluster.source(options).subscribe({
+      next: (partition) => void partition.subscribe(({ value }) => void seen.push(String(value))),
+      error: (failure: unknown) => (error = failure),
+    })
+    await feed(kit)
+    await kit.advance('1s')
+    await lateJoin(kit)
+    await kit.advance(SESSION_MS + 10_000)
+    await feed(kit)
+    await kit.advance('1s')
+    expect([seen, error]).toEqual([['x', 'x', 'x'], undefined])
+    stop.abort()
+    await kit.stop()
+  })
+
   it('can be stopped meanwhile', async () => {
     const kit = await setUp()
     const first = kit.run(member(kit))
