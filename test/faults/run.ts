@@ -13,6 +13,8 @@ import { Random } from './random.js'
 export const PARTITIONS = 4
 /** Longer than any time-out of what is under test, on a machine with a lot to do. */
 const PATIENCE_MS = 120_000
+/** Twice as long as the time-out of a transaction, and a session: what is not back by then is not coming back by itself. */
+const BY_ITSELF_MS = 40_000
 
 /** What is done to a pipeline while it works. */
 export interface Fault {
@@ -57,6 +59,8 @@ export interface Outcome {
   /** How long it took until every partition that was hit was committed again, for each time. */
   readonly recoveries: readonly number[]
   readonly problems: readonly string[]
+  /** What somebody had to do by hand, and was asked to. */
+  readonly note?: string | undefined
   readonly seconds: number
 }
 
@@ -78,6 +82,7 @@ export class Run {
   readonly fleet: Fleet
   readonly recoveries: number[] = []
   readonly problems: string[] = []
+  note: string | undefined
   /** What is right after what was done: outputs that were deleted are not asked for, or ids may pass once more. */
   readonly allows = { shortened: false, forgetful: false }
   /** Which broker each member reaches through which proxy: by member, then by broker. */
@@ -187,6 +192,23 @@ export class Run {
     if (withinMs !== undefined && took > withinMs) this.problems.push(`committed again after ${took} ms, later than ${withinMs} ms`)
   }
 
+  /**
+   * The same where the broker may have left a transaction unfinished: members say what they wait for, and go on when it was aborted as its
+   * tool does it.
+   */
+  async recoversByHand(since: number): Promise<void> {
+    const alone = await this.fleet.recovered(this.allPartitions, since, BY_ITSELF_MS).then(
+      () => true,
+      () => false,
+    )
+    const { inputs, outputs, inlets, changelogs } = this.subject
+    const aborted = await this.order<number>('finish', { topics: [...inputs, ...Object.values(outputs), ...inlets, ...changelogs] })
+    if (aborted > 0) this.note = `a transaction that the broker left unfinished was aborted by hand on ${aborted} partitions`
+    if (!alone && !this.fleet.running.some(({ errors }) => /still waiting: .*UNSTABLE_OFFSET_COMMIT/.test(errors)))
+      this.problems.push(`no member said what it waits for; ${this.fleet.state()}`)
+    await this.recovers(this.allPartitions, alone ? since : Date.now())
+  }
+
   /** Waits until a member has its share of the work, if there is enough for all. */
   async works(member: Child): Promise<void> {
     if (this.fleet.running.length <= PARTITIONS) await this.fleet.works(member, PATIENCE_MS)
@@ -250,6 +272,7 @@ export class Run {
       counts,
       recoveries,
       problems: [...problems, ...this.fleet.problems()],
+      note: this.note,
       seconds: Math.round((performance.now() - began) / 1_000),
     }
   }

@@ -7,14 +7,14 @@ const END = '<!-- /runs -->'
 
 /** One row a run, as Markdown. */
 export function tableOf(outcomes: readonly Outcome[]): string {
-  const rows = outcomes.map(({ fault, how, pipeline, brokers, kafka, seed, counts, recoveries, problems }) => [
+  const rows = outcomes.map(({ fault, how, pipeline, brokers, kafka, seed, counts, recoveries, problems, note }) => [
     fault,
     how,
     pipeline,
     `${kafka}, ${brokers}`,
     String(counts['in'] ?? ''),
     String(seed),
-    problems.length === 0 ? 'holds' : `**${problems.length} problems**`,
+    problems.length === 0 ? ['holds', note].filter(Boolean).join('; ') : `**${problems.length} problems**`,
     recoveries.length === 0 ? '' : `${(Math.max(...recoveries) / 1_000).toFixed(1)} s`,
   ])
   const head = ['Fault', 'How injected', 'Pipeline', 'Kafka, brokers', 'Records in', 'Seed', 'Result', 'Recovered in at most']

@@ -159,6 +159,11 @@ public final class Daemon {
           return Topics.open(admin, order.get("group").asText());
         }
       }
+      case "finish" -> {
+        try (Admin admin = Topics.admin(brokers)) {
+          return Hanging.abort(admin, texts(order.get("topics")));
+        }
+      }
       case "move" -> {
         try (Admin admin = Topics.admin(brokers)) {
           return Topics.move(admin, order.get("topic").asText());

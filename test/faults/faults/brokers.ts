@@ -25,6 +25,19 @@ export const brokerFaults: readonly Fault[] = [
     },
   },
   {
+    name: 'the only broker down for 15 s',
+    how: 'SIGKILL to the broker, and started again on its data when its transactions have timed out (10 s)',
+    pipelines: ['copy', 'count'],
+    also: PIPELINE_NAMES,
+    async inject(run) {
+      await run.lab.server.kill('SIGKILL')
+      await run.lasts(15_000)
+      const since = Date.now()
+      await run.lab.server.restart()
+      await run.recoversByHand(since)
+    },
+  },
+  {
     name: 'the only broker paused',
     how: 'SIGSTOP to the broker for 8 s, the session of the members being 6 s',
     pipelines: ['copy', 'count'],

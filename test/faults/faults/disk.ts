@@ -32,7 +32,7 @@ async function full(run: Run, index: number, meanwhile: (since: number) => Promi
   await giveBack()
   const restarted = Date.now()
   await run.lab.server.restart(index)
-  await run.recovers(run.allPartitions, restarted)
+  await run.recoversByHand(restarted)
 }
 
 /** What happens to the disks of brokers. A broker whose only one is full ends itself. */
