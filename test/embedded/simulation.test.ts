@@ -4,7 +4,9 @@ import { EmbeddedProducer } from '../../src/embedded/producer.js'
 import type { Groups } from '../../src/embedded/groups.js'
 import { ClaimSession } from '../../src/operators/dedupe/claim-session.js'
 import { Committer } from '../../src/runtime/committer.js'
+import { overlap } from '../../src/runtime/plan.js'
 import { Task } from '../../src/runtime/task.js'
+import { TaskState } from '../../src/runtime/task-state.js'
 import { EntryStore } from '../../src/state/entry-store.js'
 import { simulate } from '../simulation/run.js'
 import { CORES, scenarios, type Core, type Scenario } from '../simulation/scenario.js'
@@ -30,7 +32,10 @@ async function isNoticed(first: number, runs: number, cores: readonly Core[]): P
 }
 
 describe('whole pipelines, made from a seed', () => {
-  afterEach(() => vi.restoreAllMocks())
+  afterEach(() => {
+    vi.restoreAllMocks()
+    overlap.withState = false
+  })
 
   it('every record comes to what it is to become, once, through faults, crashes and rebalances', async () => {
     expect(await problemsOf(10_000, 200)).toEqual([])
@@ -55,6 +60,20 @@ describe('whole pipelines, made from a seed', () => {
   it('would notice state that is not rolled back', async () => {
     vi.spyOn(EntryStore.prototype, 'rollback').mockImplementation(() => {})
     expect(await isNoticed(1, 25, ['count', 'store'])).toBe(true)
+  }, 120_000)
+
+  it('the same where the next transaction of a pipeline with state is made while the one before commits', async () => {
+    overlap.withState = true
+    const stateful: readonly Core[] = ['count', 'store', 'window', 'session', 'joinLeft', 'joinTable', 'repartition']
+    expect(await problemsOf(410_000, 60, stateful)).toEqual([])
+  }, 120_000)
+
+  it('would notice changes of the next transaction that are taken for those of the one that commits', async () => {
+    vi.spyOn(TaskState.prototype, 'seal').mockImplementation(function (this: TaskState) {
+      Object.assign(this, { flushed: false })
+    })
+    overlap.withState = true
+    expect(await isNoticed(1, 60, ['count', 'store', 'window'])).toBe(true)
   }, 120_000)
 
   it('would notice records that do not come again after an abort', async () => {

@@ -485,14 +485,14 @@ describe('the claims of a transaction that is made while the one before goes to 
   it('are those that they would be one behind the other', () => {
     fc.assert(
       fc.property(fc.array(transaction, { maxLength: 25 }), (course) => check(course)),
-      { numRuns: 300 },
+      { numRuns: 100 },
     )
   })
 
   it('are undone also where claims go for want of room', () => {
     fc.assert(
       fc.property(fc.array(transaction, { maxLength: 25 }), (course) => check(course, 3)),
-      { numRuns: 300 },
+      { numRuns: 100 },
     )
   })
 })

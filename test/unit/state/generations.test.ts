@@ -239,7 +239,7 @@ describe('a store that is changed while what changed before goes to the log', ()
           const course = new Course(kind)
           for (const one of steps) course.take(one)
         }),
-        { numRuns: 400 },
+        { numRuns: 100 },
       )
     })
   }
