@@ -21,6 +21,21 @@ const PARTITIONS = 4
 const concurrency = Number(values.concurrency)
 const say = (text: string): void => void process.stderr.write(`${text}\n`)
 
+/** The same calls, as many at once, with nothing around them: what a timer costs and how late it fires bounds the rest. */
+async function plainLoop(ms: number): Promise<number> {
+  const began = performance.now()
+  const until = began + Math.max(3_000, 3 * ms)
+  let calls = 0
+  const one = async (): Promise<void> => {
+    while (performance.now() < until) {
+      await pause(ms)
+      calls++
+    }
+  }
+  await Promise.all(Array.from({ length: PARTITIONS * concurrency }, one))
+  return (calls * 1_000) / (performance.now() - began)
+}
+
 async function measure(cluster: Cluster, on: string, ms: number): Promise<Record<string, unknown>> {
   const name = `attempt-${ms}-${Date.now()}`
   await cluster.createTopics([`${name}-in`, `${name}-out`].map((topic) => ({ topic, partitions: PARTITIONS })))
@@ -58,12 +73,15 @@ async function measure(cluster: Cluster, on: string, ms: number): Promise<Record
   const counted = marks.slice(first + 1)
   const elapsed = ((counted.at(-1)?.at ?? 0) - (marks[first]?.at ?? 0)) / 1_000
   const rate = counted.reduce((sum, { records }) => sum + records, 0) / elapsed
+  const alone = await plainLoop(ms)
   const row = {
     on,
     ms,
     recordsPerSecond: Math.round(rate),
     possible: Math.round(possible),
     share: Number((rate / possible).toFixed(2)),
+    plainLoop: Math.round(alone),
+    shareOfPlainLoop: Number((rate / alone).toFixed(2)),
     commits: counted.length,
   }
   say(JSON.stringify(row))

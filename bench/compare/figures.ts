@@ -64,6 +64,13 @@ export const FIGURES: readonly Figure[] = [
     args: [],
     rows: (output) => output as Of<unknown>[],
   },
+  {
+    id: 'W13',
+    title: 'records/s through calls that wait, 64 at once on each of 4 partitions',
+    script: 'attempt',
+    args: ['--on=kafka'],
+    rows: (output) => output as Of<unknown>[],
+  },
 ]
 
 export async function runFigure(figure: Figure, say: (text: string) => void): Promise<FigureResult> {
