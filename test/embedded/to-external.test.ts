@@ -213,6 +213,27 @@ describe('a sink outside the log', () => {
     await kit.stop()
   })
 
+  it('what others hold for long is asked for again soon after it is free', async () => {
+    const store = new MemoryStore()
+    const warnings: unknown[] = []
+    const logger = { ...silentLogger, warn: (...told: unknown[]) => void warnings.push(told) }
+    const kit = await createTestKit({ topics: { in: { partitions: 1 } }, start: 1_000_000, logger })
+    let held = true
+    store.faults.onCommit = () => {
+      if (held) throw new Again('database is locked')
+    }
+    run(kit, (records) => records.pipe(sink(store)))
+    await feed(kit, values(0, 4))
+    await kit.advance('20s')
+    held = false
+    await kit.advance(150)
+    expect(store.lines).toEqual(values(0, 4))
+    // Twenty seconds of it are worth a word, each of hundreds of tries is not.
+    expect(warnings.length).toBeGreaterThan(0)
+    expect(warnings.length).toBeLessThan(5)
+    await kit.stop()
+  })
+
   it('a record that cannot be stored is found and follows onError; all others are written once', async () => {
     const [kit, store] = [await kitOf(), new MemoryStore()]
     const picky = (tx: MemoryTx, records: readonly RawRecord[]): void => {

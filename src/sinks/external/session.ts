@@ -18,6 +18,8 @@ export interface SessionSettings {
 
 const FIRST_PAUSE_MS = 20
 const MAX_PAUSE_MS = 5_000
+/** What another's transaction holds is free again soon, and then taken by whoever asks first. */
+const MAX_CONTENDED_PAUSE_MS = 100
 /** How often a commit that waits looks whether it is still wanted. */
 const LOOK_MS = 100
 /** Rows that were taken by another so often in a row belong to another group of this name. */
@@ -282,7 +284,7 @@ export class ExternalSession<Tx> implements Effects {
     }
   }
 
-  /** Again and again, at growing pauses, as long as the system is away; each time with all that the open transaction had. */
+  /** Again and again, at growing pauses, while the system is away or others hold what is wanted; each time with all that the transaction had. */
   private async untilDone<T>(
     round: ExternalRound<Tx>,
     waiting: Waiting | undefined,
@@ -292,6 +294,7 @@ export class ExternalSession<Tx> implements Effects {
     const { clock, logger } = this.environment
     const unwanted = new AbortController()
     const began = clock.monotonic()
+    let tellAfter = HANGS_AFTER_MS
     let cancel = (): void => {}
     const look = (): void => {
       const wanted = demand()
@@ -302,15 +305,20 @@ export class ExternalSession<Tx> implements Effects {
     const given = new Promise<never>((_, reject) => unwanted.signal.addEventListener('abort', () => reject(ROUND_OVER), { once: true }))
     given.catch(() => {})
     try {
-      for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(MAX_PAUSE_MS, pause * 2)) {
+      for (let pause = FIRST_PAUSE_MS; ; pause *= 2) {
         try {
           return await Promise.race([action(), given])
         } catch (error) {
           if (!this.comesRight(error)) throw error
-          await round.drop(this.store.blame(error) !== 'again')
+          const contended = this.store.blame(error) === 'again'
+          await round.drop(!contended)
           if (demand() !== 'none') throw error
-          waiting?.hangs(errorMessage(error))
-          logger.warn(
+          pause = Math.min(pause, contended ? MAX_CONTENDED_PAUSE_MS : MAX_PAUSE_MS)
+          if (!contended) waiting?.hangs(errorMessage(error))
+          const took = clock.monotonic() - began
+          const quiet = contended && took < tellAfter
+          if (contended && !quiet) tellAfter = 2 * took
+          logger[quiet ? 'debug' : 'warn'](
             { store: this.store.name, error: errorMessage(error) },
             `what was to be written to ${this.store.name} is written again`,
           )
