@@ -15,12 +15,16 @@ export interface Inputs<S extends Stretch> {
 }
 
 const NEVER = Number.POSITIVE_INFINITY
-/** Longest wait for a topic that has more to come. Milliseconds. */
-const WAIT_MS = 1_000
+/**
+ * Longest wait for a topic that has more to come. A fetch that fails in this time tells so, and then the whole task waits; what goes on is
+ * only where nothing comes and nothing fails. Milliseconds.
+ */
+const WAIT_MS = 60_000
 
 /**
  * In which order the inputs of a task are read: the earliest next record first, so that none runs ahead in event time while the pipeline
- * catches up, whatever the rates of the topics. One that has more in the log, of which nothing is fetched yet, is waited for a little.
+ * catches up, whatever the rates of the topics. One that has more in the log, of which nothing is fetched yet, is waited for: what the others
+ * are ahead may be more than a window's grace. (KIP-695)
  */
 export class InputOrder<S extends Stretch> {
   private readonly heads = new Map<string, S>()

@@ -161,19 +161,12 @@ function sensible(one: Scenario): Scenario {
   // Done twice, all else but a copy is another result.
   if (!(['copy', 'route'] as Core[]).includes(one.core) || one.dedupe !== 'none' || again.includes(failures)) guarantee = 'exactly-once'
   if (one.onError === 'stop') steps = without(steps, poisons)
-  // One side that waits would have the other overtake it, and what is handed out alone depends on who came first. The same where the fetch of
-  // one takes longer than the other waits for it.
-  if (one.core === 'joinLeft' || one.core === 'joinOuter') {
-    steps = without(steps, (kind) => kind === 'slow')
-    steps = steps.filter((step) => step.do !== 'fault' || step.fault.at !== 'fetch' || (step.fault.delayMs ?? 0) <= MOST_FETCH_MS)
-  }
+  // One side that waits would have the other overtake it, and what is handed out alone depends on who came first.
+  if (one.core === 'joinLeft' || one.core === 'joinOuter') steps = without(steps, (kind) => kind === 'slow')
   // One that was parked behind another of its key has claimed its id, whatever becomes of it, and whether it was is a matter of time.
   if (one.dedupe !== 'none' && failures === 'ordered') steps = without(steps, (kind) => kind === 'large', 'poison')
   return { ...one, failures, guarantee, steps: withFewFenced(steps) }
 }
-
-/** Of several topics one waits a second for a fetch of another. */
-const MOST_FETCH_MS = 400
 
 function without(steps: readonly Step[], excluded: (kind: Kind) => boolean, instead: Kind = 'plain'): Step[] {
   return steps.map((step) =>

@@ -47,7 +47,7 @@ describe('the order in which inputs are read', () => {
     const fetched: Record<string, number[]> = { a: [10, 20], b: [], c: [] }
     const { next, order } = inputs(fetched, new Set(['b']))
     expect(next()).toBeUndefined()
-    expect(order.nextLook).toBe(1_000)
+    expect(order.nextLook).toBe(60_000)
     fetched['b']?.push(15)
     expect(next()).toBe('a10')
     expect(order.nextLook).toBe(Number.POSITIVE_INFINITY)
@@ -58,7 +58,7 @@ describe('the order in which inputs are read', () => {
     const fetched: Record<string, number[]> = { a: [10, 20, 30, 40], b: [] }
     const { next, clock } = inputs(fetched, new Set(['b']))
     expect(next()).toBeUndefined()
-    await clock.advance(1_000)
+    await clock.advance(60_000)
     expect([next(), next()]).toEqual(['a10', 'a20'])
     fetched['b']?.push(5)
     expect([next(), next()]).toEqual(['b5', undefined])
