@@ -21,8 +21,8 @@ import { Stages } from './stages.js'
 import { Topology, type PlanStep } from './topology.js'
 
 /**
- * Whether pipelines with stores that can hold two transactions overlap as well. Tests have it so; pipelines do not: on one thread it was no
- * faster in any workload of the bench, as the changelog is written only when the transaction before is decided.
+ * Whether pipelines with stores that can hold two transactions overlap as well. Tests have it so; pipelines do not: the changelog is
+ * written only when the transaction before is decided, and what is left to gain was less than the noise of the bench.
  */
 export const overlap = { withState: false }
 

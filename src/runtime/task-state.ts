@@ -20,7 +20,6 @@ interface Held extends PlannedStore {
 export class TaskState {
   private readonly held: ReadonlyMap<string, Held>
   private flushed = false
-  private isSealed = false
   /** What is to be read before the first record, and how far it was. */
   readonly restoring: readonly Restoring[]
 
@@ -110,19 +109,16 @@ export class TaskState {
   /** The transaction goes to the log: what changes from here on belongs to the next. */
   seal(): void {
     this.flushed = false
-    this.isSealed = true
     for (const { store } of this.held.values()) store.seal?.()
   }
 
   /** The sealed transaction is in the log. */
   commit(): void {
-    if (!this.isSealed) this.seal()
-    this.isSealed = false
     for (const { store } of this.held.values()) store.commit()
   }
 
   rollback(): void {
-    this.flushed = this.isSealed = false
+    this.flushed = false
     for (const { store } of this.held.values()) store.rollback()
   }
 }

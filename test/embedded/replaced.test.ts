@@ -5,6 +5,7 @@ import type { LogGroup } from '../../src/log/port.js'
 import { createTestKit, type TestKit } from '../../src/testing/index.js'
 import { FORMATS, encodeSubscription } from '../../src/runtime/group/formats.js'
 import { Replaced } from '../../src/runtime/group/replaced.js'
+import { subscriptionOf } from '../support/subscription.js'
 
 const SESSION_MS = 10_000
 const REBALANCE_MS = 20_000
@@ -32,21 +33,7 @@ describe('a member whose place another process takes by its instance id', () => 
     const group: LogGroup = kit.broker
       .client()
       .group({ group: 'g', instanceId: 'one', sessionTimeoutMs: SESSION_MS, rebalanceTimeoutMs: REBALANCE_MS })
-    const metadata = (format: (typeof FORMATS)[number]): Buffer =>
-      encodeSubscription(format, {
-        topics: ['in'],
-        owned: [],
-        generation: -1,
-        tasks: 1,
-        warm: [],
-        standbys: 0,
-        address: undefined,
-        changing: [],
-        inner: [],
-        stateful: true,
-        seat: undefined,
-        seats: 0,
-      })
+    const metadata = (format: (typeof FORMATS)[number]): Buffer => encodeSubscription(format, subscriptionOf())
     void group.join(
       '',
       FORMATS.map((format) => ({ name: format.name, metadata: metadata(format) })),

@@ -55,7 +55,7 @@ export function viewBatch(source: Buffer, at: number, where: string): BatchView 
     )
   }
   if (source.length - at < AT.records) return undefined
-  const length = source.readInt32BE(at + AT.batchLength) + LENGTH_OVERHEAD
+  const length = lengthAt(source, at)
   if (length < AT.records) {
     throw new MillraceError(
       'CORRUPT_BATCH',
@@ -103,9 +103,9 @@ export function viewBatch(source: Buffer, at: number, where: string): BatchView 
 /** Length, attributes, both deltas, and three numbers for what is not there. */
 const SMALLEST_RECORD_BYTES = 7
 
-/** How long the batch at `at` is, as far as its beginning is there to tell; 0 where it is not. */
+/** How long the batch at `at` says it is; 0 where too little of it is there to tell. */
 export function lengthAt(source: Buffer, at: number): number {
-  return source.length - at < AT.leaderEpoch ? 0 : Math.max(0, source.readInt32BE(at + AT.batchLength) + LENGTH_OVERHEAD)
+  return source.length - at < AT.leaderEpoch ? 0 : source.readInt32BE(at + AT.batchLength) + LENGTH_OVERHEAD
 }
 
 /** Room is made for as many records as the header says. */

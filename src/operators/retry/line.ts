@@ -13,3 +13,10 @@ export interface Line {
    */
   readonly dropped?: readonly [after: number, upTo: number]
 }
+
+/** The line with all up to an offset done; what was dropped behind that counts as done once nothing before it is left. */
+export function doneUpTo({ tail, tier, due }: Line, upTo: number, dropped: Line['dropped']): Line {
+  if (dropped === undefined) return { done: upTo, tail, tier, due }
+  if (upTo < dropped[0]) return { done: upTo, tail, tier, due, dropped }
+  return { done: Math.max(upTo, dropped[1]), tail, tier, due }
+}

@@ -4,7 +4,7 @@ import { keptKeyOf, type KeyText } from '../../state/key.js'
 import { memoryStore, type MemoryStore } from '../../state/memory-store.js'
 import type { StoreSpec } from '../../state/store.js'
 import type { Gate } from '../../runtime/context.js'
-import type { Line } from './line.js'
+import { doneUpTo, type Line } from './line.js'
 import type { LostNotice, VainWaits } from './vain-waits.js'
 
 /** What a slice knows of a key beyond what is stored. */
@@ -131,22 +131,16 @@ export class RetryOrder implements Gate {
       if (line === undefined) continue
       const last = lastBefore(entered + 1, passage)
       const dropped = last >= 0 && last < entered ? ([last, entered] as const) : line.dropped
-      let done = Math.max(line.done, left >= 0 ? left - 1 : entered)
-      if (dropped !== undefined && done >= dropped[0]) done = Math.max(done, dropped[1])
-      if (done >= line.tail) {
+      const next = doneUpTo(line, Math.max(line.done, left >= 0 ? left - 1 : entered), dropped)
+      if (next.done >= line.tail) {
         this.store.delete(key)
         this.vain.forget(key)
-      } else if (done !== line.done || dropped !== line.dropped) {
-        const { tail, tier, due } = line
-        this.store.put(key, { done, tail, tier, due, ...(dropped !== undefined && done < dropped[0] && { dropped }) })
-      }
+      } else if (next.done !== line.done || dropped !== line.dropped) this.store.put(key, next)
     }
   }
 
-  private goOnWithout(key: KeyText, { dropped, ...line }: Line, upTo: number, record: LogRecord<unknown, unknown>): void {
-    const over = dropped !== undefined && upTo >= dropped[0]
-    const done = over ? Math.max(upTo, dropped[1]) : upTo
-    this.store.put(key, { ...line, done, ...(dropped !== undefined && !over && { dropped }) })
+  private goOnWithout(key: KeyText, line: Line, upTo: number, record: LogRecord<unknown, unknown>): void {
+    this.store.put(key, doneUpTo(line, upTo, line.dropped))
     this.lost.add(record as RawRecord, line.done, upTo)
   }
 

@@ -3,6 +3,7 @@ import type { LogError } from '../../log/port.js'
 import { sleep } from '../../record/clock.js'
 import { MillraceError, errorMessage } from '../../record/error.js'
 import type { LogRecord } from '../../record/record.js'
+import { WaitReport } from '../../record/wait-report.js'
 import type { Effects, EffectsCommit, EffectsEnvironment, TaskProgress, TopicProgress } from '../../runtime/effects.js'
 import { ExternalRound, type Chunk } from './external-round.js'
 import type { ExternalStore, ExternalTransaction, PlaceToTake, RowChange, StoredRow } from './port.js'
@@ -294,7 +295,7 @@ export class ExternalSession<Tx> implements Effects {
     const { clock, logger } = this.environment
     const unwanted = new AbortController()
     const began = clock.monotonic()
-    let tellAfter = HANGS_AFTER_MS
+    let report: WaitReport | undefined
     let cancel = (): void => {}
     const look = (): void => {
       const wanted = demand()
@@ -314,18 +315,19 @@ export class ExternalSession<Tx> implements Effects {
           await round.drop(!contended)
           if (demand() !== 'none') throw error
           pause = Math.min(pause, contended ? MAX_CONTENDED_PAUSE_MS : MAX_PAUSE_MS)
-          if (!contended) waiting?.hangs(errorMessage(error))
-          const took = clock.monotonic() - began
-          const quiet = contended && took < tellAfter
-          if (contended && !quiet) tellAfter = 2 * took
-          logger[quiet ? 'debug' : 'warn'](
-            { store: this.store.name, error: errorMessage(error) },
-            `what was to be written to ${this.store.name} is written again`,
-          )
+          const fields = { store: this.store.name }
+          if (contended) {
+            report ??= new WaitReport(clock, logger, fields, `for what others hold in ${this.store.name}`)
+            report.because(error)
+          } else {
+            waiting?.hangs(errorMessage(error))
+            logger.warn({ ...fields, error: errorMessage(error) }, `what was to be written to ${this.store.name} is written again`)
+          }
           await Promise.race([sleep(clock, pause), round.ended, given])
         }
       }
     } finally {
+      report?.end()
       cancel()
     }
   }

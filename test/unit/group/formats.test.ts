@@ -12,6 +12,7 @@ import {
 } from '../../../src/runtime/group/formats.js'
 import type { Subscription } from '../../../src/runtime/group/messages.js'
 import type { JoinedMember } from '../../../src/log/port.js'
+import { subscriptionOf } from '../../support/subscription.js'
 
 const [compact, json] = FORMATS as readonly [GroupFormat, GroupFormat]
 
@@ -34,21 +35,7 @@ const subscription: fc.Arbitrary<Subscription> = fc.record({
 const claim = (memberId: string, of: Partial<Subscription> = {}, format = compact): JoinedMember => ({
   memberId,
   instanceId: undefined,
-  metadata: encodeSubscription(format, {
-    topics: ['orders'],
-    owned: [],
-    generation: -1,
-    tasks: 1_000,
-    warm: [],
-    standbys: 0,
-    address: undefined,
-    changing: [],
-    inner: [],
-    stateful: true,
-    seat: undefined,
-    seats: 0,
-    ...of,
-  }),
+  metadata: encodeSubscription(format, subscriptionOf({ topics: ['orders'], tasks: 1_000, ...of })),
 })
 
 describe('what members of a group tell each other', () => {

@@ -5,6 +5,7 @@ import { KafkaProducer } from '../../../src/kafka/producer.js'
 import { retrying, type RetryOptions } from '../../../src/kafka/retry.js'
 import type { LogProducer } from '../../../src/log/port.js'
 import { silentLogger } from '../../../src/record/logger.js'
+import { coordinatorCluster } from '../../support/coordinator-cluster.js'
 
 interface Asked {
   readonly name: string
@@ -40,15 +41,8 @@ function producerOn(
     },
   }
   const cluster = {
+    ...coordinatorCluster(lane, protocol),
     requestTimeoutMs: 30,
-    signal: new AbortController().signal,
-    logger: silentLogger,
-    lane: () => lane,
-    closeLane: () => {},
-    open: async () => ({}),
-    bestVersion: (_: number, wanted: number[]) => wanted.at(-1),
-    transactionProtocol: async () => protocol,
-    coordinator: async () => ({ host: 'h', port: 1 }),
     retry: ({ what, until = Date.now() + 30, signal }: RetryOptions, attempt: () => Promise<unknown>) =>
       retrying({ what, until, signal, logger: silentLogger, refresh: () => {} }, attempt),
   }

@@ -5,8 +5,8 @@ import { Markers } from '../../../src/kafka/markers.js'
 import { KafkaProducer } from '../../../src/kafka/producer.js'
 import type { ProduceRequest } from '../../../src/kafka/protocol/produce.js'
 import { BatchWriter, type OutputBatch } from '../../../src/log/batch/write.js'
-import { silentLogger } from '../../../src/record/logger.js'
 import { VirtualClock } from '../../../src/testing/virtual-clock.js'
+import { coordinatorCluster } from '../../support/coordinator-cluster.js'
 
 /** A clock at which things are asked; `answers` are those of the coordinator, in order, the last again and again. */
 function asking(...answers: (boolean | 'never')[]) {
@@ -89,20 +89,7 @@ function producerOn(describe: (asked: number) => string | Error, protocol: 1 | 2
       return { throttleMs: 0, error: 0, ...(protocol === 2 ? { next: { producerId: 7n, producerEpoch: ++epoch } } : {}) }
     },
   }
-  const cluster = {
-    requestTimeoutMs: 30_000,
-    signal: new AbortController().signal,
-    logger: silentLogger,
-    lane: () => lane,
-    closeLane: () => {},
-    open: async () => ({}),
-    leader: () => 1,
-    addressOf: () => ({ host: 'h', port: 1 }),
-    bestVersion: (_: number, wanted: number[]) => wanted.at(-1),
-    transactionProtocol: async () => protocol,
-    coordinator: async () => ({ host: 'h', port: 1 }),
-    retry: (_: unknown, attempt: () => Promise<unknown>) => attempt(),
-  }
+  const cluster = { ...coordinatorCluster(lane, protocol), leader: () => 1, addressOf: () => ({ host: 'h', port: 1 }) }
   const options = { transactionalId: 'x', transactionTimeoutMs: 60_000, compression: 'none' } as const
   return { producer: new KafkaProducer(cluster as unknown as Cluster, options, () => {}), names }
 }
